@@ -1,0 +1,51 @@
+//! How does a component wait, and for what?
+
+use std::future::{Future, poll_fn};
+use std::task::Poll;
+use std::time::Duration;
+
+use spin_executor::CancelOnDropToken;
+use wasi::clocks::{monotonic_clock, wall_clock};
+use wasi::io::poll::Pollable;
+
+/// Runs one request to its end. The only place that blocks the instance.
+pub fn run<T>(future: impl Future<Output = T>) -> T {
+    spin_executor::run(future)
+}
+
+/// Seconds since the Unix epoch.
+pub fn now() -> u64 {
+    wall_clock::now().seconds
+}
+
+/// Waits for at least `duration`.
+pub async fn sleep(duration: Duration) {
+    let end = monotonic_clock::now().saturating_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX));
+    ready(|| monotonic_clock::subscribe_instant(end)).await;
+}
+
+/// Waits until what `subscribe` watches is ready.
+///
+/// Safe to drop at any time: the registration, and with it the pollable, goes before the resource that it watches,
+/// which the component model would otherwise punish with a trap.
+pub(crate) async fn ready(subscribe: impl Fn() -> Pollable) {
+    loop {
+        let pollable = subscribe();
+        if pollable.ready() {
+            return;
+        }
+        let mut pollable = Some(pollable);
+        let mut registration: Option<CancelOnDropToken> = None;
+        poll_fn(|context| match pollable.take() {
+            Some(pollable) => {
+                let token = spin_executor::push_waker_and_get_token(pollable, context.waker().clone());
+                registration = Some(token.into());
+                Poll::Pending
+            }
+            // Woken, perhaps for another's sake: the loop looks again.
+            None => Poll::Ready(()),
+        })
+        .await;
+        drop(registration);
+    }
+}
