@@ -7,7 +7,7 @@ use http::{HeaderValue, Request, Response, header};
 use shell::{SendError, Timeouts};
 use spin_sdk::variables;
 
-use crate::wire::{self, Outcome as Said, Refusal};
+use crate::wire::{self, Refusal, Status};
 
 wit_bindgen::generate!({ path: "../../wit", world: "broker-client" });
 
@@ -64,9 +64,7 @@ impl Guest for BrokerClient {
 }
 
 /// The request to the broker, ready to be run.
-fn ask(
-    request: &ResolveRequest,
-) -> Result<impl Future<Output = Result<Response<Vec<u8>>, SendError>> + use<>, Error> {
+fn ask(request: &ResolveRequest) -> Result<impl Future<Output = Result<Response<Vec<u8>>, SendError>> + use<>, Error> {
     let body = wire::Request {
         subject_token: request.bearer.as_deref(),
         resource: &request.resource,
@@ -93,22 +91,22 @@ fn ask(
     })
 }
 
-fn outcome(said: Said) -> Outcome {
-    match said {
-        Said::Token(token) => Outcome::Token(AccessToken {
-            value: token.access_token,
-            token_type: token.token_type,
-            expires_at: token.expires_at,
-            scopes: token.scopes,
-            extra: token.extra.into_iter().collect(),
-            fingerprint: token.fingerprint,
+fn outcome(said: wire::Outcome) -> Outcome {
+    match said.status {
+        Status::Token => Outcome::Token(AccessToken {
+            value: said.access_token,
+            token_type: said.token_type,
+            expires_at: said.expires_at,
+            scopes: said.scopes,
+            extra: said.extra.into_iter().collect(),
+            fingerprint: said.fingerprint,
         }),
-        Said::NotConnected { connect_url } => Outcome::NotConnected(connect_url),
-        Said::NeedsReconnect { connect_url, missing_scopes } => {
-            Outcome::NeedsReconnect(Reconnect { url: connect_url, missing_scopes })
+        Status::NotConnected => Outcome::NotConnected(said.connect_url),
+        Status::NeedsReconnect => {
+            Outcome::NeedsReconnect(Reconnect { url: said.connect_url, missing_scopes: said.missing_scopes })
         }
-        Said::TemporarilyUnavailable { retry_after } => Outcome::TemporarilyUnavailable(retry_after),
-        Said::UnknownService => Outcome::UnknownService,
+        Status::TemporarilyUnavailable => Outcome::TemporarilyUnavailable(said.retry_after),
+        Status::UnknownService => Outcome::UnknownService,
     }
 }
 

@@ -2,6 +2,8 @@
 //!
 //! The JSON forms of the records in `wit/tokens.wit`. Unknown fields are ignored, so that a newer broker can say more.
 
+use std::collections::BTreeMap;
+
 use http::{HeaderMap, StatusCode, header};
 use serde::{Deserialize, Serialize};
 
@@ -40,34 +42,32 @@ pub struct Caller {
     pub sealing_key: String,
 }
 
-#[derive(Deserialize)]
-#[serde(tag = "status", rename_all = "snake_case")]
-pub enum Outcome {
-    Token(AccessToken),
-    NotConnected {
-        connect_url: String,
-    },
-    NeedsReconnect {
-        connect_url: String,
-        #[serde(default)]
-        missing_scopes: Vec<String>,
-    },
-    TemporarilyUnavailable {
-        retry_after: u32,
-    },
-    UnknownService,
-}
-
-#[derive(Deserialize)]
-pub struct AccessToken {
+/// What became of one service: `status` says which of the other fields are there. Flat, because serde buffers a tagged
+/// enum before it reads it, and this is read on every call.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+pub struct Outcome {
+    pub status: Status,
     pub access_token: String,
     pub token_type: String,
     pub expires_at: Option<u64>,
-    #[serde(default)]
     pub scopes: Vec<String>,
-    #[serde(default)]
-    pub extra: std::collections::BTreeMap<String, String>,
+    pub extra: BTreeMap<String, String>,
     pub fingerprint: String,
+    pub connect_url: String,
+    pub missing_scopes: Vec<String>,
+    pub retry_after: u32,
+}
+
+#[derive(Deserialize, Default, Debug, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    Token,
+    NotConnected,
+    NeedsReconnect,
+    TemporarilyUnavailable,
+    #[default]
+    UnknownService,
 }
 
 /// Why the broker resolved nothing; the variants of `error` in `wit/tokens.wit`.
@@ -125,11 +125,16 @@ mod tests {
             {"service":"d","status":"temporarily_unavailable","retry_after":7},
             {"service":"e","status":"unknown_service"}]}"#;
         let resolution = read(StatusCode::OK, &HeaderMap::new(), body, 5).ok().unwrap();
-        assert!(matches!(&resolution.services[0], Outcome::Token(token) if token.extra["api"] == "x"));
-        assert!(matches!(&resolution.services[1], Outcome::NotConnected { connect_url } if connect_url == "u"));
-        assert!(matches!(&resolution.services[2], Outcome::NeedsReconnect { missing_scopes, .. } if missing_scopes == &["s"]));
-        assert!(matches!(resolution.services[3], Outcome::TemporarilyUnavailable { retry_after: 7 }));
-        assert!(matches!(resolution.services[4], Outcome::UnknownService));
+        let [token, not_connected, reconnect, later, unknown] = &resolution.services[..] else { panic!("five asked") };
+        assert_eq!((&token.status, token.access_token.as_str()), (&Status::Token, "t"));
+        assert_eq!(token.extra["api"], "x");
+        assert_eq!((&not_connected.status, not_connected.connect_url.as_str()), (&Status::NotConnected, "u"));
+        assert_eq!(
+            (&reconnect.status, &reconnect.missing_scopes[..]),
+            (&Status::NeedsReconnect, &["s".to_owned()][..])
+        );
+        assert_eq!((&later.status, later.retry_after), (&Status::TemporarilyUnavailable, 7));
+        assert_eq!(unknown.status, Status::UnknownService);
     }
 
     #[test]
@@ -143,7 +148,9 @@ mod tests {
     fn errors_of_the_broker_keep_their_meaning() {
         assert_eq!(refusal(400, r#"{"error":"invalid_token"}"#), Refusal::InvalidToken);
         assert_eq!(refusal(400, r#"{"error":"invalid_target"}"#), Refusal::WrongAudience);
-        assert!(matches!(refusal(401, r#"{"error":"invalid_client"}"#), Refusal::Misconfigured(text) if text.starts_with("service_key")));
+        assert!(
+            matches!(refusal(401, r#"{"error":"invalid_client"}"#), Refusal::Misconfigured(text) if text.starts_with("service_key"))
+        );
         assert_eq!(
             refusal(500, r#"{"error":"server_error","error_description":"encryption_keys: missing"}"#),
             Refusal::Misconfigured("encryption_keys: missing".into())

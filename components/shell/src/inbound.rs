@@ -2,9 +2,7 @@
 
 use http::{Method, Request, Response, Uri};
 use thiserror::Error;
-use wasi::http::types::{
-    IncomingRequest, Method as WasiMethod, OutgoingBody, OutgoingResponse, ResponseOutparam,
-};
+use wasi::http::types::{IncomingRequest, Method as WasiMethod, OutgoingBody, OutgoingResponse, ResponseOutparam};
 use wasi::io::streams::{OutputStream, StreamError};
 
 use crate::turn::ready;
