@@ -7,7 +7,9 @@ use wasi::http::types::{IncomingRequest, ResponseOutparam};
 
 wit_bindgen::generate!({ path: "../../wit", world: "oauth-broker" });
 
-use exports::gatehouse::broker::tokens::{Error, Guest, Origins, Resolution, ResolveRequest};
+use exports::gatehouse::broker::tokens::{
+    AccessToken, Caller, Error, Guest, Origins, Outcome, Resolution, ResolveRequest,
+};
 
 struct Broker;
 export!(Broker);

@@ -6,7 +6,9 @@ use http::Request;
 
 wit_bindgen::generate!({ path: "../../wit", world: "broker-client" });
 
-use exports::gatehouse::broker::tokens::{Error, Guest, Origins, Resolution, ResolveRequest};
+use exports::gatehouse::broker::tokens::{
+    AccessToken, Caller, Error, Guest, Origins, Outcome, Resolution, ResolveRequest,
+};
 
 struct Client;
 export!(Client);

@@ -43,11 +43,11 @@ pub async fn forward(request: IncomingRequest, out: ResponseOutparam, token: Opt
     shell::respond(out, response).await;
 }
 
-/// The one answer that a skeleton has. A macro, because each component generates types of its own from the WIT.
+/// The one answer that a skeleton has. A macro, because each component generates the types from the WIT for itself, and
+/// has them in scope.
 #[macro_export]
 macro_rules! resolution {
     () => {{
-        use crate::exports::gatehouse::broker::tokens::{AccessToken, Caller, Outcome, Resolution};
         Resolution {
             caller: Caller {
                 subject: "owner".into(),
