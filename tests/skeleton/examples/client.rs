@@ -19,7 +19,8 @@ impl Guest for Client {
     }
 
     fn resolve(_: ResolveRequest) -> Result<Resolution, Error> {
-        let request = Request::post("http://broker.spin.internal/resolve").body(vec![b'x'; 100]).expect("valid");
+        let url = spin_sdk::variables::get("broker_url").expect("set") + "/resolve";
+        let request = Request::post(url).body(vec![b'x'; 100]).expect("valid");
         shell::run(async {
             let answer = shell::send(request, TIMEOUTS).await.expect("sent");
             answer.into_body().collect(1024 * 1024).await.expect("whole");

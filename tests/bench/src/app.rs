@@ -1,0 +1,268 @@
+//! What is measured: an app, run by the host's binary in a process of its own so that its CPU time is its own.
+
+use std::fmt;
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use gatehouse_fixtures::Provider;
+use serde_json::json;
+use tempfile::TempDir;
+
+const WASM: &str = "target/wasm32-wasip2/release";
+const SERVICE_KEY: &str = "gsk_bench";
+/// SHA-256 of [`SERVICE_KEY`].
+const SERVICE_KEYS: &str = "bench:c3b7fd156ef6b31d55b02656b30a5f4f28d958597b4aada2b127323a9407e740";
+const ENCRYPTION_KEYS: &str = "k1:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Composition {
+    Chained,
+    TwoApps,
+    Consolidated,
+}
+
+impl Composition {
+    pub const ALL: [Self; 3] = [Self::Chained, Self::TwoApps, Self::Consolidated];
+}
+
+impl fmt::Display for Composition {
+    fn fmt(&self, out: &mut fmt::Formatter) -> fmt::Result {
+        out.write_str(match self {
+            Self::Chained => "spin.toml",
+            Self::TwoApps => "broker.toml + gateway.toml",
+            Self::Consolidated => "consolidated.toml",
+        })
+    }
+}
+
+/// A running app; it stops when it is dropped.
+pub struct App {
+    /// Origin of the gateway.
+    pub gateway: String,
+    /// Origin of the broker's pages.
+    pub broker: String,
+    processes: Vec<Process>,
+    _files: TempDir,
+}
+
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Builds what is measured: the host's binary, the components and the skeletons.
+pub fn build() -> Result<()> {
+    let cargo = |arguments: &str| -> Result<()> {
+        let status = Command::new("cargo").args(arguments.split(' ')).current_dir(root()).status()?;
+        anyhow::ensure!(status.success(), "cargo {arguments} failed");
+        Ok(())
+    };
+    cargo("build -p gatehouse-host")?;
+    let components = "-p oauth-broker -p broker-client -p mcp-gateway";
+    cargo(&format!("build --target wasm32-wasip2 --release {components}"))?;
+    cargo("build --target wasm32-wasip2 --release -p gatehouse-skeleton --examples")
+}
+
+/// Sizes and instantiation times, as a table.
+pub fn print_components() -> Result<()> {
+    println!("\n| component | wasm bytes | instantiation, p50 |\n|---|---|---|");
+    for name in ["mcp_gateway", "broker_client", "oauth_broker", "examples/pass"] {
+        let file = root().join(WASM).join(format!("{name}.wasm"));
+        println!("| {name} | {} | |", fs::metadata(&file)?.len());
+    }
+    Ok(())
+}
+
+impl App {
+    /// The component that reads one key and forwards.
+    pub fn pass() -> Result<Self> {
+        let files = tempfile::tempdir()?;
+        let manifest = manifest(&files, "pass", &[("pass", "/...", "examples/pass.wasm", "")])?;
+        Self::start(files, &[(manifest, free_port()?, vec![])])
+    }
+
+    /// The composition without logic.
+    pub fn skeleton(composition: Composition) -> Result<Self> {
+        let files = tempfile::tempdir()?;
+        let broker = ("broker", "/...", "examples/broker.wasm", "");
+        let dependency = |wasm: &str| {
+            format!(
+                "[component.gateway.dependencies]\n\
+                 \"gatehouse:broker/tokens@0.1.0\" = {{ path = {:?}, inherit_configuration = true }}\n",
+                root().join(WASM).join(wasm)
+            )
+        };
+        let (port, broker_port) = (free_port()?, free_port()?);
+        let broker_url = match composition {
+            Composition::TwoApps => format!("http://127.0.0.1:{broker_port}"),
+            _ => "http://broker.spin.internal".to_owned(),
+        };
+        let client = format!(
+            "[component.gateway.variables]\nbroker_url = {broker_url:?}\n{}",
+            dependency("examples/client.wasm")
+        );
+        let gateway = |tail| ("gateway", "/mcp/...", "examples/gateway.wasm", tail);
+        let mut apps = Vec::new();
+        match composition {
+            Composition::Chained => apps.push((manifest(&files, "app", &[broker, gateway(&client)])?, port, vec![])),
+            Composition::TwoApps => {
+                apps.push((manifest(&files, "gateway", &[gateway(&client)])?, port, vec![]));
+                apps.push((manifest(&files, "broker", &[broker])?, broker_port, vec![]));
+            }
+            Composition::Consolidated => {
+                let tail = dependency("examples/broker.wasm");
+                apps.push((manifest(&files, "app", &[broker, gateway(&tail)])?, port, vec![]));
+            }
+        }
+        let mut app = Self::start(files, &apps)?;
+        app.gateway += "/mcp";
+        Ok(app)
+    }
+
+    /// Gatehouse itself, with one service and these servers.
+    pub fn gatehouse(composition: Composition, provider: &Provider, servers: &[(&str, &str)]) -> Result<Self> {
+        let files = tempfile::tempdir()?;
+        let servers: serde_json::Map<_, _> = servers
+            .iter()
+            .map(|(name, url)| ((*name).to_owned(), json!({ "type": "http", "url": url, "service": "demo" })))
+            .collect();
+        fs::write(files.path().join("servers.json"), json!({ "mcpServers": servers }).to_string())?;
+        let clients = json!({ "demo": {
+            "client_id": "gatehouse",
+            "client_secret": "bench-secret",
+            "authorize_url": format!("{}/authorize", provider.url()),
+            "token_url": format!("{}/token", provider.url()),
+        }});
+        let (port, broker_port) = (free_port()?, free_port()?);
+        let at = |port: u16| format!("http://127.0.0.1:{port}");
+        let secrets = |public_url: String, gateway_url: String, broker_url: String| {
+            vec![
+                ("public_url", public_url),
+                ("gateway_url", gateway_url),
+                ("broker_url", broker_url),
+                ("encryption_keys", ENCRYPTION_KEYS.to_owned()),
+                ("service_keys", SERVICE_KEYS.to_owned()),
+                ("gateway_service_key", SERVICE_KEY.to_owned()),
+                ("oauth_clients", clients.to_string()),
+            ]
+        };
+        let apps = match composition {
+            Composition::TwoApps => {
+                let variables = secrets(at(broker_port), at(port), at(broker_port));
+                vec![
+                    (derived(&files, "deploy/gateway.toml")?, port, variables.clone()),
+                    (derived(&files, "deploy/broker.toml")?, broker_port, variables),
+                ]
+            }
+            Composition::Chained => vec![(derived(&files, "spin.toml")?, port, secrets(at(port), at(port), at(port)))],
+            Composition::Consolidated => {
+                vec![(derived(&files, "deploy/consolidated.toml")?, port, secrets(at(port), at(port), at(port)))]
+            }
+        };
+        Self::start(files, &apps)
+    }
+
+    /// CPU time that its processes have used.
+    pub fn cpu(&self) -> Result<Duration> {
+        self.processes.iter().map(|process| cpu(process.0.id())).sum()
+    }
+
+    /// The first app is the gateway's, the last the broker's.
+    fn start(files: TempDir, apps: &[(PathBuf, u16, Vec<(&str, String)>)]) -> Result<Self> {
+        let mut processes = Vec::new();
+        for (manifest, port, variables) in apps {
+            let state = files.path().join(format!("state-{port}"));
+            fs::create_dir(&state)?;
+            let mut command = Command::new(root().join("target/debug/gatehouse"));
+            command
+                .args(["up", "--quiet", "-f"])
+                .arg(manifest)
+                .args(["--listen", &format!("127.0.0.1:{port}"), "--state-dir"])
+                .arg(&state)
+                .current_dir(&state)
+                .stdout(Stdio::null())
+                .stderr(Stdio::piped());
+            for (name, value) in variables {
+                command.env(format!("SPIN_VARIABLE_{}", name.to_uppercase()), value);
+            }
+            let mut child = command.spawn().context("target/debug/gatehouse")?;
+            let errors = child.stderr.take().context("piped")?;
+            thread::spawn(move || {
+                BufReader::new(errors).lines().map_while(Result::ok).for_each(|line| eprintln!("  {line}"))
+            });
+            processes.push(Process(child));
+            ready(*port)?;
+        }
+        let origin = |app: &(PathBuf, u16, Vec<(&str, String)>)| format!("http://127.0.0.1:{}", app.1);
+        let gateway = apps.first().map(origin).context("an app")?;
+        let broker = apps.last().map(origin).context("an app")?;
+        Ok(Self { gateway, broker, processes, _files: files })
+    }
+}
+
+/// A manifest for skeletons: name, route, wasm file, and what follows the component's table.
+fn manifest(files: &TempDir, app: &str, components: &[(&str, &str, &str, &str)]) -> Result<PathBuf> {
+    let mut text = format!("spin_manifest_version = 2\n[application]\nname = {app:?}\n");
+    for (name, route, wasm, tail) in components {
+        let source = root().join(WASM).join(wasm);
+        text += &format!(
+            "[[trigger.http]]\nroute = {route:?}\ncomponent = {name:?}\n[component.{name}]\nsource = {source:?}\n\
+             key_value_stores = [\"default\"]\nallowed_outbound_hosts = [\"http://*:*\"]\n{tail}"
+        );
+    }
+    let path = files.path().join(format!("{app}.toml"));
+    fs::write(&path, text)?;
+    Ok(path)
+}
+
+/// The project's own manifest, with only its paths replaced.
+fn derived(files: &TempDir, manifest: &str) -> Result<PathBuf> {
+    let wasm = root().join(WASM);
+    let wasm = wasm.to_str().context("a path in UTF-8")?;
+    let text = fs::read_to_string(root().join(manifest))?
+        .replace(&format!("\"../{WASM}"), &format!("\"{wasm}"))
+        .replace(&format!("\"{WASM}"), &format!("\"{wasm}"))
+        .replace("\"../config/servers.json\"", "\"servers.json\"")
+        .replace("\"config/servers.json\"", "\"servers.json\"");
+    let path = files.path().join(Path::new(manifest).file_name().context("a file name")?);
+    fs::write(&path, text)?;
+    Ok(path)
+}
+
+fn ready(port: u16) -> Result<()> {
+    let end = Instant::now() + Duration::from_secs(120);
+    while Instant::now() < end {
+        if std::net::TcpStream::connect(("127.0.0.1", port)).is_ok() {
+            return Ok(());
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    bail!("nothing listens on port {port}")
+}
+
+fn free_port() -> Result<u16> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
+
+/// User and system time of a process: fields 14 and 15 of its `stat`, in ticks of 10 ms.
+fn cpu(process: u32) -> Result<Duration> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat"))?;
+    let (_, fields) = stat.rsplit_once(')').context("stat")?;
+    let ticks: u64 =
+        fields.split_whitespace().skip(11).take(2).map(|field| field.parse::<u64>()).sum::<Result<_, _>>()?;
+    Ok(Duration::from_millis(ticks * 10))
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap_or_default()
+}
