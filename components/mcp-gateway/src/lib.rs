@@ -1,1 +1,36 @@
+//! How do many MCP servers stand behind one door?
+//!
+//! | route | does |
+//! |---|---|
+//! | `POST /mcp` | Streamable HTTP, all servers behind one endpoint, tools called `server__tool` |
+//! | `POST /mcp/{server}` | the same for one server, names as they are |
+//! | `POST /mcp/sse` | the same as `/mcp`, for clients that were given an SSE URL |
+//! | `DELETE` on these | ends a legacy session |
+//! | `GET /mcp/servers` | the servers, their state and the caller's connections, as JSON |
+//!
+//! A request enters at [`routes`]; [`eras`] reads what it wants, [`visitor`] who sent it; [`calls`], [`lists`] or
+//! [`connections`] does it, over [`upstream`]; an answer that streams comes back through [`passage`].
+//!
+//! May touch: `servers.json`, its own store ([`memory`]), the broker by `gatehouse:broker/tokens`, and the servers that
+//! the file names. It imports no `variables`: it could not read a secret if it wanted to. Everything but `shell.rs` is
+//! free of WASI and Spin.
 
+pub mod calls;
+pub mod config;
+pub mod connections;
+pub mod eras;
+pub mod host;
+pub mod json;
+pub mod jsonrpc;
+pub mod lists;
+pub mod memory;
+pub mod names;
+pub mod passage;
+pub mod routes;
+pub mod session;
+pub mod sse;
+pub mod upstream;
+pub mod visitor;
+
+#[cfg(target_family = "wasm")]
+mod shell;

@@ -1,0 +1,347 @@
+//! Which servers are behind this gateway?
+//!
+//! `servers.json`, in the `mcpServers` form that people already have. Each entry is read on its own and only when it is
+//! asked for: a bad one costs itself and nothing else (`/mcp/servers` tells what is wrong with it), and a call pays for
+//! the one entry that it needs. Rules:
+//!
+//! * `url` is https, or http on loopback. Refused: `*.spin.internal`, relative URLs, user and password, fragments.
+//! * Keys that other clients keep in such files and that change nothing here are read over. A key that would change
+//!   what a server is offered with, but is not ours, makes the entry `unsupported` rather than be ignored. Any other
+//!   key is an error that names it.
+//! * `timeout` is in seconds; from 1000 on it is taken as milliseconds, as half of the clients write it.
+//! * `${…}` in a URL or a header is some other program's placeholder: an error, so that it is never sent as it stands.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue, Uri, header};
+use thiserror::Error;
+
+use crate::json::{self, Object};
+use crate::names;
+
+/// Routes that a server's own route would hide.
+const RESERVED: [&str; 2] = ["servers", "sse"];
+const LOCAL_PROCESS: [&str; 5] = ["command", "args", "env", "cwd", "envFile"];
+const READ_OVER: [&str; 11] =
+    ["alwaysAllow", "autoApprove", "dev", "gallery", "icon", "iconUrl", "isActive", "name", "note", "trust", "version"];
+const NOT_OURS: [(&str, &str); 10] = [
+    ("auth", "use \"service\""),
+    ("oauth", "use \"service\""),
+    ("headersHelper", "use \"service\""),
+    ("authProviderType", "use \"service\""),
+    ("disabledTools", "use \"tools\": {\"deny\": […]}"),
+    ("excludeTools", "use \"tools\": {\"deny\": […]}"),
+    ("includeTools", "use \"tools\": {\"allow\": […]}"),
+    ("enabledTools", "use \"tools\": {\"allow\": […]}"),
+    ("serverUrl", "use \"url\""),
+    ("httpUrl", "use \"url\""),
+];
+/// Header fields that are the gateway's own towards an upstream, or the host's.
+const OWN_HEADERS: [&str; 16] = [
+    "accept",
+    "connection",
+    "content-length",
+    "content-type",
+    "host",
+    "http2-settings",
+    "keep-alive",
+    "last-event-id",
+    "mcp-method",
+    "mcp-name",
+    "mcp-protocol-version",
+    "mcp-session-id",
+    "proxy-authorization",
+    "te",
+    "transfer-encoding",
+    "upgrade",
+];
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Why there are no servers at all.
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    #[error("servers.json: {0}")]
+    Unreadable(String),
+    #[error("servers.json: not JSON: {0}")]
+    NotJson(serde_json::Error),
+    #[error("servers.json: {0}")]
+    Shape(String),
+}
+
+/// Why one server is not offered. The text names the server's key that it is about.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum Fault {
+    #[error("disabled in servers.json")]
+    Disabled,
+    #[error("{0}")]
+    Unsupported(String),
+    #[error("{0}")]
+    Misconfigured(String),
+}
+
+pub struct Config<'a> {
+    entries: Vec<Entry<'a>>,
+}
+
+/// One entry of the file, not yet read.
+pub struct Entry<'a> {
+    pub name: Cow<'a, str>,
+    /// See [`names::prefix`].
+    pub prefix: String,
+    text: &'a str,
+    clash: Option<String>,
+}
+
+/// A server that can be called.
+pub struct Server<'a> {
+    pub name: Cow<'a, str>,
+    pub prefix: &'a str,
+    pub url: Uri,
+    pub service: Option<Cow<'a, str>>,
+    /// Sent with every request. They may hold secrets.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    pub description: Option<Cow<'a, str>>,
+    /// How long the server may take to answer.
+    pub patience: Duration,
+    allow: Option<Vec<Cow<'a, str>>>,
+    deny: Vec<Cow<'a, str>>,
+}
+
+impl<'a> Config<'a> {
+    pub fn read(text: &'a str) -> Result<Self, ConfigError> {
+        let file = Object::parse(text).map_err(ConfigError::NotJson)?;
+        if let Some((key, _)) = file.members().find(|(key, _)| !["mcpServers", "$schema", "inputs"].contains(&&***key))
+        {
+            return Err(ConfigError::Shape(format!("unknown key \"{key}\"")));
+        }
+        let servers = file.get("mcpServers").map_err(|twice| ConfigError::Shape(twice.to_string()))?;
+        let servers = servers.ok_or_else(|| ConfigError::Shape("\"mcpServers\" is missing".into()))?;
+        let servers =
+            Object::parse(servers).map_err(|_| ConfigError::Shape("\"mcpServers\" has to be an object".into()))?;
+        let mut entries: Vec<Entry<'a>> = Vec::new();
+        for (name, text) in servers.members() {
+            let prefix = names::prefix(name).into_owned();
+            let clash = if RESERVED.contains(&&*prefix) {
+                Some(format!("the name \"{prefix}\" is a route of the gateway itself: choose another"))
+            } else {
+                let other = entries.iter().find(|other| other.prefix == prefix);
+                other.map(|other| format!("its name is told apart from \"{}\" by nothing: choose another", other.name))
+            };
+            entries.push(Entry { name: name.clone(), prefix, text, clash });
+        }
+        Ok(Self { entries })
+    }
+
+    pub fn entries(&self) -> &[Entry<'a>] {
+        &self.entries
+    }
+
+    /// The entry that a route or the first part of a tool's name stands for.
+    pub fn find(&self, prefix: &str) -> Option<&Entry<'a>> {
+        self.entries.iter().find(|entry| entry.prefix == prefix)
+    }
+
+    /// All servers that can be called, in the file's order.
+    pub fn servers(&self) -> impl Iterator<Item = Server<'_>> {
+        self.entries.iter().filter_map(|entry| entry.server().ok())
+    }
+}
+
+impl<'a> Entry<'a> {
+    /// Reads the entry.
+    pub fn server(&self) -> Result<Server<'_>, Fault> {
+        if let Some(clash) = &self.clash {
+            return Err(Fault::Misconfigured(clash.clone()));
+        }
+        let keys = Object::parse(self.text).map_err(|_| wrong("the entry", "has to be an object"))?;
+        let mut unsupported = None;
+        for (key, _) in keys.members() {
+            match &**key {
+                "type" | "transport" | "transportType" | "url" | "service" | "headers" | "tools" | "description"
+                | "disabled" | "timeout" => {}
+                key if READ_OVER.contains(&key) => {}
+                key if LOCAL_PROCESS.contains(&key) => {
+                    unsupported =
+                        Some("it is started as a local process (stdio): put a bridge to HTTP in front".into());
+                }
+                key => match NOT_OURS.iter().find(|(known, _)| *known == key) {
+                    Some((known, instead)) => {
+                        unsupported = Some(format!("its key \"{known}\" is another program's: {instead}"))
+                    }
+                    None => return Err(Fault::Misconfigured(format!("unknown key \"{key}\""))),
+                },
+            }
+        }
+        if matches!(one(&keys, "disabled")?, Some("true")) {
+            return Err(Fault::Disabled);
+        }
+        for key in ["type", "transport", "transportType"] {
+            match text(&keys, key)?.as_deref() {
+                None | Some("http" | "streamable-http" | "streamableHttp" | "streamable_http") => {}
+                Some(kind @ ("stdio" | "sse" | "ws" | "websocket")) => {
+                    unsupported.get_or_insert_with(|| format!("its transport is \"{kind}\": only Streamable HTTP is"));
+                }
+                Some(_) => return Err(wrong(key, "has to be \"http\" (or \"stdio\", \"sse\", which are listed only)")),
+            }
+        }
+        if let Some(reason) = unsupported {
+            return Err(Fault::Unsupported(reason));
+        }
+
+        let url = text(&keys, "url")?.ok_or_else(|| wrong("url", "is missing"))?;
+        let service = text(&keys, "service")?;
+        let headers = headers(&keys)?;
+        if service.is_some() && headers.iter().any(|(name, _)| name == header::AUTHORIZATION) {
+            return Err(wrong("headers", "has \"Authorization\" although \"service\" gives the token"));
+        }
+        let (allow, deny) = tools(&keys)?;
+        Ok(Server {
+            name: self.name.clone(),
+            prefix: &self.prefix,
+            url: upstream_url(&url)?,
+            service,
+            headers,
+            description: text(&keys, "description")?,
+            patience: patience(&keys)?,
+            allow,
+            deny: deny.unwrap_or_default(),
+        })
+    }
+}
+
+impl Server<'_> {
+    /// Whether the file lets this tool be seen and called.
+    pub fn offers(&self, tool: &str) -> bool {
+        let fits = |patterns: &[Cow<'_, str>]| patterns.iter().any(|pattern| glob(pattern, tool));
+        self.allow.as_deref().is_none_or(fits) && !fits(&self.deny)
+    }
+
+    /// Whether every tool is offered, so that nothing has to be looked at.
+    pub fn offers_all(&self) -> bool {
+        self.allow.is_none() && self.deny.is_empty()
+    }
+
+    /// The URL without its query, which may hold a key.
+    pub fn shown_url(&self) -> String {
+        let origin = format!(
+            "{}://{}",
+            self.url.scheme_str().unwrap_or_default(),
+            self.url.authority().map_or("", |a| a.as_str())
+        );
+        origin + self.url.path()
+    }
+}
+
+/// Whether `host` is this machine, whatever a resolver says.
+pub fn is_loopback(host: &str) -> bool {
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    host.eq_ignore_ascii_case("localhost")
+        || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+fn upstream_url(url: &str) -> Result<Uri, Fault> {
+    if url.contains("${") {
+        return Err(wrong("url", "holds a placeholder, which nothing fills in here"));
+    }
+    if url.contains('#') {
+        return Err(wrong("url", "must not have a fragment"));
+    }
+    let uri: Uri = url.parse().map_err(|_| wrong("url", "is not a URL"))?;
+    let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
+        return Err(wrong("url", "has to be absolute"));
+    };
+    if authority.as_str().contains('@') {
+        return Err(wrong("url", "must not hold a user or a password"));
+    }
+    let host = authority.host().trim_end_matches('.').to_ascii_lowercase();
+    if host.is_empty() {
+        return Err(wrong("url", "has no host"));
+    }
+    if host == "spin.internal" || host.ends_with(".spin.internal") {
+        return Err(wrong("url", "must not be an internal host"));
+    }
+    match scheme {
+        "https" => Ok(uri),
+        "http" if is_loopback(&host) => Ok(uri),
+        _ => Err(wrong("url", "has to be https (http only on loopback)")),
+    }
+}
+
+fn headers(keys: &Object<'_>) -> Result<Vec<(HeaderName, HeaderValue)>, Fault> {
+    let Some(headers) = one(keys, "headers")? else { return Ok(Vec::new()) };
+    let headers = Object::parse(headers).map_err(|_| wrong("headers", "has to be an object"))?;
+    headers
+        .members()
+        .map(|(name, value)| {
+            let of = |problem: &str| wrong("headers", &format!("\"{name}\" {problem}"));
+            let value = json::string(value).ok_or_else(|| of("has to be a string"))?;
+            if value.contains("${") {
+                return Err(of("holds a placeholder, which nothing fills in here"));
+            }
+            let known = HeaderName::from_bytes(name.as_bytes()).map_err(|_| of("is not a header's name"))?;
+            if OWN_HEADERS.contains(&known.as_str()) {
+                return Err(of("is the gateway's own"));
+            }
+            let mut value = HeaderValue::from_str(&value).map_err(|_| of("is not a header's value"))?;
+            value.set_sensitive(true);
+            Ok((known, value))
+        })
+        .collect()
+}
+
+type Patterns<'a> = Option<Vec<Cow<'a, str>>>;
+
+fn tools<'a>(keys: &Object<'a>) -> Result<(Patterns<'a>, Patterns<'a>), Fault> {
+    let Some(tools) = one(keys, "tools")? else { return Ok((None, None)) };
+    let tools = Object::parse(tools).map_err(|_| wrong("tools", "has to be {\"allow\": […], \"deny\": […]}"))?;
+    if let Some((key, _)) = tools.members().find(|(key, _)| !["allow", "deny"].contains(&&***key)) {
+        return Err(Fault::Misconfigured(format!("unknown key \"{key}\" in \"tools\"")));
+    }
+    let patterns = |key| match one(&tools, key)? {
+        None => Ok(None),
+        Some(patterns) => json::array(patterns)
+            .and_then(|patterns| patterns.into_iter().map(json::string).collect())
+            .map(Some)
+            .ok_or_else(|| wrong("tools", &format!("\"{key}\" has to be a list of names"))),
+    };
+    Ok((patterns("allow")?, patterns("deny")?))
+}
+
+fn patience(keys: &Object<'_>) -> Result<Duration, Fault> {
+    let Some(timeout) = one(keys, "timeout")? else { return Ok(PATIENCE) };
+    match timeout.parse::<u64>() {
+        Ok(seconds @ 1..1000) => Ok(Duration::from_secs(seconds)),
+        Ok(milliseconds @ 1000..=3_600_000) => Ok(Duration::from_millis(milliseconds)),
+        _ => Err(wrong("timeout", "has to be a whole number of seconds")),
+    }
+}
+
+fn one<'a>(keys: &Object<'a>, key: &'static str) -> Result<Option<&'a str>, Fault> {
+    keys.get(key).map_err(|twice| Fault::Misconfigured(twice.to_string()))
+}
+
+fn text<'a>(keys: &Object<'a>, key: &'static str) -> Result<Option<Cow<'a, str>>, Fault> {
+    match one(keys, key)? {
+        None => Ok(None),
+        Some(value) => json::string(value).map(Some).ok_or_else(|| wrong(key, "has to be a string")),
+    }
+}
+
+fn wrong(key: &str, problem: &str) -> Fault {
+    let key = if key == "the entry" { key.to_owned() } else { format!("\"{key}\"") };
+    Fault::Misconfigured(format!("{key} {problem}"))
+}
+
+/// Whether `pattern`, in which `*` stands for any characters, is all of `name`.
+fn glob(pattern: &str, name: &str) -> bool {
+    let mut pieces = pattern.split('*');
+    let Some(rest) = pieces.next().and_then(|first| name.strip_prefix(first)) else { return false };
+    let Some(last) = pieces.next_back() else { return rest.is_empty() };
+    let Some(mut rest) = rest.strip_suffix(last) else { return false };
+    for piece in pieces {
+        let Some((_, after)) = rest.split_once(piece) else { return false };
+        rest = after;
+    }
+    true
+}

@@ -1,0 +1,178 @@
+//! What is connected, and how is the person told what is not?
+//!
+//! Never by a 401, which is about the client's own bearer alone. A tool of a service that is not connected answers with
+//! a link; a tool of the gateway's own shows all of them, for models and people; `GET /mcp/servers` does so for programs.
+//! Links lead to the broker's own pages, work once, and are bound to the person they are made for: they hold nothing of
+//! a provider and open nothing to anyone else.
+
+use http::{Response, StatusCode};
+
+use crate::calls::tool_error;
+use crate::config::{Entry, Fault, Server};
+use crate::eras::{Route, Site};
+use crate::host::{Host, Outcome};
+use crate::json::quoted;
+use crate::jsonrpc;
+use crate::memory;
+use crate::upstream::Peer;
+use crate::visitor::{Standing, Visitor};
+
+/// The gateway's own tool. No server's tool is called so in the aggregate, where those have `__`.
+pub const TOOL: &str = "gatehouse_connections";
+pub const DEFINITION: &str = concat!(
+    r#"{"name":"gatehouse_connections","title":"Connections","#,
+    r#""description":"Shows the servers behind this gateway and whether the person's accounts there are connected. "#,
+    r#"For one that is not, gives a link for the person to open in a browser.","#,
+    r#""inputSchema":{"type":"object","properties":{}},"annotations":{"readOnlyHint":true,"openWorldHint":false}}"#
+);
+
+/// Whether [`TOOL`] is listed here: among many servers, where any may need a connection, so that the list stays the
+/// same; on a server's own route only while its connection is missing and nothing else would tell.
+pub fn listed(site: &Site<'_>, servers: &[Server<'_>], visitor: &Visitor) -> bool {
+    servers.iter().any(|server| match site.route {
+        Route::All => server.service.is_some(),
+        Route::One(_) => matches!(visitor.standing(server), Standing::Closed(_)),
+    })
+}
+
+/// Members of the result of a call for which there is no token.
+pub fn closed(server: &Server<'_>, outcome: &Outcome) -> String {
+    let service = server.service.as_deref().unwrap_or_default();
+    let state = State::of(outcome);
+    let error = tool_error(&state.told(server, service));
+    let link = state.link.map(|link| [",\"connect_url\":", &quoted(link)].concat()).unwrap_or_default();
+    format!(r#"{error},"structuredContent":{{"service":{},"state":"{}"{link}}}"#, quoted(service), state.name)
+}
+
+/// Members of the result of [`TOOL`].
+pub fn tool_result(site: &Site<'_>, visitor: &Visitor) -> String {
+    let entries: Vec<_> = entries(site).collect();
+    let lines: Vec<String> = entries.iter().map(|entry| line(entry, visitor)).collect();
+    let text = if lines.is_empty() { "No servers are configured.".to_owned() } else { lines.join("\n") };
+    let items: Vec<String> = entries.iter().map(|entry| item(entry, visitor, None)).collect();
+    format!(
+        r#""content":[{{"type":"text","text":{}}}],"structuredContent":{{"servers":[{}]}}"#,
+        quoted(&text),
+        items.join(",")
+    )
+}
+
+/// `GET /mcp/servers`. No upstream is asked: what it says is what the file, the broker and the memory say.
+pub fn overview(host: &impl Host, site: &Site<'_>, visitor: &Visitor) -> Response<Vec<u8>> {
+    let items: Vec<String> = entries(site)
+        .map(|entry| {
+            let server = entry.server().ok();
+            item(entry, visitor, server.and_then(|server| memory::recall(host, &visitor.caller, &server)))
+        })
+        .collect();
+    jsonrpc::respond(StatusCode::OK, [r#"{"servers":["#, &items.join(","), "]}"].concat().into_bytes())
+}
+
+/// What a server is to a person.
+struct State<'a> {
+    name: &'static str,
+    detail: String,
+    link: Option<&'a str>,
+}
+
+impl<'a> State<'a> {
+    fn of(outcome: &'a Outcome) -> Self {
+        let state = |name, detail: &str, link| Self { name, detail: detail.to_owned(), link };
+        match outcome {
+            Outcome::Token(_) => state("ready", "connected", None),
+            Outcome::NotConnected(url) => state("not_connected", "not connected yet", Some(url)),
+            Outcome::NeedsReconnect { url, missing_scopes } if missing_scopes.is_empty() => {
+                state("needs_reconnect", "the connection has ended", Some(url))
+            }
+            Outcome::NeedsReconnect { url, missing_scopes } => {
+                let detail = format!("the connection lacks rights: {}", missing_scopes.join(" "));
+                state("needs_reconnect", &detail, Some(url))
+            }
+            Outcome::TemporarilyUnavailable(seconds) => {
+                let detail =
+                    format!("the service does not answer now; the connection is kept, try again in {seconds} s");
+                state("unavailable", &detail, None)
+            }
+            Outcome::UnknownService => {
+                state("misconfigured", "the broker has no such service, or not for this caller", None)
+            }
+        }
+    }
+
+    fn of_fault(fault: &Fault) -> Self {
+        let name = match fault {
+            Fault::Disabled => "disabled",
+            Fault::Unsupported(_) => "unsupported",
+            Fault::Misconfigured(_) => "misconfigured",
+        };
+        Self { name, detail: fault.to_string(), link: None }
+    }
+
+    fn told(&self, server: &Server<'_>, service: &str) -> String {
+        let Self { detail, .. } = self;
+        match self.link {
+            Some(link) => format!(
+                "The service {service}, which {} needs, cannot be used: {detail}. To connect it, the person has to open \
+                 this link in a browser: {link} (it works once, and for this person only). Then call the tool again.",
+                server.name
+            ),
+            None => format!("The service {service}, which {} needs, cannot be used: {detail}.", server.name),
+        }
+    }
+}
+
+fn entries<'s>(site: &'s Site<'_>) -> impl Iterator<Item = &'s Entry<'s>> {
+    site.config.entries().iter().filter(|entry| match site.route {
+        Route::All => true,
+        Route::One(prefix) => entry.prefix == prefix,
+    })
+}
+
+/// Calls `then` with the state of `entry`, and with the server if there is one.
+fn with_state<T>(entry: &Entry<'_>, visitor: &Visitor, then: impl FnOnce(State<'_>, Option<&Server<'_>>) -> T) -> T {
+    match entry.server() {
+        Err(fault) => then(State::of_fault(&fault), None),
+        Ok(server) => match visitor.standing(&server) {
+            Standing::Open(None) => {
+                then(State { name: "ready", detail: "needs no connection".into(), link: None }, Some(&server))
+            }
+            Standing::Open(Some(_)) => {
+                then(State { name: "ready", detail: "connected".into(), link: None }, Some(&server))
+            }
+            Standing::Closed(outcome) => then(State::of(outcome), Some(&server)),
+        },
+    }
+}
+
+fn line(entry: &Entry<'_>, visitor: &Visitor) -> String {
+    with_state(entry, visitor, |state, _| match state.link {
+        Some(link) => format!("- {}: {}. To connect it, open {link}", entry.name, state.detail),
+        None => format!("- {}: {}", entry.name, state.detail),
+    })
+}
+
+fn item(entry: &Entry<'_>, visitor: &Visitor, peer: Option<Peer>) -> String {
+    with_state(entry, visitor, |state, server| {
+        let mut members =
+            format!(r#"{{"name":{},"state":"{}","detail":{}"#, quoted(&entry.name), state.name, quoted(&state.detail));
+        let mut add = |name: &str, value: &str| members.extend([",\"", name, "\":", &quoted(value)]);
+        if entry.prefix != entry.name {
+            add("prefix", &entry.prefix);
+        }
+        if let Some(server) = server {
+            add("url", &server.shown_url());
+            if let Some(service) = &server.service {
+                add("service", service);
+            }
+        }
+        match peer {
+            Some(Peer::Modern) => add("era", "modern"),
+            Some(Peer::Legacy(_)) => add("era", "legacy"),
+            None => {}
+        }
+        if let Some(link) = state.link {
+            add("connect_url", link);
+        }
+        members + "}"
+    })
+}

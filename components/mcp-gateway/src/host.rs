@@ -1,0 +1,150 @@
+//! What is outside of this component, and how is it asked?
+//!
+//! Two implementations: Spin (`shell.rs`) and the tests' scripted one. The core reads no clock, no randomness and no
+//! setting by any other way.
+
+use std::fmt;
+use std::pin::pin;
+use std::time::Duration;
+
+use futures_util::future::{Either, select};
+use http::{Request, Response};
+use thiserror::Error;
+
+/// Everything that the gateway may touch.
+pub trait Host {
+    /// The body of an upstream's answer, while it arrives.
+    type Body: Source;
+
+    /// The text of `servers.json`.
+    fn servers(&self) -> Result<Vec<u8>, String>;
+    /// Where this installation is reached from outside.
+    fn public_urls(&self) -> Result<Origins, ResolveError>;
+    /// Who is calling, and the token for each wanted service.
+    fn resolve(&self, request: &ResolveRequest) -> Result<Resolution, ResolveError>;
+
+    /// What was kept under `key`. A store that fails has nothing: all that is kept can be lost.
+    fn load(&self, key: &str) -> Option<Vec<u8>>;
+    /// Keeps `value` under `key`, as far as the store can.
+    fn save(&self, key: &str, value: &[u8]);
+
+    /// Sends a request whose body is known, and returns when the head of the answer is there, within `patience` of
+    /// the connection. Follows no redirect.
+    fn send(
+        &self,
+        request: Request<Vec<u8>>,
+        patience: Duration,
+    ) -> impl Future<Output = Result<Response<Self::Body>, SendError>>;
+
+    /// Seconds since the Unix epoch.
+    fn now(&self) -> u64;
+    fn random(&self, bytes: &mut [u8]);
+    fn sleep(&self, duration: Duration) -> impl Future<Output = ()>;
+    /// One line for the operator; never a secret.
+    fn log(&self, line: &str);
+}
+
+/// What `future` gives; none when `limit` passes first, and the future is dropped.
+pub async fn within<T>(host: &impl Host, limit: Duration, future: impl Future<Output = T>) -> Option<T> {
+    // The timer is looked at only when the future has to wait.
+    match select(pin!(future), pin!(host.sleep(limit))).await {
+        Either::Left((value, _)) => Some(value),
+        Either::Right(_) => None,
+    }
+}
+
+/// A body that arrives.
+pub trait Source {
+    /// The next piece; `None` at the end. May be dropped while it waits.
+    fn chunk(&mut self) -> impl Future<Output = Result<Option<Vec<u8>>, SendError>>;
+}
+
+/// Why no whole answer came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum SendError {
+    #[error("the manifest does not allow this destination")]
+    Denied,
+    #[error("it took too long to answer")]
+    Timeout,
+    #[error("the connection to it failed")]
+    Connection,
+}
+
+/// `origins` of `wit/tokens.wit`.
+pub struct Origins {
+    pub gateway: String,
+}
+
+/// `resolve-request` of `wit/tokens.wit`.
+pub struct ResolveRequest {
+    pub bearer: Option<Secret>,
+    pub resource: String,
+    pub services: Vec<WantedService>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WantedService {
+    pub service: String,
+    pub refused: Option<String>,
+}
+
+/// `resolution` of `wit/tokens.wit`.
+pub struct Resolution {
+    pub caller: Caller,
+    /// One for each wanted service, in the order of the request.
+    pub outcomes: Vec<Outcome>,
+}
+
+/// `caller` of `wit/tokens.wit`, as far as the gateway needs it.
+pub struct Caller {
+    pub subject: String,
+    pub sealing_key: Vec<u8>,
+}
+
+/// `outcome` of `wit/tokens.wit`.
+#[derive(Debug, Clone)]
+pub enum Outcome {
+    Token(AccessToken),
+    NotConnected(String),
+    NeedsReconnect { url: String, missing_scopes: Vec<String> },
+    TemporarilyUnavailable(u32),
+    UnknownService,
+}
+
+/// `access-token` of `wit/tokens.wit`, as far as the gateway needs it.
+#[derive(Debug, Clone)]
+pub struct AccessToken {
+    pub value: Secret,
+    pub token_type: String,
+    pub fingerprint: String,
+}
+
+/// `error` of `wit/tokens.wit`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ResolveError {
+    InvalidToken,
+    WrongAudience,
+    Unavailable(u32),
+    Misconfigured(String),
+}
+
+/// A text that must not be printed.
+#[derive(Clone)]
+pub struct Secret(String);
+
+impl Secret {
+    pub fn new(value: String) -> Self {
+        Self(value)
+    }
+
+    /// The text itself, for the one place that sends it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Secret(…)")
+    }
+}

@@ -1,0 +1,188 @@
+//! What does Spin plug into this gateway?
+
+use std::time::Duration;
+
+use http::{Request, Response};
+use shell::{Body, ReadError, SendError as WasiSendError, Timeouts};
+use spin_sdk::key_value::Store;
+use wasi::exports::http::incoming_handler::Guest;
+use wasi::filesystem::preopens;
+use wasi::filesystem::types::{DescriptorFlags, OpenFlags, PathFlags};
+use wasi::http::types::{IncomingRequest, ResponseOutparam};
+
+use crate::host::{
+    AccessToken, Caller, Host, Origins, Outcome, Resolution, ResolveError, ResolveRequest, Secret, SendError, Source,
+};
+use crate::passage::Answer;
+use crate::{routes, upstream};
+
+wit_bindgen::generate!({ path: "../../wit", world: "mcp-gateway" });
+
+use gatehouse::broker::tokens;
+
+const CONNECT: Duration = Duration::from_secs(5);
+const BETWEEN_BYTES: Duration = Duration::from_secs(300);
+/// `servers.json` is read with one call up to here, which is some 5,000 servers.
+const FILE_LIMIT: u64 = 1024 * 1024;
+
+struct Gateway;
+wasi::http::proxy::export!(Gateway);
+
+impl Guest for Gateway {
+    fn handle(request: IncomingRequest, out: ResponseOutparam) {
+        shell::run(async {
+            let request = match shell::read_request(request, routes::BODY_LIMIT).await {
+                Ok(request) => request,
+                Err(ReadError::TooLarge(_)) => return shell::respond(out, routes::too_large()).await,
+                Err(ReadError::Broken) => return shell::respond(out, routes::unreadable()).await,
+            };
+            send_out(routes::serve(&Spin, request).await, out).await;
+        });
+    }
+}
+
+async fn send_out(answer: Answer<'_, Spin>, out: ResponseOutparam) {
+    match answer {
+        Answer::Whole(response, rest) => {
+            shell::respond(out, response).await;
+            if let Some(rest) = rest {
+                upstream::drain(&Spin, rest).await;
+            }
+        }
+        Answer::Pass(head, first, mut rest) => {
+            let Ok(mut writer) = shell::start(out, head, &first).await else { return };
+            if let Ok(true) = writer.pipe(&mut rest).await {
+                writer.finish();
+            }
+        }
+        Answer::Events(head, first, mut events) => {
+            let Ok(mut writer) = shell::start(out, head, &first).await else { return };
+            while let Some(bytes) = events.next().await {
+                if writer.write(&bytes).await.is_err() {
+                    return;
+                }
+            }
+            writer.finish();
+            upstream::drain(&Spin, events.into_body()).await;
+        }
+    }
+}
+
+struct Spin;
+
+impl Host for Spin {
+    type Body = Body;
+
+    /// Four host calls: the preopened folders, the file, its text, and no more.
+    fn servers(&self) -> Result<Vec<u8>, String> {
+        let (root, _) = preopens::get_directories().into_iter().next().ok_or("no file is granted to this component")?;
+        let file = root
+            .open_at(PathFlags::empty(), "servers.json", OpenFlags::empty(), DescriptorFlags::READ)
+            .map_err(|error| format!("cannot be opened ({error})"))?;
+        match file.read(FILE_LIMIT, 0) {
+            Ok((bytes, _)) if bytes.len() as u64 == FILE_LIMIT => Err("longer than 1 MiB".into()),
+            Ok((bytes, _)) => Ok(bytes),
+            Err(error) => Err(format!("cannot be read ({error})")),
+        }
+    }
+
+    fn public_urls(&self) -> Result<Origins, ResolveError> {
+        let origins = tokens::public_urls().map_err(resolve_error)?;
+        Ok(Origins { gateway: origins.gateway })
+    }
+
+    fn resolve(&self, request: &ResolveRequest) -> Result<Resolution, ResolveError> {
+        let request = tokens::ResolveRequest {
+            bearer: request.bearer.as_ref().map(|bearer| bearer.expose().to_owned()),
+            resource: request.resource.clone(),
+            services: request
+                .services
+                .iter()
+                .map(|wanted| tokens::WantedService {
+                    service: wanted.service.clone(),
+                    refused: wanted.refused.clone(),
+                })
+                .collect(),
+        };
+        let resolution = tokens::resolve(&request).map_err(resolve_error)?;
+        Ok(Resolution {
+            caller: Caller { subject: resolution.caller.subject, sealing_key: resolution.caller.sealing_key },
+            outcomes: resolution.outcomes.into_iter().map(outcome).collect(),
+        })
+    }
+
+    fn load(&self, key: &str) -> Option<Vec<u8>> {
+        store()?.get(key).ok()?
+    }
+
+    fn save(&self, key: &str, value: &[u8]) {
+        if let Some(Err(error)) = store().map(|store| store.set(key, value)) {
+            self.log(&format!("gateway: the store keeps nothing: {error}"));
+        }
+    }
+
+    async fn send(&self, request: Request<Vec<u8>>, patience: Duration) -> Result<Response<Body>, SendError> {
+        let timeouts = Timeouts { connect: CONNECT, first_byte: patience, between_bytes: BETWEEN_BYTES };
+        shell::send(request, timeouts).await.map_err(send_error)
+    }
+
+    fn now(&self) -> u64 {
+        shell::now()
+    }
+
+    fn random(&self, bytes: &mut [u8]) {
+        bytes.copy_from_slice(&wasi::random::random::get_random_bytes(bytes.len() as u64));
+    }
+
+    async fn sleep(&self, duration: Duration) {
+        shell::sleep(duration).await;
+    }
+
+    fn log(&self, line: &str) {
+        eprintln!("{line}");
+    }
+}
+
+impl Source for Body {
+    async fn chunk(&mut self) -> Result<Option<Vec<u8>>, SendError> {
+        Body::chunk(self).await.map_err(send_error)
+    }
+}
+
+/// The gateway's own store where the manifest grants one, else the one that every host has.
+fn store() -> Option<Store> {
+    Store::open("gateway").or_else(|_| Store::open("default")).ok()
+}
+
+fn outcome(outcome: tokens::Outcome) -> Outcome {
+    match outcome {
+        tokens::Outcome::Token(token) => Outcome::Token(AccessToken {
+            value: Secret::new(token.value),
+            token_type: token.token_type,
+            fingerprint: token.fingerprint,
+        }),
+        tokens::Outcome::NotConnected(url) => Outcome::NotConnected(url),
+        tokens::Outcome::NeedsReconnect(reconnect) => {
+            Outcome::NeedsReconnect { url: reconnect.url, missing_scopes: reconnect.missing_scopes }
+        }
+        tokens::Outcome::TemporarilyUnavailable(seconds) => Outcome::TemporarilyUnavailable(seconds),
+        tokens::Outcome::UnknownService => Outcome::UnknownService,
+    }
+}
+
+fn resolve_error(error: tokens::Error) -> ResolveError {
+    match error {
+        tokens::Error::InvalidToken => ResolveError::InvalidToken,
+        tokens::Error::WrongAudience => ResolveError::WrongAudience,
+        tokens::Error::Unavailable(seconds) => ResolveError::Unavailable(seconds),
+        tokens::Error::Misconfigured(setting) => ResolveError::Misconfigured(setting),
+    }
+}
+
+fn send_error(error: WasiSendError) -> SendError {
+    match error {
+        WasiSendError::Denied => SendError::Denied,
+        WasiSendError::Timeout => SendError::Timeout,
+        WasiSendError::Url | WasiSendError::Connection | WasiSendError::TooLarge(_) => SendError::Connection,
+    }
+}

@@ -1,0 +1,312 @@
+//! How is an upstream server spoken to, and what happens when it has changed since the last time?
+//!
+//! An upstream is of one era towards one subject ([`Peer`]). It is found out once, kept sealed (`memory`), and believed
+//! until the upstream itself contradicts:
+//!
+//! 1. `server/discover` in modern form. It has no side effects, so it may be tried on anything; a call may not. An
+//!    answer that lists 2026-07-28 makes the upstream modern.
+//! 2. Any other answer that is the server's own (not 401, 403, 429 or an outage): `initialize`, for the newest legacy
+//!    version, declaring no capabilities, because nothing here could serve them yet; then `notifications/initialized`.
+//!
+//! So a warm call is one request to the upstream and a cold one two (modern) or four (legacy). A dual-era upstream is
+//! modern here: there is no session to lose.
+//!
+//! The upstream's session belongs to the subject, whichever client calls: a program that starts anew for every call
+//! does not leave a session behind each time. Two requests that find no session at once each make one; the later row
+//! stays, and both sessions work. When the upstream no longer knows its session, or the era no longer fits, the same
+//! is done once more, unnoticed by the client; a request is sent twice only if its first answer shows that it was
+//! not taken up.
+
+pub mod legacy;
+pub mod modern;
+
+use std::time::Duration;
+
+use http::request::Builder;
+use http::response::Parts;
+use http::{HeaderName, HeaderValue, Request, StatusCode, header};
+use thiserror::Error;
+
+use crate::config::Server;
+use crate::eras::media_type;
+use crate::host::{AccessToken, Caller, Host, SendError, Source, within};
+use crate::json::Object;
+use crate::sse::{Parser, Piece};
+use crate::{json, memory};
+
+/// The most of an answer that is held at once.
+pub const ANSWER_LIMIT: usize = 16 * 1024 * 1024;
+/// An error's body is read this far.
+const ERROR_LIMIT: usize = 64 * 1024;
+/// How long an upstream may take to end an answer that is complete, before its connection is given up.
+const DRAIN: Duration = Duration::from_millis(500);
+
+/// One upstream, as one caller reaches it.
+#[derive(Clone, Copy)]
+pub struct Link<'a> {
+    pub server: &'a Server<'a>,
+    pub token: Option<&'a AccessToken>,
+    pub caller: &'a Caller,
+}
+
+/// How an upstream speaks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Peer {
+    Modern,
+    Legacy(Session),
+}
+
+/// A session at a legacy upstream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Session {
+    /// None: the upstream keeps none.
+    pub id: Option<String>,
+    pub version: String,
+}
+
+/// A request, written for a peer.
+pub struct Outgoing<'a> {
+    pub method: &'a str,
+    /// What `Mcp-Name` repeats.
+    pub name: Option<&'a str>,
+    pub headers: &'a [(HeaderName, HeaderValue)],
+    pub body: Vec<u8>,
+}
+
+/// What an upstream answered.
+pub struct Answered<B> {
+    pub peer: Peer,
+    pub content: Content<B>,
+}
+
+pub enum Content<B> {
+    Json(B),
+    Events(B),
+    /// Not a success; its body is read.
+    Error(StatusCode, Vec<u8>),
+}
+
+/// Why there is no answer that could be passed on. The text is for the person who called.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum Failure {
+    #[error("it does not accept the token")]
+    Refused,
+    #[error("it does not allow this (403)")]
+    Forbidden,
+    #[error("{0}")]
+    Unreachable(#[from] SendError),
+    #[error("it answered with status {0}")]
+    Status(u16),
+    #[error("it has moved, and redirects are not followed: its \"url\" in servers.json has to change")]
+    Moved,
+    #[error("what it answered is not MCP")]
+    NotMcp,
+    #[error("its answer is longer than 16 MiB")]
+    TooLong,
+    #[error("it took too long to answer")]
+    Late,
+}
+
+/// Sends what `write` makes for the peer that the upstream turns out to be.
+pub async fn exchange<'w, H: Host>(
+    host: &H,
+    link: Link<'_>,
+    write: impl Fn(&Peer) -> Outgoing<'w>,
+) -> Result<Answered<H::Body>, Failure> {
+    let (peer, known) = match memory::recall(host, link.caller, link.server) {
+        Some(peer) => (peer, true),
+        None => (meet(host, link).await?, false),
+    };
+    let content = send(host, link, &peer, write(&peer)).await?;
+    match content {
+        Content::Error(status, body) if known && peer.is_denied_by(status, &body) => {
+            let peer = match memory::recall(host, link.caller, link.server) {
+                // Another request was here first.
+                Some(newer) if newer != peer => newer,
+                _ => meet_again(host, link, &peer).await?,
+            };
+            let content = send(host, link, &peer, write(&peer)).await?;
+            Ok(Answered { peer, content })
+        }
+        content => Ok(Answered { peer, content }),
+    }
+}
+
+impl Peer {
+    /// Whether requests of several clients meet in one session, where each id may be in flight only once.
+    pub fn shares_ids(&self) -> bool {
+        matches!(self, Self::Legacy(Session { id: Some(_), .. }))
+    }
+
+    /// Whether an answer says that this is not, or no longer, how the upstream speaks, and that nothing was done.
+    /// Legacy: 404 for a lost session (MUST), but many servers say 400. The codes are those that servers use there.
+    fn is_denied_by(&self, status: StatusCode, body: &[u8]) -> bool {
+        if status == StatusCode::NOT_FOUND && self.shares_ids() {
+            return true;
+        }
+        let code = std::str::from_utf8(body).ok().and_then(|body| error_code(&Object::parse(body).ok()?));
+        matches!(status.as_u16(), 400 | 404 | 405) && matches!(code, None | Some(-32000 | -32001 | -32600 | -32022))
+    }
+}
+
+/// Finds out how the upstream speaks, and keeps it.
+async fn meet<H: Host>(host: &H, link: Link<'_>) -> Result<Peer, Failure> {
+    let peer = match modern::discover(host, link).await? {
+        true => Peer::Modern,
+        false => Peer::Legacy(legacy::initialize(host, link).await?),
+    };
+    memory::keep(host, link.caller, link.server, &peer);
+    Ok(peer)
+}
+
+/// The same for an upstream that was `before`: most often it has only lost its session.
+async fn meet_again<H: Host>(host: &H, link: Link<'_>, before: &Peer) -> Result<Peer, Failure> {
+    if matches!(before, Peer::Legacy(_))
+        && let Ok(session) = legacy::initialize(host, link).await
+    {
+        let peer = Peer::Legacy(session);
+        memory::keep(host, link.caller, link.server, &peer);
+        return Ok(peer);
+    }
+    meet(host, link).await
+}
+
+async fn send<H: Host>(
+    host: &H,
+    link: Link<'_>,
+    peer: &Peer,
+    outgoing: Outgoing<'_>,
+) -> Result<Content<H::Body>, Failure> {
+    let request = match peer {
+        Peer::Modern => modern::request(link, outgoing),
+        Peer::Legacy(session) => legacy::request(link, session, outgoing.body),
+    };
+    receive(host.send(request.ok_or(Failure::NotMcp)?, link.server.patience).await?).await
+}
+
+/// Sorts an answer by its status and its media type.
+async fn receive<B: Source>(response: http::Response<B>) -> Result<Content<B>, Failure> {
+    let (head, body) = response.into_parts();
+    match head.status.as_u16() {
+        200..300 => match content_type(&head).as_str() {
+            "application/json" => Ok(Content::Json(body)),
+            "text/event-stream" => Ok(Content::Events(body)),
+            _ => Err(Failure::NotMcp),
+        },
+        300..=399 => Err(Failure::Moved),
+        401 => Err(Failure::Refused),
+        403 => Err(Failure::Forbidden),
+        status @ (429 | 502 | 503 | 504) => Err(Failure::Status(status)),
+        _ => {
+            let body = collect(body, ERROR_LIMIT).await.unwrap_or_default();
+            Ok(Content::Error(head.status, body))
+        }
+    }
+}
+
+/// The answer to a request of the gateway's own: the message, whole, and the head that it came with.
+async fn ask<H: Host>(host: &H, link: Link<'_>, request: Request<Vec<u8>>) -> Result<(Parts, Asked), Failure> {
+    let (head, body) = host.send(request, link.server.patience).await?.into_parts();
+    let kept = Parts::clone(&head);
+    let asked = match receive(http::Response::from_parts(head, body)).await? {
+        Content::Error(..) => Asked::Refused,
+        content => Asked::Message(message(host, content).await?),
+    };
+    Ok((kept, asked))
+}
+
+enum Asked {
+    Message(String),
+    Refused,
+}
+
+/// The answer that `content` brings, whole; what comes before it in a stream is read over.
+pub async fn message<H: Host>(host: &H, content: Content<H::Body>) -> Result<String, Failure> {
+    match content {
+        Content::Error(status, _) => Err(Failure::Status(status.as_u16())),
+        Content::Json(body) => String::from_utf8(collect(body, ANSWER_LIMIT).await?).map_err(|_| Failure::NotMcp),
+        Content::Events(mut body) => {
+            let mut parser = Parser::default();
+            loop {
+                let ended = match body.chunk().await? {
+                    Some(chunk) => {
+                        parser.push(&chunk);
+                        false
+                    }
+                    None => true,
+                };
+                let mut next = if ended { parser.end() } else { parser.piece() };
+                while let Some(piece) = next.map_err(|_| Failure::TooLong)? {
+                    if let Piece::Message(text) = piece
+                        && Object::parse(&text).is_ok_and(|message| message.get("method") == Ok(None))
+                    {
+                        drain(host, body).await;
+                        return Ok(text);
+                    }
+                    next = parser.piece();
+                }
+                if ended {
+                    return Err(Failure::NotMcp);
+                }
+            }
+        }
+    }
+}
+
+/// The whole of a body, of at most `limit` bytes.
+async fn collect(mut body: impl Source, limit: usize) -> Result<Vec<u8>, Failure> {
+    let mut all = Vec::new();
+    while let Some(chunk) = body.chunk().await? {
+        if all.len() + chunk.len() > limit {
+            return Err(Failure::TooLong);
+        }
+        if all.is_empty() {
+            all = chunk;
+        } else {
+            all.extend_from_slice(&chunk);
+        }
+    }
+    Ok(all)
+}
+
+/// Reads a body whose message is complete to its end, so that its connection can serve the next request.
+pub async fn drain<H: Host>(host: &H, mut body: H::Body) {
+    within(host, DRAIN, async { while let Ok(Some(_)) = body.chunk().await {} }).await;
+}
+
+/// What both eras send to a server: its own headers, and the token of the service, never the client's.
+fn post(link: Link<'_>) -> Option<Builder> {
+    let mut builder = Request::post(link.server.url.clone());
+    let headers = builder.headers_mut()?;
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
+    headers.insert(header::USER_AGENT, HeaderValue::from_static(concat!("gatehouse/", env!("CARGO_PKG_VERSION"))));
+    for (name, value) in &link.server.headers {
+        headers.append(name.clone(), value.clone());
+    }
+    if let Some(token) = link.token {
+        let mut value = HeaderValue::try_from([&token.token_type, " ", token.value.expose()].concat()).ok()?;
+        value.set_sensitive(true);
+        headers.insert(header::AUTHORIZATION, value);
+    }
+    Some(builder)
+}
+
+fn content_type(head: &Parts) -> String {
+    head.headers.get(header::CONTENT_TYPE).map(media_type).unwrap_or_default()
+}
+
+pub fn error_code(message: &Object<'_>) -> Option<i64> {
+    message.object("error").ok()??.get("code").ok()??.parse().ok()
+}
+
+/// The text of the result in an answer, where it is one.
+pub fn result_of(message: &str) -> Option<Object<'_>> {
+    let message = Object::parse(message).ok()?;
+    message.object("result").ok()?
+}
+
+/// The text of a JSON string, where it is one.
+fn text(value: Option<&str>) -> Option<String> {
+    value.and_then(json::string).map(std::borrow::Cow::into_owned)
+}

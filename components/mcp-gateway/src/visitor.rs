@@ -1,0 +1,129 @@
+//! Who is calling, and which tokens may be used for them?
+//!
+//! Asked of the broker once for each request, and once more for tokens that an upstream has refused.
+
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+
+use crate::config::Server;
+use crate::host::{AccessToken, Caller, Host, Outcome, ResolveError, ResolveRequest, Secret, WantedService};
+use crate::jsonrpc;
+
+/// The most services that one question may name (`resolve-request` of `wit/tokens.wit`).
+const MOST_SERVICES: usize = 64;
+
+/// A caller whose bearer the broker has accepted.
+pub struct Visitor {
+    pub caller: Caller,
+    bearer: Option<Secret>,
+    resource: String,
+    outcomes: Vec<(String, Outcome)>,
+}
+
+/// Whether a server can be called for a visitor.
+pub enum Standing<'a> {
+    /// With this token, or without one where it needs none.
+    Open(Option<&'a AccessToken>),
+    Closed(&'a Outcome),
+}
+
+impl Visitor {
+    /// Asks who sent `headers` to `resource`, and for the tokens of `servers`.
+    pub fn meet<'a>(
+        host: &impl Host,
+        headers: &HeaderMap,
+        resource: String,
+        servers: impl Iterator<Item = &'a Server<'a>>,
+    ) -> Result<Self, Response<Vec<u8>>> {
+        let mut services: Vec<WantedService> = Vec::new();
+        for service in servers.filter_map(|server| server.service.as_deref()) {
+            if services.len() < MOST_SERVICES && services.iter().all(|wanted| wanted.service != service) {
+                services.push(WantedService { service: service.to_owned(), refused: None });
+            }
+        }
+        let bearer = bearer(headers);
+        let had_bearer = bearer.is_some();
+        let request = ResolveRequest { bearer, resource, services };
+        match host.resolve(&request) {
+            Ok(resolution) => Ok(Self {
+                caller: resolution.caller,
+                bearer: request.bearer,
+                resource: request.resource,
+                outcomes: request.services.into_iter().map(|wanted| wanted.service).zip(resolution.outcomes).collect(),
+            }),
+            Err(error) => Err(refusal(host, &error, had_bearer)),
+        }
+    }
+
+    pub fn standing(&self, server: &Server<'_>) -> Standing<'_> {
+        let Some(service) = server.service.as_deref() else { return Standing::Open(None) };
+        match self.outcomes.iter().find(|(known, _)| known == service) {
+            Some((_, Outcome::Token(token))) => Standing::Open(Some(token)),
+            Some((_, outcome)) => Standing::Closed(outcome),
+            None => Standing::Closed(&Outcome::UnknownService),
+        }
+    }
+
+    /// Tells the broker that upstreams have refused the tokens of `services`, and takes what it has instead. Where it
+    /// cannot answer, nothing can be done now. Gives whether there may be something new.
+    pub fn renew(&mut self, host: &impl Host, services: &[&str]) {
+        let wanted =
+            services.iter().filter_map(|service| match self.outcomes.iter().find(|(known, _)| known == service) {
+                Some((_, Outcome::Token(token))) => {
+                    Some(WantedService { service: (*service).to_owned(), refused: Some(token.fingerprint.clone()) })
+                }
+                _ => None,
+            });
+        let request =
+            ResolveRequest { bearer: self.bearer.clone(), resource: self.resource.clone(), services: wanted.collect() };
+        let outcomes = match host.resolve(&request) {
+            Ok(resolution) => resolution.outcomes,
+            Err(ResolveError::Unavailable(seconds)) => {
+                vec![Outcome::TemporarilyUnavailable(seconds); request.services.len()]
+            }
+            Err(_) => vec![Outcome::UnknownService; request.services.len()],
+        };
+        for (wanted, outcome) in request.services.into_iter().zip(outcomes) {
+            if let Some(known) = self.outcomes.iter_mut().find(|(known, _)| *known == wanted.service) {
+                known.1 = outcome;
+            }
+        }
+    }
+}
+
+/// The bearer token of RFC 6750 section 2.1; the scheme's case does not matter (RFC 9110 section 11.1).
+fn bearer(headers: &HeaderMap) -> Option<Secret> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    let token = token.trim();
+    (scheme.eq_ignore_ascii_case("Bearer") && !token.is_empty()).then(|| Secret::new(token.to_owned()))
+}
+
+/// What a caller is told when nothing could be resolved.
+pub fn refusal(host: &impl Host, error: &ResolveError, had_bearer: bool) -> Response<Vec<u8>> {
+    match error {
+        ResolveError::InvalidToken | ResolveError::WrongAudience => {
+            let (message, challenge) = if had_bearer {
+                ("The bearer token is not valid here", "Bearer error=\"invalid_token\"")
+            } else {
+                ("A bearer token is needed", "Bearer")
+            };
+            let mut response = jsonrpc::refuse(StatusCode::UNAUTHORIZED, None, message);
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+            response
+        }
+        ResolveError::Unavailable(seconds) => {
+            let message = "The broker does not answer now; try again later";
+            let mut response = jsonrpc::refuse(StatusCode::SERVICE_UNAVAILABLE, None, message);
+            response.headers_mut().insert(header::RETRY_AFTER, (*seconds).into());
+            response
+        }
+        ResolveError::Misconfigured(setting) => misconfigured(host, setting),
+    }
+}
+
+/// A setting is missing or wrong. The text names it and holds no secret.
+pub fn misconfigured(host: &impl Host, setting: &str) -> Response<Vec<u8>> {
+    host.log(&format!("gateway: misconfigured: {setting}"));
+    let message = format!("The gateway is misconfigured: {setting}");
+    jsonrpc::respond(StatusCode::INTERNAL_SERVER_ERROR, jsonrpc::error(None, jsonrpc::INTERNAL_ERROR, &message, None))
+}
