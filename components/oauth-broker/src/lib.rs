@@ -1,1 +1,67 @@
+//! The OAuth broker: connects people to services, keeps their tokens sealed and fresh, and hands an access token to
+//! whoever may have it. A refresh token, a client secret and an encryption key never leave it.
+//!
+//! | route | who | does |
+//! |---|---|---|
+//! | `GET /auth/{service}` | the signed-in person | starts the connect flow, with or without a one-time ticket |
+//! | `GET /callback/{service}` | the browser that started it | finishes it |
+//! | `POST /token/{service}` | a service key, an API key | hands out a fresh access token |
+//! | `DELETE /token/{service}` | a service key, an API key | revokes at the provider and forgets |
+//! | `POST /resolve` | a service key | who is calling, and a token for each of several services |
+//! | `GET /connections` | an API key, a session | what this subject has connected, as JSON |
+//! | `GET /`, `POST /disconnect/{service}` | a session | the same as a page |
+//! | `POST /sign-in`, `POST /sign-out` | anyone | begins and ends a session |
+//! | `GET /health` | anyone | settings and store, without secrets |
+//!
+//! Where `public_url` is a loopback address there is one owner and no login: *local mode* (see [`people`]).
+//!
+//! The rooms, in the order in which a request passes them: [`doors`] (routes, who may enter, the form of answers),
+//! [`people`] (who is calling), [`connect`] (the way to a grant), [`connections`] (what was granted, kept fresh),
+//! [`provider`] (how each service speaks OAuth), [`catalogue`] (which services there are), [`vault`] (how anything is
+//! kept), [`settings`]. Everything but the last, small piece (`component`, which is built for WebAssembly only) knows
+//! nothing of Spin: it asks a [`Host`].
+//!
+//! May touch: the variables of [`settings`], the key-value store `broker` or `default`, and the providers' hosts.
 
+pub mod catalogue;
+pub mod connect;
+pub mod connections;
+pub mod doors;
+pub mod host;
+pub mod names;
+pub mod people;
+pub mod provider;
+pub mod secret;
+pub mod settings;
+pub mod vault;
+
+#[cfg(target_family = "wasm")]
+mod component;
+
+#[cfg(test)]
+mod tests;
+
+pub use doors::resolve::{ResolveError, resolve};
+pub use doors::{BODY_LIMIT, handle, unreadable};
+pub use host::{Host, SendFault, StoreFault};
+
+use settings::Settings;
+
+/// One request's view of the broker: the host that runs it, and the settings that it has needed so far.
+pub struct Broker<'h, H> {
+    pub host: &'h H,
+    pub settings: Settings<'h, H>,
+}
+
+impl<'h, H: Host> Broker<'h, H> {
+    pub fn new(host: &'h H) -> Self {
+        Self { host, settings: Settings::new(host) }
+    }
+
+    /// `N` random bytes.
+    pub(crate) fn random<const N: usize>(&self) -> [u8; N] {
+        let mut bytes = [0; N];
+        self.host.random(&mut bytes);
+        bytes
+    }
+}

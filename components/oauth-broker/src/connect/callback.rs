@@ -1,0 +1,88 @@
+//! What has to be true before a code is worth anything?
+//!
+//! In this order: the state is one of ours and not over; it came to the address of its own service (else it has leaked
+//! to another provider, and the flow ends at once); this browser holds the flow's cookie; the person who is signed in
+//! is the one who started it. None of these sends anything, and of the failures only the second touches the flow: a
+//! stranger who learns a state cannot end another's flow with it. Then the flow is deleted, so that whatever happens
+//! next its state is spent, and only then the answer itself is looked at.
+
+use subtle::ConstantTimeEq;
+
+use super::ConnectError;
+use super::flow::{self, Flow, FlowId};
+use crate::Broker;
+use crate::catalogue::Service;
+use crate::connections::row::Connection;
+use crate::doors::params::Params;
+use crate::host::Host;
+use crate::names::{ServiceId, Subject};
+use crate::people::cookies;
+use crate::provider;
+
+use base64ct::{Base64UrlUnpadded, Encoding};
+
+impl<H: Host> Broker<'_, H> {
+    /// Finishes the flow that `params` answers. Gives the name of its cookie, which has done its work.
+    pub(crate) async fn callback(
+        &self,
+        id: &ServiceId,
+        params: &Params,
+        headers: &http::HeaderMap,
+        person: Option<&Subject>,
+    ) -> Result<String, ConnectError> {
+        let flow_id = FlowId::of(params.get("state").ok_or(ConnectError::NoState)?);
+        let flow = self.flow(&flow_id)?.ok_or(ConnectError::UnknownState)?;
+        if flow.service != *id {
+            self.end_flow(&flow_id)?;
+            return Err(ConnectError::OtherService);
+        }
+        let cookie_name = flow_id.cookie_name(self.settings.public_url()?.is_secure());
+        let cookie = cookies::read(headers, &cookie_name).ok_or(ConnectError::OtherBrowser)?;
+        if !bool::from(flow::digest(cookie).as_bytes().ct_eq(flow.cookie.as_bytes())) {
+            return Err(ConnectError::OtherBrowser);
+        }
+        if person != Some(&flow.subject) {
+            return Err(ConnectError::OtherPerson);
+        }
+        self.end_flow(&flow_id)?;
+
+        let service = self.service(id)?.ok_or(ConnectError::UnknownService)?;
+        check_issuer(&service, params)?;
+        if let Some(error) = params.get("error") {
+            let description = params.get("error_description").map(|text| text.chars().take(300).collect());
+            return Err(ConnectError::Declined { error: error.chars().take(64).collect(), description });
+        }
+        let code = params.get("code").ok_or(ConnectError::NoCode)?;
+        let grant = provider::exchange(self.host, &service, code, &flow.redirect_uri, &flow.verifier).await?;
+        self.connected(&service, flow, grant).await?;
+        Ok(cookie_name)
+    }
+
+    /// Keeps the grant at once, and the account's label when the provider has told it: that may take a while, or fail.
+    async fn connected(&self, service: &Service, flow: Flow, grant: provider::Grant) -> Result<(), ConnectError> {
+        let name = Base64UrlUnpadded::encode_string(&self.random::<12>());
+        let mut connection = Connection::new(name, grant, &flow.scopes, self.host.now());
+        connection.missing = service.missing_scopes(&connection.scopes);
+        self.keep(&flow.subject, &service.id, &connection)?;
+        let Some(account) = provider::whoami(self.host, service, &connection.access_token).await else { return Ok(()) };
+        match self.connection(&flow.subject, &service.id) {
+            Ok(Some(current)) if current.is_same_generation(&connection) => {
+                connection.account = Some(account);
+                if let Err(error) = self.keep(&flow.subject, &service.id, &connection) {
+                    self.host.log(&format!("{}: an account's label could not be kept: {error}", service.id));
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// RFC 9207 section 2.4: compared byte by byte, in errors too.
+fn check_issuer(service: &Service, params: &Params) -> Result<(), ConnectError> {
+    match (&service.issuer, params.get("iss")) {
+        (Some(expected), Some(said)) if expected != said => Err(ConnectError::Issuer),
+        (Some(_), None) if service.issuer_required => Err(ConnectError::Issuer),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,58 @@
+//! How does a person's consent become a connection, and only their own?
+//!
+//! `GET /auth/{service}` ([`start`]) makes a flow, bound to the subject, the service, the redirect URI and this very
+//! browser, and sends the person to the provider. `GET /callback/{service}` ([`callback`]) ends it. Whoever starts a
+//! flow must be who finishes it: PKCE alone would not see that a victim completes what an attacker began
+//! (draft-ietf-oauth-security-topics-update, cross-user session fixation).
+
+pub mod callback;
+pub mod flow;
+pub mod start;
+pub mod ticket;
+
+use thiserror::Error;
+
+use crate::provider::Failure;
+use crate::settings::SettingError;
+use crate::vault::rows::RowError;
+
+/// Why a person was not connected. Each says in its text what happened and what to do.
+#[derive(Debug, Error)]
+pub enum ConnectError {
+    #[error("this Gatehouse does not offer that service")]
+    UnknownService,
+    #[error("this connect link is not valid, or has expired: ask for a new one")]
+    Ticket,
+    #[error("this connect link has been used: ask for a new one")]
+    TicketUsed,
+    #[error("this connect link was made for another person: you are signed in as somebody else. Nothing was changed")]
+    TicketOfAnother,
+    #[error("the answer came without a state: start again")]
+    NoState,
+    #[error("no connection waits for this answer: it is finished, or has expired. Start again")]
+    UnknownState,
+    #[error("the answer of one service came in at another's address. For safety this attempt was ended: start again")]
+    OtherService,
+    #[error("this was started in another browser, or its cookie is gone: start again here")]
+    OtherBrowser,
+    #[error("this was started by another person. Nothing was connected")]
+    OtherPerson,
+    #[error("the answer came from another issuer than this service's. For safety this attempt was ended: start again")]
+    Issuer,
+    #[error("the answer had neither a code nor an error: start again")]
+    NoCode,
+    /// The provider, or the person there, said no (RFC 6749 section 4.1.2.1).
+    #[error("the provider did not connect you: {error}{}", description.as_ref().map(|text| format!(" ({text})")).unwrap_or_default())]
+    Declined { error: String, description: Option<String> },
+    /// The code could not be turned into a grant.
+    #[error("the provider gave no token: {0}")]
+    Provider(#[from] Failure),
+    #[error(transparent)]
+    Row(#[from] RowError),
+}
+
+impl From<SettingError> for ConnectError {
+    fn from(error: SettingError) -> Self {
+        Self::Row(error.into())
+    }
+}

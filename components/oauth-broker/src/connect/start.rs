@@ -1,0 +1,62 @@
+//! How does a flow start?
+
+use base64ct::{Base64UrlUnpadded, Encoding};
+use url::Url;
+
+use super::ConnectError;
+use super::flow::{self, Flow, FlowId};
+use crate::Broker;
+use crate::host::Host;
+use crate::names::{ServiceId, Subject};
+use crate::people::cookies::Cookie;
+use crate::provider;
+use crate::secret::Secret;
+
+/// Where the person goes now, and the cookie that makes the flow this browser's.
+pub struct Started {
+    pub to: Url,
+    pub cookie: Cookie,
+}
+
+impl<H: Host> Broker<'_, H> {
+    /// Starts a flow for `subject`, who is the one that sits at the browser.
+    pub(crate) fn start(
+        &self,
+        subject: &Subject,
+        id: &ServiceId,
+        ticket: Option<&str>,
+    ) -> Result<Started, ConnectError> {
+        let service = self.service(id)?.ok_or(ConnectError::UnknownService)?;
+        if let Some(ticket) = ticket {
+            self.use_ticket(ticket, subject, id)?;
+        }
+        let public_url = self.settings.public_url()?;
+        let state = self.token();
+        let cookie = self.token();
+        let flow_id = FlowId::of(&state);
+        let flow = Flow {
+            subject: subject.clone(),
+            service: id.clone(),
+            redirect_uri: redirect_uri(public_url.as_str(), id),
+            verifier: Secret::from(self.token()),
+            cookie: flow::digest(&cookie),
+            scopes: service.scopes.clone(),
+            expires: self.host.now() + flow::LIFETIME,
+        };
+        let to = provider::authorize_url(&service, &state, &flow.redirect_uri, &flow.verifier)?;
+        self.remember(&flow_id, &flow)?;
+        let secure = public_url.is_secure();
+        let cookie = Cookie { name: flow_id.cookie_name(secure), value: cookie, lifetime: flow::LIFETIME, secure };
+        Ok(Started { to, cookie })
+    }
+
+    /// 256 random bits as 43 letters: a state, a cookie, a PKCE verifier (RFC 7636 section 4.1).
+    fn token(&self) -> String {
+        Base64UrlUnpadded::encode_string(&self.random::<32>())
+    }
+}
+
+/// One per service, so that no provider's code can come in as another's (RFC 9700 section 4.4.2.2).
+fn redirect_uri(public_url: &str, id: &ServiceId) -> String {
+    format!("{public_url}/callback/{id}")
+}

@@ -1,0 +1,166 @@
+//! When a token has to be renewed, what may happen to the connection?
+//!
+//! * A grant ends only when the provider says so *and* the row still is the one that was refreshed: if another instance
+//!   has brought a newer token meanwhile, that one counts (and is renewed in its turn if it is due).
+//! * An ended grant is marked, and from then on costs no provider call.
+//! * Whatever else goes wrong leaves the row as it is, and the old token is handed out for as long as it lasts.
+//! * When the provider says when to come back (`Retry-After`), it is not asked before. That moment has a row of its own
+//!   (kind `w`), so that noting it cannot overwrite a newer token.
+//! * An upstream that refuses every token cannot make us renew at every call: a token that came of a refusal and is
+//!   refused within [`REFUSAL_PAUSE`] is not renewed again.
+//!
+//! Two instances may still send the same refresh token at once. [`Broker::refresh_connection`] is the only place that
+//! does so; the lease that will keep them apart has its place there.
+
+use serde::{Deserialize, Serialize};
+
+use super::Standing;
+use super::row::{Connection, State};
+use crate::Broker;
+use crate::catalogue::Service;
+use crate::host::Host;
+use crate::names::{ServiceId, Subject};
+use crate::provider::{self, Failure, Grant};
+use crate::settings::SettingError;
+use crate::vault::{Kind, Place};
+
+impl<H: Host> Broker<'_, H> {
+    pub(super) async fn refresh_connection(
+        &self,
+        subject: &Subject,
+        id: &ServiceId,
+        mut connection: Connection,
+        mut refused: bool,
+    ) -> Result<Standing, SettingError> {
+        let Some(service) = self.service(id)? else { return Ok(Standing::UnknownService) };
+        // Once more for a row that a sibling renewed meanwhile, and no further.
+        for _ in 0..2 {
+            let now = self.host.now();
+            let Some(refresh_token) = connection.refresh_token.clone() else {
+                return Ok(self.without_refresh_token(connection, refused));
+            };
+            if refused && connection.refused_at.is_some_and(|last| now.saturating_sub(last) < REFUSAL_PAUSE) {
+                return Ok(Standing::NeedsReconnect { missing_scopes: connection.missing_scopes() });
+            }
+            if let Some(seconds) = self.waiting(subject, id, now) {
+                return Ok(self.old_or_later(connection, refused, seconds));
+            }
+            match provider::refresh(self.host, &service, &refresh_token).await {
+                Ok(grant) => return Ok(self.renew(subject, &service, connection, grant, refused)),
+                Err(Failure::Ended(reason)) => match self.connection(subject, id) {
+                    Ok(Some(current)) if current.is_same_generation(&connection) => {
+                        return Ok(self.end(subject, id, connection, reason));
+                    }
+                    Ok(Some(newer)) => {
+                        if !newer.is_due(self.host.now()) || newer.state != State::Active {
+                            return Ok(as_it_stands(newer));
+                        }
+                        (connection, refused) = (newer, false);
+                    }
+                    Ok(None) => return Ok(Standing::NotConnected),
+                    Err(error) => return self.unreadable(error),
+                },
+                Err(failure) => {
+                    self.host.log(&format!("{id}: refresh failed: {failure}"));
+                    let seconds = retry_after(&failure);
+                    if let Failure::Busy { retry_after: Some(_), .. } = failure {
+                        self.wait(subject, id, self.host.now() + u64::from(seconds));
+                    }
+                    return Ok(self.old_or_later(connection, refused, seconds));
+                }
+            }
+        }
+        Ok(Standing::Later(BRIEFLY))
+    }
+
+    /// Keeps what a refresh brought, unless something newer has come.
+    fn renew(&self, subject: &Subject, service: &Service, old: Connection, grant: Grant, refused: bool) -> Standing {
+        let now = self.host.now();
+        let mut next = old.renewed(grant, now);
+        next.missing = service.missing_scopes(&next.scopes);
+        next.refused_at = if refused { Some(now) } else { old.refused_at };
+        match self.connection(subject, &service.id) {
+            Ok(Some(current)) if current.is_same_generation(&old) => {}
+            Ok(Some(newer)) => return as_it_stands(newer),
+            Ok(None) => return Standing::NotConnected,
+            // It was readable a moment ago: the store stutters. What the provider gave must not be lost for that.
+            Err(error) => self.host.log(&format!("{}: not read again before the write: {error}", service.id)),
+        }
+        // The old refresh token may be spent: this write is worth a second try.
+        for _ in 0..2 {
+            match self.keep(subject, &service.id, &next) {
+                Ok(()) => return Standing::Token(Box::new(next)),
+                Err(error) => self.host.log(&format!("{}: a renewed token could not be stored: {error}", service.id)),
+            }
+        }
+        Standing::Later(BRIEFLY)
+    }
+
+    /// Marks a grant that the provider has ended. All that was stored stays.
+    fn end(&self, subject: &Subject, id: &ServiceId, mut connection: Connection, reason: String) -> Standing {
+        self.host.log(&format!("{id}: the provider ended a grant ({reason})"));
+        connection.state = State::NeedsReconnect { reason };
+        if let Err(error) = self.keep(subject, id, &connection) {
+            self.host.log(&format!("{id}: the end of a grant could not be noted: {error}"));
+        }
+        Standing::NeedsReconnect { missing_scopes: connection.missing_scopes() }
+    }
+
+    fn without_refresh_token(&self, connection: Connection, refused: bool) -> Standing {
+        if refused || connection.is_expired(self.host.now()) {
+            // Not marked: the clock tells it again, and one upstream's refusal is no proof against the grant.
+            return Standing::NeedsReconnect { missing_scopes: connection.missing_scopes() };
+        }
+        Standing::Token(Box::new(connection))
+    }
+
+    fn old_or_later(&self, connection: Connection, refused: bool, seconds: u32) -> Standing {
+        if refused || connection.is_expired(self.host.now()) {
+            return Standing::Later(seconds);
+        }
+        Standing::Token(Box::new(connection))
+    }
+
+    /// For how many seconds the provider is not to be asked.
+    fn waiting(&self, subject: &Subject, id: &ServiceId, now: u64) -> Option<u32> {
+        let wait: Wait = self.read(wait_place(&[subject.as_str(), id.as_str()])).ok()??;
+        u32::try_from(wait.until.saturating_sub(now)).ok().filter(|seconds| *seconds > 0)
+    }
+
+    fn wait(&self, subject: &Subject, id: &ServiceId, until: u64) {
+        if let Err(error) = self.write(wait_place(&[subject.as_str(), id.as_str()]), &Wait { until }) {
+            self.host.log(&format!("{id}: when to come back could not be noted: {error}"));
+        }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct Wait {
+    until: u64,
+}
+
+fn wait_place<'a>(identity: &'a [&'a str]) -> Place<'a> {
+    Place { kind: Kind::Wait, identity }
+}
+
+fn as_it_stands(connection: Connection) -> Standing {
+    match connection.state {
+        State::Active => Standing::Token(Box::new(connection)),
+        State::NeedsReconnect { .. } => Standing::NeedsReconnect { missing_scopes: connection.missing_scopes() },
+    }
+}
+
+/// After how many seconds to ask again.
+pub(crate) fn retry_after(failure: &Failure) -> u32 {
+    match failure {
+        Failure::Busy { retry_after: Some(seconds), .. } => (*seconds).clamp(1, LONGEST_WAIT),
+        Failure::Busy { .. } | Failure::Unreachable(_) => BRIEFLY,
+        // These need someone to do something.
+        Failure::Ended(_) | Failure::Misconfigured(_) | Failure::Refused(_) | Failure::Malformed(_) => 60,
+    }
+}
+
+/// Seconds within which a token that came of a refusal is not renewed for another.
+const REFUSAL_PAUSE: u64 = 30;
+const BRIEFLY: u32 = 5;
+const LONGEST_WAIT: u32 = 3600;

@@ -1,0 +1,152 @@
+//! What is kept of a connection? (rows of kind `c`)
+//!
+//! One row per subject and service; the account field of its identity is empty until several accounts are kept.
+//!
+//! `grant` names one consent: it is made anew whenever a person connects. `generation` counts the token answers of
+//! that grant. Whoever writes what a refresh brought reads the row again first, and writes only over the same grant and
+//! generation that it set out from, so that a late writer overwrites neither a newer token nor a newer consent, nor
+//! brings back what was disconnected.
+
+use std::collections::BTreeMap;
+
+use base64ct::{Base64UrlUnpadded, Encoding};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::Broker;
+use crate::host::Host;
+use crate::names::{ServiceId, Subject};
+use crate::provider::Grant;
+use crate::secret::Secret;
+use crate::vault::rows::RowError;
+use crate::vault::{Kind, Place};
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Connection {
+    pub grant: String,
+    pub generation: u64,
+    /// What people recognise the account by, where the provider tells.
+    pub account: Option<String>,
+    pub access_token: Secret,
+    pub token_type: String,
+    pub expires_at: Option<u64>,
+    pub refresh_token: Option<Secret>,
+    /// The scopes that the person granted.
+    pub scopes: Vec<String>,
+    /// Those that were asked for and not granted.
+    pub missing: Vec<String>,
+    pub extra: BTreeMap<String, String>,
+    pub connected_at: u64,
+    /// When the access token came.
+    pub refreshed_at: u64,
+    /// When a refresh last happened because the upstream had refused the token.
+    pub refused_at: Option<u64>,
+    pub state: State,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    Active,
+    /// The provider ended the grant, with this error. Nothing is sent to it any more.
+    NeedsReconnect {
+        reason: String,
+    },
+}
+
+impl Connection {
+    /// What a first token answer makes.
+    pub fn new(name: String, granted: Grant, asked: &[String], now: u64) -> Self {
+        let mut connection = Self {
+            grant: name,
+            generation: 1,
+            account: None,
+            access_token: granted.access_token.clone(),
+            token_type: String::new(),
+            expires_at: None,
+            refresh_token: None,
+            // Nothing said: all that was asked for (RFC 6749 section 5.1).
+            scopes: asked.to_vec(),
+            missing: Vec::new(),
+            extra: BTreeMap::new(),
+            connected_at: now,
+            refreshed_at: now,
+            refused_at: None,
+            state: State::Active,
+        };
+        connection.take(granted, now);
+        connection
+    }
+
+    /// The next generation, from the answer to a refresh. What it leaves out stays: the refresh token (RFC 6749
+    /// section 6), the scopes (the same) and the extra values.
+    pub fn renewed(&self, granted: Grant, now: u64) -> Self {
+        let mut next = self.clone();
+        next.generation += 1;
+        next.take(granted, now);
+        next
+    }
+
+    fn take(&mut self, granted: Grant, now: u64) {
+        self.access_token = granted.access_token;
+        self.token_type = granted.token_type;
+        self.expires_at = granted.lifetime.map(|lifetime| now.saturating_add(lifetime)).or(granted.expires_at);
+        self.refresh_token = granted.refresh_token.or(self.refresh_token.take());
+        self.scopes = granted.scopes.unwrap_or(std::mem::take(&mut self.scopes));
+        self.extra.extend(granted.extra);
+        self.refreshed_at = now;
+    }
+
+    /// Whether the token should be renewed before it is handed out: a minute before its end, and never in the first
+    /// half of its life, so that a short-lived one is not renewed at every call.
+    pub fn is_due(&self, now: u64) -> bool {
+        self.expires_at.is_some_and(|end| {
+            let lifetime = end.saturating_sub(self.refreshed_at);
+            end.saturating_sub(now) <= AHEAD.min(lifetime / 2)
+        })
+    }
+
+    pub fn is_expired(&self, now: u64) -> bool {
+        self.expires_at.is_some_and(|end| end <= now)
+    }
+
+    /// Opaque name of this very token, safe to log and to send about.
+    pub fn fingerprint(&self) -> String {
+        let digest = Sha256::digest(self.access_token.reveal().as_bytes());
+        Base64UrlUnpadded::encode_string(&digest[..12])
+    }
+
+    /// Whether `self` and `other` are the same state of the same grant.
+    pub fn is_same_generation(&self, other: &Self) -> bool {
+        self.grant == other.grant && self.generation == other.generation
+    }
+
+    pub fn missing_scopes(&self) -> Vec<String> {
+        self.missing.clone()
+    }
+}
+
+impl<H: Host> Broker<'_, H> {
+    pub(crate) fn connection(&self, subject: &Subject, service: &ServiceId) -> Result<Option<Connection>, RowError> {
+        self.read(place(&identity(subject, service)))
+    }
+
+    pub(crate) fn keep(&self, subject: &Subject, service: &ServiceId, connection: &Connection) -> Result<(), RowError> {
+        self.write(place(&identity(subject, service)), connection)
+    }
+
+    pub(crate) fn forget(&self, subject: &Subject, service: &ServiceId) -> Result<(), RowError> {
+        self.erase(place(&identity(subject, service)))
+    }
+}
+
+fn identity<'a>(subject: &'a Subject, service: &'a ServiceId) -> [&'a str; 3] {
+    [subject.as_str(), service.as_str(), ""]
+}
+
+fn place<'a>(identity: &'a [&'a str]) -> Place<'a> {
+    Place { kind: Kind::Connection, identity }
+}
+
+/// How long before its end a token is renewed, in seconds.
+const AHEAD: u64 = 60;

@@ -1,0 +1,35 @@
+//! Could this broker do its work? (`GET /health`)
+//!
+//! For anyone to ask, so it names settings and never shows them. It writes nothing.
+
+use http::{Response, StatusCode};
+use serde_json::{Map, Value, json};
+
+use crate::Broker;
+use crate::host::Host;
+use crate::settings::SettingError;
+use crate::vault::{Kind, Place};
+
+pub fn answer<H: Host>(broker: &Broker<'_, H>) -> Response<Vec<u8>> {
+    let settings = &broker.settings;
+    let store = broker.host.get(&Place { kind: Kind::SignInLimit, identity: &[] }.key());
+    let checks: [(&str, Option<String>); 7] = [
+        ("public_url", problem(settings.public_url())),
+        ("gateway_url", problem(settings.gateway_url())),
+        ("encryption_keys", problem(settings.vault())),
+        ("service_keys", problem(settings.service_keys())),
+        ("api_keys", problem(settings.api_keys())),
+        ("oauth_clients", problem(broker.services())),
+        ("store", store.err().map(|fault| fault.to_string())),
+    ];
+    let well = checks.iter().all(|(_, problem)| problem.is_none());
+    let said =
+        |(name, problem): (&str, Option<String>)| (name.to_owned(), Value::from(problem.unwrap_or("ok".to_owned())));
+    let checks: Map<String, Value> = checks.into_iter().map(said).collect();
+    let (status, word) = if well { (StatusCode::OK, "ok") } else { (StatusCode::SERVICE_UNAVAILABLE, "failing") };
+    super::json(status, &json!({ "status": word, "checks": checks }))
+}
+
+fn problem<T>(setting: Result<T, SettingError>) -> Option<String> {
+    setting.err().map(|error| error.problem)
+}

@@ -1,0 +1,138 @@
+//! Which request goes where, and in which form does it get its answer?
+//!
+//! A browser (`Accept: text/html`) gets a page, everything else JSON; errors in JSON are those of RFC 6749 section 5.2.
+//! No answer has CORS headers: what leaves here is for servers, and for people on our own pages.
+
+mod health;
+mod listing;
+pub mod pages;
+pub mod params;
+mod refusal;
+pub mod resolve;
+mod token;
+
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use serde::Serialize;
+
+pub use refusal::Refusal;
+
+use crate::Broker;
+use crate::host::Host;
+use crate::names::ServiceId;
+use crate::people::cookies::Cookie;
+use crate::people::sign_in;
+use params::Params;
+
+/// The longest body of a request, in bytes.
+pub const BODY_LIMIT: usize = 64 * 1024;
+
+/// Answers one request.
+pub async fn handle<H: Host>(host: &H, request: Request<Vec<u8>>) -> Response<Vec<u8>> {
+    let broker = Broker::new(host);
+    match route(&broker, &request).await {
+        Ok(response) => response,
+        Err(refusal) => refusal.answer(host, wants_page(&request)),
+    }
+}
+
+/// Answers a request that could not be read: its body was longer than [`BODY_LIMIT`], or it was not HTTP.
+pub fn unreadable<H: Host>(host: &H, too_large: bool) -> Response<Vec<u8>> {
+    let refusal = if too_large { Refusal::TooLarge } else { Refusal::Request("the request could not be read") };
+    refusal.answer(host, false)
+}
+
+async fn route<H: Host>(broker: &Broker<'_, H>, request: &Request<Vec<u8>>) -> Result<Response<Vec<u8>>, Refusal> {
+    let path = request.uri().path();
+    let (room, id) = match path.get(1..).and_then(|path| path.split_once('/')) {
+        Some((room, id)) => (room, Some(id)),
+        None => (path.get(1..).unwrap_or_default(), None),
+    };
+    let methods = match (room, id) {
+        ("" | "connections" | "health", None) => "GET, HEAD, OPTIONS",
+        ("auth" | "callback", Some(_)) => "GET, OPTIONS",
+        ("token", Some(_)) => "POST, DELETE, OPTIONS",
+        ("resolve" | "sign-in" | "sign-out", None) | ("disconnect", Some(_)) => "POST, OPTIONS",
+        _ => return Err(Refusal::NoRoute),
+    };
+    if request.method() == Method::OPTIONS {
+        let mut response = empty(StatusCode::NO_CONTENT);
+        response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(methods));
+        return Ok(response);
+    }
+    if !methods.split(", ").any(|method| method == request.method().as_str()) {
+        return Err(Refusal::Method(methods));
+    }
+    let service = || ServiceId::parse(id.unwrap_or_default()).map_err(|_| Refusal::UnknownService);
+    match room {
+        "" => listing::page(broker, request),
+        "connections" => listing::json(broker, request),
+        "health" => Ok(health::answer(broker)),
+        "auth" => auth(broker, request, &service()?),
+        "callback" => callback(broker, request, &service()?).await,
+        "token" if request.method() == Method::DELETE => token::delete(broker, request, &service()?).await,
+        "token" => token::post(broker, request, &service()?).await,
+        "resolve" => resolve::post(broker, request).await,
+        "sign-in" => broker.sign_in(request),
+        "sign-out" => broker.sign_out(request),
+        _ => token::disconnect(broker, request, &service()?).await,
+    }
+}
+
+/// `GET /auth/{service}`
+fn auth<H: Host>(
+    broker: &Broker<'_, H>,
+    request: &Request<Vec<u8>>,
+    id: &ServiceId,
+) -> Result<Response<Vec<u8>>, Refusal> {
+    let params = Params::of(request.uri())?;
+    let ticket = params.get("ticket");
+    let here = || match ticket {
+        Some(ticket) => format!("/auth/{id}?ticket={ticket}"),
+        None => format!("/auth/{id}"),
+    };
+    let subject = broker.person(request)?.ok_or_else(|| Refusal::SignIn(here()))?;
+    let started = broker.start(&subject, id, ticket)?;
+    let mut response = pages::see_other(started.to.as_str())?;
+    sign_in::set(&mut response, &started.cookie);
+    Ok(response)
+}
+
+/// `GET /callback/{service}`
+async fn callback<H: Host>(
+    broker: &Broker<'_, H>,
+    request: &Request<Vec<u8>>,
+    id: &ServiceId,
+) -> Result<Response<Vec<u8>>, Refusal> {
+    let params = Params::of(request.uri())?;
+    let person = broker.person(request)?;
+    let cookie = broker.callback(id, &params, request.headers(), person.as_ref()).await?;
+    let secure = broker.settings.public_url()?.is_secure();
+    // Away from the URL that has the code in it.
+    let mut response = pages::see_other(&format!("/?connected={id}"))?;
+    sign_in::set(&mut response, &Cookie::over(cookie, secure));
+    Ok(response)
+}
+
+/// An answer in JSON, which nobody may keep (RFC 6749 section 5.1).
+pub fn json(status: StatusCode, body: &impl Serialize) -> Response<Vec<u8>> {
+    let mut response = empty(status);
+    *response.body_mut() = serde_json::to_vec(body).unwrap_or_default();
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+fn empty(status: StatusCode) -> Response<Vec<u8>> {
+    let mut response = Response::new(Vec::new());
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::PRAGMA, HeaderValue::from_static("no-cache"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    response
+}
+
+fn wants_page(request: &Request<Vec<u8>>) -> bool {
+    let accepts = request.headers().get_all(header::ACCEPT).iter().filter_map(|accept| accept.to_str().ok());
+    accepts.into_iter().any(|accept| accept.contains("text/html"))
+}

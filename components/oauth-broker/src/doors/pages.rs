@@ -1,0 +1,191 @@
+//! What do people see?
+//!
+//! Plain pages that need no script. Everything that came from outside is escaped; nothing is loaded from anywhere; no
+//! other page can frame them (RFC 9700 section 4.16).
+
+use std::fmt::Write;
+
+use http::{HeaderValue, Response, StatusCode, header};
+
+use super::listing::{Listed, Listing};
+use super::{Refusal, empty};
+use crate::names::Subject;
+
+/// The services, each with what can be done about it.
+pub fn connections(listing: &Listing, notice: Option<&str>, local: bool, now: u64) -> Response<Vec<u8>> {
+    let mut body = String::new();
+    if let Some(notice) = notice {
+        let _ = write!(body, "<p role=\"status\" class=\"notice\">{}</p>", escape(notice));
+    }
+    if listing.services.is_empty() {
+        body.push_str("<p>No service has a client yet: see the setting <code>oauth_clients</code>.</p>");
+    }
+    body.push_str("<ul class=\"services\">");
+    for one in &listing.services {
+        service(&mut body, one, now);
+    }
+    body.push_str("</ul>");
+    if !local {
+        let _ = write!(
+            body,
+            "<form method=\"post\" action=\"/sign-out\"><p>Signed in as {}. <button>Sign out</button></p></form>",
+            escape(listing.subject.as_str())
+        );
+    }
+    page(StatusCode::OK, "Your connections", &body)
+}
+
+fn service(body: &mut String, one: &Listed, now: u64) {
+    let name = escape(&one.name);
+    let state = match one.state {
+        "active" => "connected",
+        "needs_reconnect" => "has to be connected again",
+        "unreadable" => "is stored, but cannot be read now",
+        _ => "not connected",
+    };
+    let _ = write!(body, "<li><h2>{name}</h2><p>{state}");
+    if let Some(account) = &one.account {
+        let _ = write!(body, " as <strong>{}</strong>", escape(account));
+    }
+    if let Some(reason) = &one.reason {
+        let _ = write!(body, " ({})", escape(reason));
+    }
+    body.push_str("</p>");
+    if !one.missing_scopes.is_empty() && one.connected {
+        let _ = write!(body, "<p>Not granted: {}</p>", escape(&one.missing_scopes.join(", ")));
+    }
+    if let Some(end) = one.expires_at.filter(|_| one.connected && !one.renewable) {
+        let _ = write!(body, "<p>Ends in {} minutes, and cannot be renewed.</p>", end.saturating_sub(now) / 60);
+    }
+    let again = if one.connected { "Connect again" } else { "Connect" };
+    let _ = write!(body, "<p class=\"do\"><a href=\"/auth/{}\">{again}<span> {name}</span></a></p>", one.service);
+    if one.state != "not_connected" {
+        let _ = write!(
+            body,
+            "<form method=\"post\" action=\"/disconnect/{}\"><button>Disconnect<span> {name}</span></button></form>",
+            one.service
+        );
+    }
+    body.push_str("</li>");
+}
+
+/// What went wrong, what was kept and what to do; with the form where signing in is what to do.
+pub fn refusal(status: StatusCode, refusal: &Refusal) -> Response<Vec<u8>> {
+    let text = sentence(&refusal.to_string());
+    match refusal {
+        Refusal::SignIn(next) => sign_in(status, next, None),
+        Refusal::Credential(next) => sign_in(status, next, Some(&text)),
+        _ => {
+            let body = format!("<p role=\"alert\">{text}</p><p><a href=\"/\">Your connections</a></p>");
+            page(status, "That did not work", &body)
+        }
+    }
+}
+
+fn sign_in(status: StatusCode, next: &str, wrong: Option<&str>) -> Response<Vec<u8>> {
+    let mut body = String::new();
+    if let Some(wrong) = wrong {
+        let _ = write!(body, "<p role=\"alert\">{wrong}</p>");
+    }
+    let _ = write!(
+        body,
+        "<form method=\"post\" action=\"/sign-in\"><p><label for=\"credential\">The owner's passphrase, or your API \
+         key</label></p><p><input id=\"credential\" name=\"credential\" type=\"password\" required \
+         autocomplete=\"current-password\"></p><input type=\"hidden\" name=\"next\" value=\"{}\"><p><button>Sign \
+         in</button></p></form>",
+        escape(next)
+    );
+    page(status, "Sign in", &body)
+}
+
+pub fn signed_in(subject: &Subject, next: &str) -> Response<Vec<u8>> {
+    let next = escape(next);
+    let body = format!(
+        "<meta http-equiv=\"refresh\" content=\"0;url={next}\"><p role=\"status\">You are signed in as {}.</p><p><a \
+         href=\"{next}\">Continue</a></p>",
+        escape(subject.as_str())
+    );
+    page(StatusCode::OK, "Signed in", &body)
+}
+
+/// Away from here, by GET whatever the request was (RFC 9700 section 4.12).
+pub fn see_other(to: &str) -> Result<Response<Vec<u8>>, Refusal> {
+    let mut response = guarded(empty(StatusCode::SEE_OTHER));
+    let to = HeaderValue::try_from(to).map_err(|_| Refusal::Request("not an address to go to"))?;
+    response.headers_mut().insert(header::LOCATION, to);
+    Ok(response)
+}
+
+fn page(status: StatusCode, title: &str, body: &str) -> Response<Vec<u8>> {
+    let mut response = guarded(empty(status));
+    *response.body_mut() = format!(
+        "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" \
+         content=\"width=device-width\"><title>{title} · Gatehouse</title><style>{STYLE}</style></head><body><main>\
+         <h1>{title}</h1>{body}</main></body></html>"
+    )
+    .into_bytes();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+    // With no-referrer a browser would send our own forms with `Origin: null`.
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("same-origin"));
+    response
+}
+
+fn guarded(mut response: Response<Vec<u8>>) -> Response<Vec<u8>> {
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
+    headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
+    response
+}
+
+fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for letter in text.chars() {
+        match letter {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            '\'' => escaped.push_str("&#39;"),
+            other => escaped.push(other),
+        }
+    }
+    escaped
+}
+
+fn sentence(text: &str) -> String {
+    let mut letters = text.chars();
+    let first: String = letters.next().into_iter().flat_map(char::to_uppercase).collect();
+    format!("{}{}.", escape(&first), escape(letters.as_str()))
+}
+
+const STYLE: &str = "body{font:1rem/1.5 system-ui,sans-serif;margin:0;color:#1b1b1f;background:#fff}\
+main{max-width:40rem;margin:0 auto;padding:1.5rem}.services{list-style:none;padding:0}\
+.services li{border:1px solid #767680;border-radius:.5rem;padding:.75rem 1rem;margin:0 0 1rem}\
+h2{font-size:1.1rem;margin:0}p{margin:.4rem 0}a{color:#0b57d0}.notice{border-left:.3rem solid #146c2e;padding-left:.7rem}\
+button,input{font:inherit;padding:.4rem .8rem}span{position:absolute;clip-path:inset(50%)}\
+@media(prefers-color-scheme:dark){body{color:#e4e2e6;background:#1b1b1f}a{color:#a8c7fa}}";
+
+/// The hash is that of `STYLE`; a test holds them together.
+const POLICY: &str = "default-src 'none'; style-src 'sha256-5C9sI0qscCJ2pzqRhaKoBB7D3Exeoau4VMDZJ4Koqw8='; \
+form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
+
+#[cfg(test)]
+mod tests {
+    use base64ct::{Base64, Encoding};
+    use sha2::{Digest, Sha256};
+
+    use super::*;
+
+    #[test]
+    fn the_policy_allows_our_style_and_no_other() {
+        let hash = Base64::encode_string(&Sha256::digest(STYLE.as_bytes()));
+        assert!(POLICY.contains(&format!("'sha256-{hash}'")), "{hash}");
+    }
+
+    #[test]
+    fn what_came_from_outside_stays_text() {
+        assert_eq!(escape("<script>\"&'"), "&lt;script&gt;&quot;&amp;&#39;");
+        assert_eq!(sentence("<b> is wrong"), "&lt;b&gt; is wrong.");
+    }
+}

@@ -1,0 +1,32 @@
+//! What did a query or a form say?
+
+use http::Uri;
+
+use super::Refusal;
+use crate::secret::Secret;
+
+/// The parameters of a query or a form: each at most once, and one without a value is as good as absent (RFC 6749
+/// section 3.1).
+pub struct Params(Vec<(String, Secret)>);
+
+impl Params {
+    pub fn parse(form: &[u8]) -> Result<Self, Refusal> {
+        let mut params: Vec<(String, Secret)> = Vec::new();
+        for (name, value) in url::form_urlencoded::parse(form) {
+            if params.iter().any(|(known, _)| *known == name) {
+                return Err(Refusal::Request("a parameter is there twice"));
+            }
+            params.push((name.into_owned(), Secret::from(value.into_owned())));
+        }
+        Ok(Self(params))
+    }
+
+    pub fn of(uri: &Uri) -> Result<Self, Refusal> {
+        Self::parse(uri.query().unwrap_or_default().as_bytes())
+    }
+
+    pub fn get(&self, name: &str) -> Option<&str> {
+        let (_, value) = self.0.iter().find(|(known, _)| known == name)?;
+        Some(value.reveal()).filter(|value| !value.is_empty())
+    }
+}

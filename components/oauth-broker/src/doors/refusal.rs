@@ -1,0 +1,175 @@
+//! How does a request that gets nothing learn why?
+
+use http::{HeaderValue, Response, StatusCode, header};
+use serde_json::json;
+use thiserror::Error;
+
+use super::pages;
+use crate::connect::ConnectError;
+use crate::connections::DisconnectError;
+use crate::connections::refresh::retry_after;
+use crate::host::Host;
+use crate::people::local::Foreign;
+use crate::provider::Failure;
+use crate::settings::SettingError;
+use crate::vault::OpenError;
+use crate::vault::rows::RowError;
+
+/// Why a request is not granted. The text is for whoever sent it and holds no secret.
+#[derive(Debug, Error)]
+pub enum Refusal {
+    #[error("there is nothing at this address")]
+    NoRoute,
+    #[error("this address takes {0} only")]
+    Method(&'static str),
+    #[error("{0}")]
+    Request(&'static str),
+    #[error("the body is longer than {} bytes", super::BODY_LIMIT)]
+    TooLarge,
+    #[error("this Gatehouse does not offer that service")]
+    UnknownService,
+    /// Nobody is signed in; then the way leads to this path.
+    #[error("sign in first")]
+    SignIn(String),
+    #[error("this is neither the passphrase nor an API key")]
+    Credential(String),
+    #[error("too many sign-ins have failed: try again in {0} seconds")]
+    TooManySignIns(u32),
+    /// The caller's own bearer.
+    #[error("the API key is not known")]
+    Bearer,
+    /// The calling service's key.
+    #[error("a known service key, or an API key, is needed as bearer")]
+    Client,
+    /// The bearer that a service passes on.
+    #[error("subject_token is missing or not known")]
+    SubjectToken,
+    #[error("resource is not a URL of this gateway")]
+    Target,
+    #[error(transparent)]
+    Foreign(#[from] Foreign),
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    #[error("not connected yet")]
+    NotConnected { connect_url: String },
+    #[error("the grant has ended: connect again")]
+    NeedsReconnect { connect_url: String, missing_scopes: Vec<String> },
+    #[error("the provider or the store does not answer now: nothing is lost, ask again")]
+    Later(u32),
+    #[error(transparent)]
+    Row(#[from] RowError),
+}
+
+impl From<SettingError> for Refusal {
+    fn from(error: SettingError) -> Self {
+        Self::Row(error.into())
+    }
+}
+
+impl From<DisconnectError> for Refusal {
+    fn from(error: DisconnectError) -> Self {
+        match error {
+            DisconnectError::UnknownService => Self::UnknownService,
+            DisconnectError::Row(error) => Self::Row(error),
+        }
+    }
+}
+
+impl Refusal {
+    /// The answer, and a line in the log where the operator has to know.
+    pub fn answer<H: Host>(&self, host: &H, page: bool) -> Response<Vec<u8>> {
+        let (status, code) = self.class();
+        if status.is_server_error() && !matches!(self, Self::Later(_)) {
+            host.log(&self.to_string());
+        }
+        let mut response = if page {
+            pages::refusal(status, self)
+        } else {
+            let mut body = json!({ "error": code, "error_description": self.to_string() });
+            match self {
+                Self::NotConnected { connect_url } => body["connect_url"] = json!(connect_url),
+                Self::NeedsReconnect { connect_url, missing_scopes } => {
+                    body["connect_url"] = json!(connect_url);
+                    body["missing_scopes"] = json!(missing_scopes);
+                }
+                _ => {}
+            }
+            super::json(status, &body)
+        };
+        let headers = response.headers_mut();
+        if let Some(seconds) = self.retry_after() {
+            headers.insert(header::RETRY_AFTER, seconds.into());
+        }
+        match self {
+            Self::Method(methods) => {
+                headers.insert(header::ALLOW, HeaderValue::from_static(methods));
+            }
+            Self::Bearer => {
+                headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(r#"Bearer error="invalid_token""#));
+            }
+            Self::SignIn(_) | Self::Client => {
+                headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            }
+            _ => {}
+        }
+        response
+    }
+
+    /// The status and the `error` code (RFC 6749 sections 4.1.2.1 and 5.2; RFC 6750; RFC 8707; the rest our own).
+    pub fn class(&self) -> (StatusCode, &'static str) {
+        match self {
+            Self::NoRoute => (StatusCode::NOT_FOUND, "not_found"),
+            Self::Method(_) => (StatusCode::METHOD_NOT_ALLOWED, "invalid_request"),
+            Self::Request(_) => (StatusCode::BAD_REQUEST, "invalid_request"),
+            Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "invalid_request"),
+            Self::UnknownService => (StatusCode::NOT_FOUND, "unknown_service"),
+            Self::SignIn(_) => (StatusCode::UNAUTHORIZED, "login_required"),
+            Self::Credential(_) => (StatusCode::UNAUTHORIZED, "access_denied"),
+            Self::TooManySignIns(_) => (StatusCode::TOO_MANY_REQUESTS, "temporarily_unavailable"),
+            Self::Bearer => (StatusCode::UNAUTHORIZED, "invalid_token"),
+            Self::Client => (StatusCode::UNAUTHORIZED, "invalid_client"),
+            Self::SubjectToken => (StatusCode::BAD_REQUEST, "invalid_token"),
+            Self::Target => (StatusCode::BAD_REQUEST, "invalid_target"),
+            Self::Foreign(_) => (StatusCode::FORBIDDEN, "access_denied"),
+            Self::NotConnected { .. } => (StatusCode::NOT_FOUND, "not_connected"),
+            Self::NeedsReconnect { .. } => (StatusCode::CONFLICT, "needs_reconnect"),
+            Self::Later(_) => (StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable"),
+            Self::Connect(error) => match error {
+                ConnectError::UnknownService => (StatusCode::NOT_FOUND, "unknown_service"),
+                ConnectError::TicketOfAnother | ConnectError::OtherPerson => (StatusCode::FORBIDDEN, "access_denied"),
+                ConnectError::Declined { .. } => (StatusCode::BAD_REQUEST, "access_denied"),
+                ConnectError::Provider(failure) => match failure {
+                    Failure::Ended(_) => (StatusCode::BAD_REQUEST, "invalid_grant"),
+                    Failure::Misconfigured(_) => (StatusCode::INTERNAL_SERVER_ERROR, "server_error"),
+                    Failure::Busy { .. } | Failure::Unreachable(_) => {
+                        (StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable")
+                    }
+                    Failure::Refused(_) | Failure::Malformed(_) => (StatusCode::BAD_GATEWAY, "server_error"),
+                },
+                ConnectError::Row(error) => row(error),
+                _ => (StatusCode::BAD_REQUEST, "invalid_request"),
+            },
+            Self::Row(error) => row(error),
+        }
+    }
+
+    fn retry_after(&self) -> Option<u32> {
+        match self {
+            Self::Later(seconds) | Self::TooManySignIns(seconds) => Some(*seconds),
+            Self::Connect(ConnectError::Provider(failure)) if self.class().0 == StatusCode::SERVICE_UNAVAILABLE => {
+                Some(retry_after(failure))
+            }
+            _ if self.class().0 == StatusCode::SERVICE_UNAVAILABLE => Some(5),
+            _ => None,
+        }
+    }
+}
+
+fn row(error: &RowError) -> (StatusCode, &'static str) {
+    match error {
+        RowError::Store(_) => (StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable"),
+        RowError::Setting(_) | RowError::Open(OpenError::UnknownKey(_) | OpenError::Broken) | RowError::Form => {
+            (StatusCode::INTERNAL_SERVER_ERROR, "server_error")
+        }
+    }
+}

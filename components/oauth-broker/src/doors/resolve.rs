@@ -1,0 +1,188 @@
+//! Who is calling, and with which token may each service be called for them? (`POST /resolve`, and the WIT export)
+//!
+//! This is on the way of every call of a gateway. When no token is due it costs: the settings that it names, one read
+//! of the store and one decryption per service.
+
+use base64ct::{Base64UrlUnpadded, Encoding};
+use futures_util::future::join_all;
+use http::{Request, Response, StatusCode};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+use super::Refusal;
+use crate::Broker;
+use crate::connections::Standing;
+use crate::host::Host;
+use crate::names::{ServiceId, Subject};
+use crate::secret::Secret;
+use crate::settings::SettingError;
+
+/// One question, in JSON or from the WIT interface.
+#[derive(Deserialize)]
+pub struct Question {
+    #[serde(default)]
+    pub subject_token: Option<Secret>,
+    pub resource: String,
+    pub services: Vec<Wanted>,
+}
+
+#[derive(Deserialize)]
+pub struct Wanted {
+    pub service: String,
+    /// The fingerprint of a token that the upstream has just refused.
+    #[serde(default)]
+    pub refused: Option<String>,
+}
+
+#[derive(Serialize)]
+pub struct Resolution {
+    pub caller: Caller,
+    pub services: Vec<Resolved>,
+}
+
+#[derive(Serialize)]
+pub struct Caller {
+    pub subject: String,
+    /// What the bearer may do; empty: no restriction.
+    pub scopes: Vec<String>,
+    /// base64url.
+    pub sealing_key: Secret,
+}
+
+#[derive(Serialize)]
+pub struct Resolved {
+    pub service: String,
+    #[serde(flatten)]
+    pub outcome: Outcome,
+}
+
+#[derive(Serialize)]
+#[serde(tag = "status", rename_all = "snake_case")]
+pub enum Outcome {
+    Token {
+        access_token: Secret,
+        token_type: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        expires_at: Option<u64>,
+        scopes: Vec<String>,
+        extra: BTreeMap<String, String>,
+        fingerprint: String,
+    },
+    NotConnected {
+        connect_url: String,
+    },
+    NeedsReconnect {
+        connect_url: String,
+        missing_scopes: Vec<String>,
+    },
+    TemporarilyUnavailable {
+        retry_after: u32,
+    },
+    UnknownService,
+}
+
+/// Why nothing at all is resolved.
+#[derive(Debug, thiserror::Error)]
+pub enum ResolveError {
+    #[error("the bearer is missing or not known")]
+    Bearer,
+    #[error("the resource is not a URL of this gateway")]
+    Audience,
+    #[error("{0}")]
+    Request(&'static str),
+    #[error(transparent)]
+    Setting(#[from] SettingError),
+}
+
+/// Answers the WIT interface, whose callers are a part of this app and need no service key.
+pub async fn resolve<H: Host>(host: &H, question: Question) -> Result<Resolution, ResolveError> {
+    let broker = Broker::new(host);
+    let bearer = question.subject_token.as_ref().map(Secret::reveal);
+    let subject = broker.subject_behind(bearer).map_err(|refusal| match refusal {
+        Refusal::Row(crate::vault::rows::RowError::Setting(error)) => ResolveError::Setting(error),
+        _ => ResolveError::Bearer,
+    });
+    let resolution = match subject {
+        Ok(subject) => resolve_for(&broker, subject, &question).await,
+        Err(error) => Err(error),
+    };
+    if let Err(ResolveError::Setting(error)) = &resolution {
+        host.log(&error.to_string());
+    }
+    resolution
+}
+
+/// `POST /resolve`
+pub async fn post<H: Host>(broker: &Broker<'_, H>, request: &Request<Vec<u8>>) -> Result<Response<Vec<u8>>, Refusal> {
+    // The key before the body: who has none learns nothing of how a question is read.
+    let question = serde_json::from_slice::<Question>(request.body());
+    let bearer = question.as_ref().ok().and_then(|question| question.subject_token.as_ref()).map(Secret::reveal);
+    let subject = broker.subject_of_service_request(request, bearer);
+    let question = match (&subject, question) {
+        (Err(Refusal::SubjectToken), Err(_)) | (Ok(_), Err(_)) => {
+            return Err(Refusal::Request("the body is not the JSON of a question: resource, services, subject_token"));
+        }
+        (Err(_), Err(_)) => return Err(subject.err().unwrap_or(Refusal::Client)),
+        (_, Ok(question)) => question,
+    };
+    let resolution = resolve_for(broker, subject?, &question).await.map_err(|error| match error {
+        ResolveError::Bearer => Refusal::SubjectToken,
+        ResolveError::Audience => Refusal::Target,
+        ResolveError::Request(what) => Refusal::Request(what),
+        ResolveError::Setting(error) => Refusal::from(error),
+    })?;
+    Ok(super::json(StatusCode::OK, &resolution))
+}
+
+async fn resolve_for<H: Host>(
+    broker: &Broker<'_, H>,
+    subject: Subject,
+    question: &Question,
+) -> Result<Resolution, ResolveError> {
+    if question.services.len() > MOST {
+        return Err(ResolveError::Request("more than 64 services"));
+    }
+    for (place, wanted) in question.services.iter().enumerate() {
+        if question.services.iter().take(place).any(|earlier| earlier.service == wanted.service) {
+            return Err(ResolveError::Request("a service is asked for twice"));
+        }
+    }
+    if !broker.settings.gateway_url()?.contains(&question.resource) {
+        return Err(ResolveError::Audience);
+    }
+    let sealing_key = broker.settings.vault()?.sealing_key(subject.as_str());
+    let services = join_all(question.services.iter().map(|wanted| one(broker, &subject, wanted))).await;
+    Ok(Resolution {
+        caller: Caller {
+            scopes: Vec::new(),
+            sealing_key: Secret::from(Base64UrlUnpadded::encode_string(sealing_key.as_slice())),
+            subject: subject.into(),
+        },
+        services: services.into_iter().collect::<Result<_, _>>()?,
+    })
+}
+
+async fn one<H: Host>(broker: &Broker<'_, H>, subject: &Subject, wanted: &Wanted) -> Result<Resolved, SettingError> {
+    let outcome = match ServiceId::parse(&wanted.service) {
+        Err(_) => Outcome::UnknownService,
+        Ok(id) => match broker.standing(subject, &id, wanted.refused.as_deref()).await? {
+            Standing::Token(connection) => Outcome::Token {
+                fingerprint: connection.fingerprint(),
+                access_token: connection.access_token,
+                token_type: connection.token_type,
+                expires_at: connection.expires_at,
+                scopes: connection.scopes,
+                extra: connection.extra,
+            },
+            Standing::NotConnected => Outcome::NotConnected { connect_url: broker.connect_url(subject, &id)? },
+            Standing::NeedsReconnect { missing_scopes } => {
+                Outcome::NeedsReconnect { connect_url: broker.connect_url(subject, &id)?, missing_scopes }
+            }
+            Standing::Later(retry_after) => Outcome::TemporarilyUnavailable { retry_after },
+            Standing::UnknownService => Outcome::UnknownService,
+        },
+    };
+    Ok(Resolved { service: wanted.service.clone(), outcome })
+}
+
+const MOST: usize = 64;

@@ -1,0 +1,49 @@
+//! What does the broker need of the machine that runs it?
+//!
+//! Two real implementations: Spin (`component`) and the one that the tests script.
+
+use http::{Request, Response};
+use thiserror::Error;
+
+pub trait Host {
+    /// The setting of that name; none when it is not set.
+    fn setting(&self, name: &str) -> Option<String>;
+
+    /// The row under `key`. The store offers no more than these three that holds on every host.
+    fn get(&self, key: &str) -> Result<Option<Vec<u8>>, StoreFault>;
+    fn set(&self, key: &str, value: &[u8]) -> Result<(), StoreFault>;
+    fn delete(&self, key: &str) -> Result<(), StoreFault>;
+
+    /// Calls a provider: with timeouts, a cap of [`ANSWER_LIMIT`] on the answer, and without following redirects.
+    fn send(&self, request: Request<Vec<u8>>) -> impl Future<Output = Result<Response<Vec<u8>>, SendFault>>;
+
+    /// Seconds since the Unix epoch.
+    fn now(&self) -> u64;
+
+    /// Fills `bytes` from a cryptographically secure source.
+    fn random(&self, bytes: &mut [u8]);
+
+    /// Tells the operator. Never a secret, never who or what.
+    fn log(&self, line: &str);
+}
+
+/// The longest answer of a provider that is read.
+pub const ANSWER_LIMIT: usize = 1024 * 1024;
+
+/// The store does not answer, or not now.
+#[derive(Debug, Error)]
+#[error("the store does not answer")]
+pub struct StoreFault;
+
+/// Why no answer of a provider came.
+#[derive(Debug, Error, Clone, Copy, PartialEq, Eq)]
+pub enum SendFault {
+    #[error("the host does not allow this destination: see allowed_outbound_hosts")]
+    Denied,
+    #[error("no answer in time")]
+    Timeout,
+    #[error("no connection")]
+    Connection,
+    #[error("the answer is too long")]
+    TooLarge,
+}

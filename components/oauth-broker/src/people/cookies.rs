@@ -1,0 +1,38 @@
+//! How do our cookies look?
+
+use http::{HeaderMap, HeaderValue, header};
+
+pub struct Cookie {
+    pub name: String,
+    /// Of the base64url alphabet, so that it needs no quoting.
+    pub value: String,
+    /// Seconds; 0 takes it back.
+    pub lifetime: u64,
+    /// Not so only on http, which is loopback.
+    pub secure: bool,
+}
+
+impl Cookie {
+    pub fn header(&self) -> Option<HeaderValue> {
+        let Self { name, value, lifetime, .. } = self;
+        let secure = if self.secure { "; Secure" } else { "" };
+        let text = format!("{name}={value}; Path=/; Max-Age={lifetime}; HttpOnly; SameSite=Lax{secure}");
+        let mut value = HeaderValue::try_from(text).ok()?;
+        value.set_sensitive(true);
+        Some(value)
+    }
+
+    /// What makes the browser forget it.
+    pub fn over(name: String, secure: bool) -> Self {
+        Self { name, value: String::new(), lifetime: 0, secure }
+    }
+}
+
+/// The value of a cookie of the request; none when it is empty.
+pub fn read<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
+    let cookies = headers.get_all(header::COOKIE).iter().filter_map(|cookies| cookies.to_str().ok());
+    cookies
+        .flat_map(|cookies| cookies.split(';'))
+        .filter_map(|cookie| cookie.trim().split_once('='))
+        .find_map(|(found, value)| (found == name && !value.is_empty()).then_some(value))
+}

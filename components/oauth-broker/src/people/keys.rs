@@ -1,0 +1,98 @@
+//! Whose key is this?
+//!
+//! Settings hold only SHA-256 hashes of keys. A plain hash is right for keys of 128 random bits or more, which is what
+//! the tools here make; it would not be right for passwords.
+
+use sha2::{Digest, Sha256};
+use subtle::{Choice, ConstantTimeEq};
+
+/// The form of `service_keys` and `api_keys`: `name:sha256` in hex, comma-separated. A name may have several keys.
+pub struct HashedKeys(Vec<(String, [u8; 32])>);
+
+impl HashedKeys {
+    /// Errors: what is wrong, without the value.
+    pub fn parse(list: &str) -> Result<Self, String> {
+        let entry = |(place, entry): (usize, &str)| {
+            let wrong = || format!("entry {} is not name:sha256 with 64 hex digits", place + 1);
+            let (name, hash) = entry.trim().rsplit_once(':').ok_or_else(wrong)?;
+            crate::names::Subject::parse(name).map_err(|_| wrong())?;
+            Ok((name.to_owned(), unhex(hash).ok_or_else(wrong)?))
+        };
+        let entries = list.split(',').enumerate().filter(|(_, entry)| !entry.trim().is_empty());
+        Ok(Self(entries.map(entry).collect::<Result<_, String>>()?))
+    }
+
+    /// The name whose key this is. Takes the same time whichever entry fits, and when none does.
+    pub fn owner_of(&self, key: &str) -> Option<&str> {
+        let hash = digest(key);
+        let mut found = None;
+        for (name, known) in &self.0 {
+            if bool::from(known.ct_eq(&hash)) {
+                found = Some(name.as_str());
+            }
+        }
+        found
+    }
+
+    /// The hashes of the keys of `name`.
+    pub fn of<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8; 32]> {
+        self.0.iter().filter(move |(known, _)| known == name).map(|(_, hash)| hash)
+    }
+}
+
+/// Whether two secrets are the same, in a time that tells nothing about where they differ, nor how long they are.
+pub fn same(one: &str, other: &str) -> Choice {
+    digest(one).ct_eq(&digest(other))
+}
+
+pub fn digest(secret: &str) -> [u8; 32] {
+    Sha256::digest(secret.as_bytes()).into()
+}
+
+fn unhex(text: &str) -> Option<[u8; 32]> {
+    let digits: Vec<u8> = text
+        .chars()
+        .map(|digit| digit.to_digit(16).and_then(|digit| u8::try_from(digit).ok()))
+        .collect::<Option<_>>()?;
+    let mut bytes = [0; 32];
+    if digits.len() != 64 {
+        return None;
+    }
+    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
+        *byte = pair.iter().fold(0, |byte, digit| byte << 4 | digit);
+    }
+    Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // SHA-256 of "key" and of "other".
+    const KEY: &str = "2c70e12b7a0646f92279f427c7b38e7334d8e5389cff167a1dc30e73f826b683";
+    const OTHER: &str = "d9298a10d1b0735837dc4bd85dac641b0f3cef27a47e5d53a54f2f3f5b2fcffa";
+
+    #[test]
+    fn a_key_belongs_to_whom_its_hash_is_listed_under() {
+        let keys = HashedKeys::parse(&format!("ann:{KEY}, bob:{OTHER},")).unwrap();
+        assert_eq!(keys.owner_of("key"), Some("ann"));
+        assert_eq!(keys.owner_of("other"), Some("bob"));
+        assert_eq!(keys.owner_of("neither"), None);
+        assert_eq!(keys.owner_of(KEY), None);
+    }
+
+    #[test]
+    fn one_subject_may_have_several_keys() {
+        let keys = HashedKeys::parse(&format!("ann:{KEY},ann:{OTHER}")).unwrap();
+        assert_eq!((keys.owner_of("key"), keys.owner_of("other")), (Some("ann"), Some("ann")));
+        assert_eq!(keys.of("ann").count(), 2);
+    }
+
+    #[test]
+    fn what_is_no_hash_is_named_by_its_place_and_not_shown() {
+        for bad in ["ann:secret", "secret", "ann:", &format!(":{KEY}"), &format!("ann:{KEY}0"), "ann:é"] {
+            let problem = HashedKeys::parse(&format!("ann:{KEY},{bad}")).err().unwrap();
+            assert!(problem.starts_with("entry 2 ") && !problem.contains("secret"), "{problem}");
+        }
+    }
+}

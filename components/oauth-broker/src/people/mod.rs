@@ -1,0 +1,94 @@
+//! Who is calling?
+//!
+//! * A **service** proves itself by a service key and names the person by that person's own bearer.
+//! * A **person** shows an API key, or the session of a browser that signed in ([`session`], [`sign_in`]).
+//! * **Local mode**, where `public_url` is loopback: whoever reaches this address is the owner. A browser reaches it for
+//!   any page that it is shown, so a request has to come from no other site and under our own name ([`local`]).
+//!
+//! What a request says about its own address or its forwarding is never believed.
+
+pub mod cookies;
+pub mod keys;
+pub mod local;
+pub mod session;
+pub mod sign_in;
+
+use http::{HeaderMap, Request, header};
+
+use crate::Broker;
+use crate::doors::Refusal;
+use crate::host::Host;
+use crate::names::Subject;
+
+impl<H: Host> Broker<'_, H> {
+    /// The person who is calling for themselves: by an API key, by being at the machine in local mode, or by a session.
+    /// None when nobody has signed in.
+    pub(crate) fn person(&self, request: &Request<Vec<u8>>) -> Result<Option<Subject>, Refusal> {
+        if let Some(key) = bearer(request.headers()) {
+            return self.holder_of_api_key(key)?.map(Some).ok_or(Refusal::Bearer);
+        }
+        let public_url = self.settings.public_url()?;
+        if public_url.is_loopback() {
+            local::check(request, public_url)?;
+            return Ok(Some(Subject::owner()));
+        }
+        self.session(request.headers())
+    }
+
+    /// Who may ask for a token of whom. `subject_token` is the person's bearer, as a service passes it on.
+    pub(crate) fn subject_of_token_request(
+        &self,
+        request: &Request<Vec<u8>>,
+        subject_token: Option<&str>,
+    ) -> Result<Subject, Refusal> {
+        let Some(key) = bearer(request.headers()) else {
+            local::check_no_browser(request, self.settings.public_url()?).map_err(|refusal| match refusal {
+                local::Refused::NotLocal => Refusal::Client,
+                local::Refused::Foreign(why) => Refusal::Foreign(why),
+            })?;
+            return self.subject_behind(subject_token);
+        };
+        if self.settings.service_keys()?.owner_of(key).is_some() {
+            return self.subject_behind(subject_token);
+        }
+        // Who shows their own key speaks for nobody else.
+        let holder = self.holder_of_api_key(key)?.ok_or(Refusal::Client)?;
+        match subject_token {
+            Some(token) if self.holder_of_api_key(token)?.as_ref() != Some(&holder) => Err(Refusal::SubjectToken),
+            _ => Ok(holder),
+        }
+    }
+
+    /// The service that is calling, and whose bearer it passes on.
+    pub(crate) fn subject_of_service_request(
+        &self,
+        request: &Request<Vec<u8>>,
+        subject_token: Option<&str>,
+    ) -> Result<Subject, Refusal> {
+        match bearer(request.headers()) {
+            Some(key) if self.settings.service_keys()?.owner_of(key).is_some() => self.subject_behind(subject_token),
+            Some(_) => Err(Refusal::Client),
+            None => self.subject_of_token_request(request, subject_token),
+        }
+    }
+
+    /// The person behind a bearer that someone who may do so passes on. In local mode there is one person, who needs none.
+    pub(crate) fn subject_behind(&self, bearer: Option<&str>) -> Result<Subject, Refusal> {
+        match bearer {
+            Some(key) => self.holder_of_api_key(key)?.ok_or(Refusal::SubjectToken),
+            None if self.settings.public_url()?.is_loopback() => Ok(Subject::owner()),
+            None => Err(Refusal::SubjectToken),
+        }
+    }
+
+    fn holder_of_api_key(&self, key: &str) -> Result<Option<Subject>, Refusal> {
+        let keys = self.settings.api_keys()?;
+        Ok(keys.owner_of(key).and_then(|name| Subject::parse(name).ok()))
+    }
+}
+
+/// The bearer token of a request (RFC 6750 section 2.1).
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, token) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}

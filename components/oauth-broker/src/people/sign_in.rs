@@ -1,0 +1,138 @@
+//! How does a person sign in, and how often may they try? (row of kind `l`)
+//!
+//! With the owner's passphrase or an API key. A passphrase can be guessed, so all of them together fail at most
+//! [`MOST`] times a minute. An API key cannot, so it is taken even then: nobody can lock everybody out.
+
+use http::{Request, Response, header};
+use serde::{Deserialize, Serialize};
+
+use super::{cookies::Cookie, keys, local, session};
+use crate::Broker;
+use crate::doors::params::Params;
+use crate::doors::{Refusal, pages};
+use crate::host::Host;
+use crate::names::{ServiceId, Subject};
+use crate::vault::{Kind, Place};
+
+impl<H: Host> Broker<'_, H> {
+    /// `POST /sign-in`
+    pub(crate) fn sign_in(&self, request: &Request<Vec<u8>>) -> Result<Response<Vec<u8>>, Refusal> {
+        let public_url = self.settings.public_url()?;
+        local::check_origin(request, public_url)?;
+        let form = Params::parse(request.body())?;
+        let next = Next::parse(form.get("next"));
+        if public_url.is_loopback() {
+            return pages::see_other(&next.path());
+        }
+        let credential = form.get("credential").ok_or(Refusal::Credential(next.path()))?;
+        let subject = self.subject_with(credential, &next)?;
+        let cookie = self.new_session(subject.clone(), credential)?;
+        // Not a redirect: it would count as a part of the form's submission, which our own policy (form-action) keeps
+        // from going on to a provider.
+        let mut response = pages::signed_in(&subject, &next.path());
+        set(&mut response, &cookie);
+        Ok(response)
+    }
+
+    /// `POST /sign-out`
+    pub(crate) fn sign_out(&self, request: &Request<Vec<u8>>) -> Result<Response<Vec<u8>>, Refusal> {
+        local::check_origin(request, self.settings.public_url()?)?;
+        let mut response = pages::see_other("/")?;
+        set(&mut response, &session::over());
+        Ok(response)
+    }
+
+    fn subject_with(&self, credential: &str, next: &Next) -> Result<Subject, Refusal> {
+        if let Some(subject) = self.holder_of_api_key(credential)? {
+            return Ok(subject);
+        }
+        let now = self.host.now();
+        let mut limit: Limit = self.read(LIMIT)?.unwrap_or_default();
+        if now.saturating_sub(limit.since) >= WINDOW {
+            limit = Limit { since: now, failures: 0 };
+        }
+        if limit.failures >= MOST {
+            let wait = (limit.since + WINDOW).saturating_sub(now);
+            return Err(Refusal::TooManySignIns(u32::try_from(wait).unwrap_or(1).max(1)));
+        }
+        match self.settings.owner_passphrase() {
+            Some(passphrase) if bool::from(keys::same(passphrase.reveal(), credential)) => Ok(Subject::owner()),
+            _ => {
+                limit.failures += 1;
+                self.write(LIMIT, &limit)?;
+                Err(Refusal::Credential(next.path()))
+            }
+        }
+    }
+}
+
+/// Where to go after signing in. Made anew from its parts, so that nothing but our own addresses can come of it.
+#[derive(Default)]
+pub struct Next(Option<(ServiceId, Option<String>)>);
+
+impl Next {
+    pub fn parse(path: Option<&str>) -> Self {
+        let Some(rest) = path.and_then(|path| path.strip_prefix("/auth/")) else { return Self(None) };
+        let (id, query) = rest.split_once('?').map_or((rest, None), |(id, query)| (id, Some(query)));
+        let Ok(id) = ServiceId::parse(id) else { return Self(None) };
+        let ticket = query.and_then(|query| query.strip_prefix("ticket="));
+        let letters = |ticket: &&str| ticket.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
+        Self(Some((id, ticket.filter(letters).map(str::to_owned))))
+    }
+
+    pub fn path(&self) -> String {
+        match &self.0 {
+            None => "/".to_owned(),
+            Some((id, None)) => format!("/auth/{id}"),
+            Some((id, Some(ticket))) => format!("/auth/{id}?ticket={ticket}"),
+        }
+    }
+}
+
+/// Adds a cookie to an answer.
+pub fn set(response: &mut Response<Vec<u8>>, cookie: &Cookie) {
+    if let Some(value) = cookie.header() {
+        response.headers_mut().append(header::SET_COOKIE, value);
+    }
+}
+
+#[derive(Serialize, Deserialize, Default)]
+struct Limit {
+    since: u64,
+    failures: u32,
+}
+
+const LIMIT: Place = Place { kind: Kind::SignInLimit, identity: &[] };
+/// Seconds.
+const WINDOW: u64 = 60;
+const MOST: u32 = 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Item 17: whatever is given, the way leads to our own pages.
+    #[test]
+    fn after_signing_in_the_way_leads_nowhere_else() {
+        for good in ["/", "/auth/github", "/auth/github?ticket=aB-_9"] {
+            assert_eq!(Next::parse(Some(good)).path(), good);
+        }
+        for bad in [
+            "//evil.example",
+            "https:evil.example",
+            "\\\\evil.example",
+            "/\\evil.example",
+            "/auth/..//evil",
+            "/auth/%25@evil",
+            "https://evil.example/auth/github",
+            "/auth/a@b@c",
+            "/auth/..;/",
+            "/callback/github",
+            "",
+            "/auth/",
+        ] {
+            assert_eq!(Next::parse(Some(bad)).path(), "/", "{bad}");
+        }
+        assert_eq!(Next::parse(Some("/auth/github?ticket=a&next=//evil")).path(), "/auth/github");
+    }
+}

@@ -1,0 +1,222 @@
+//! What has the operator set, and is it right?
+//!
+//! Settings are read and parsed at most once in a request, and only when something asks for them: most requests need
+//! three of the seven. What is missing or malformed is one [`SettingError`], which names the setting and never its
+//! value.
+//!
+//! | setting | form |
+//! |---|---|
+//! | `public_url` | the origin of these pages; `https`, or `http` on loopback |
+//! | `gateway_url` | the gateway's origin, where it is another one than `public_url` |
+//! | `encryption_keys` | `id:base64` of 32 bytes, comma-separated; the first encrypts, all decrypt |
+//! | `service_keys` | `name:sha256` (hex) of each calling service's key, comma-separated |
+//! | `api_keys` | `subject:sha256` (hex) of each API key, comma-separated; a subject may have several |
+//! | `owner_passphrase` | signs the owner in where `public_url` is not loopback |
+//! | `oauth_clients` | JSON: service id to client and [`crate::catalogue`] fields |
+
+use std::cell::OnceCell;
+
+use thiserror::Error;
+use url::{Host as UrlHost, Url};
+
+use crate::host::Host;
+use crate::people::keys::HashedKeys;
+use crate::secret::Secret;
+use crate::vault::Vault;
+
+/// A setting that is missing or malformed.
+#[derive(Debug, Error, Clone, PartialEq, Eq)]
+#[error("{setting}: {problem}")]
+pub struct SettingError {
+    pub setting: &'static str,
+    /// What is wrong with it, without its value.
+    pub problem: String,
+}
+
+pub struct Settings<'h, H> {
+    host: &'h H,
+    public_url: OnceCell<PublicUrl>,
+    vault: OnceCell<Vault>,
+    oauth_clients: OnceCell<String>,
+}
+
+impl<'h, H: Host> Settings<'h, H> {
+    pub fn new(host: &'h H) -> Self {
+        Self { host, public_url: OnceCell::new(), vault: OnceCell::new(), oauth_clients: OnceCell::new() }
+    }
+
+    pub fn public_url(&self) -> Result<&PublicUrl, SettingError> {
+        once(&self.public_url, || PublicUrl::parse("public_url", &self.required("public_url")?))
+    }
+
+    pub fn gateway_url(&self) -> Result<PublicUrl, SettingError> {
+        match self.optional("gateway_url") {
+            Some(url) => PublicUrl::parse("gateway_url", &url),
+            None => Ok(self.public_url()?.clone()),
+        }
+    }
+
+    pub fn vault(&self) -> Result<&Vault, SettingError> {
+        once(&self.vault, || {
+            Vault::parse(self.required("encryption_keys").map(Secret::from)?.reveal())
+                .map_err(|problem| SettingError { setting: "encryption_keys", problem })
+        })
+    }
+
+    pub fn service_keys(&self) -> Result<HashedKeys, SettingError> {
+        self.hashed_keys("service_keys")
+    }
+
+    pub fn api_keys(&self) -> Result<HashedKeys, SettingError> {
+        self.hashed_keys("api_keys")
+    }
+
+    pub fn owner_passphrase(&self) -> Option<Secret> {
+        self.optional("owner_passphrase").map(Secret::from)
+    }
+
+    /// The text of `oauth_clients`; [`crate::catalogue`] reads it.
+    pub fn oauth_clients(&self) -> &str {
+        self.oauth_clients.get_or_init(|| self.optional("oauth_clients").unwrap_or_else(|| "{}".to_owned()))
+    }
+
+    fn hashed_keys(&self, setting: &'static str) -> Result<HashedKeys, SettingError> {
+        HashedKeys::parse(&self.optional(setting).unwrap_or_default())
+            .map_err(|problem| SettingError { setting, problem })
+    }
+
+    fn required(&self, setting: &'static str) -> Result<String, SettingError> {
+        self.optional(setting).ok_or_else(|| SettingError { setting, problem: "missing".to_owned() })
+    }
+
+    fn optional(&self, setting: &str) -> Option<String> {
+        self.host.setting(setting).filter(|value| !value.trim().is_empty())
+    }
+}
+
+/// An origin at which this installation is reached from outside. Configured: whatever a request says about its own
+/// address may be forged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PublicUrl {
+    origin: String,
+    authority: String,
+    loopback: bool,
+    secure: bool,
+}
+
+impl PublicUrl {
+    fn parse(setting: &'static str, text: &str) -> Result<Self, SettingError> {
+        let wrong = |problem: &str| SettingError { setting, problem: problem.to_owned() };
+        let url = Url::parse(text.trim()).map_err(|_| wrong("not a URL"))?;
+        let bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
+        let nobody = url.username().is_empty() && url.password().is_none();
+        if !bare || !nobody || !url.has_host() {
+            return Err(wrong("not an origin, such as https://auth.example.com"));
+        }
+        let loopback = is_loopback(&url);
+        let secure = match url.scheme() {
+            "https" => true,
+            "http" if loopback => false,
+            "http" => return Err(wrong("http is for loopback addresses; anywhere else it has to be https")),
+            _ => return Err(wrong("neither http nor https")),
+        };
+        let origin = url.origin().ascii_serialization();
+        let authority = origin.split_once("://").map_or("", |(_, authority)| authority).to_owned();
+        Ok(Self { origin, authority, loopback, secure })
+    }
+
+    /// Without a trailing slash; a default port is left out.
+    pub fn as_str(&self) -> &str {
+        &self.origin
+    }
+
+    /// Whether this names the address of a machine that only itself can reach: local mode.
+    pub fn is_loopback(&self) -> bool {
+        self.loopback
+    }
+
+    pub fn is_secure(&self) -> bool {
+        self.secure
+    }
+
+    /// Whether a request's `Host` is this one.
+    pub fn is_authority(&self, authority: &str) -> bool {
+        let port = if self.secure { ":443" } else { ":80" };
+        authority.strip_suffix(port).unwrap_or(authority).eq_ignore_ascii_case(&self.authority)
+    }
+
+    /// Whether `resource` is a URL of this origin (RFC 8707 section 2).
+    pub fn contains(&self, resource: &str) -> bool {
+        match resource.strip_prefix(&self.origin) {
+            Some(rest) if rest.is_empty() || rest.starts_with('/') || rest.starts_with('?') => true,
+            // Written in another way, such as with upper case or a default port.
+            _ => Url::parse(resource).is_ok_and(|url| {
+                url.username().is_empty()
+                    && url.password().is_none()
+                    && url.origin().is_tuple()
+                    && url.origin().ascii_serialization() == self.origin
+            }),
+        }
+    }
+}
+
+pub(crate) fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(UrlHost::Domain(name)) => name == "localhost",
+        Some(UrlHost::Ipv4(address)) => address.is_loopback(),
+        Some(UrlHost::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    }
+}
+
+fn once<T>(cell: &OnceCell<T>, parse: impl FnOnce() -> Result<T, SettingError>) -> Result<&T, SettingError> {
+    match cell.get() {
+        Some(value) => Ok(value),
+        None => {
+            let value = parse()?;
+            Ok(cell.get_or_init(|| value))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn url(text: &str) -> Result<PublicUrl, SettingError> {
+        PublicUrl::parse("public_url", text)
+    }
+
+    #[test]
+    fn local_mode_is_for_loopback_addresses() {
+        for local in ["http://127.0.0.1:3000", "http://127.8.8.8", "http://[::1]:3000", "http://localhost:3000/"] {
+            assert!(url(local).unwrap().is_loopback(), "{local}");
+        }
+        for public in ["https://auth.example.com", "https://localhost.example.com", "https://10.0.0.1"] {
+            assert!(!url(public).unwrap().is_loopback(), "{public}");
+        }
+    }
+
+    #[test]
+    fn a_public_url_is_https_and_nothing_but_an_origin() {
+        for bad in
+            ["http://auth.example.com", "auth.example.com", "https://a.example/x", "https://u@a.example", "ftp://a"]
+        {
+            assert_eq!(url(bad).unwrap_err().setting, "public_url", "{bad}");
+        }
+        assert_eq!(url("https://Auth.Example.com:443/").unwrap().as_str(), "https://auth.example.com");
+    }
+
+    #[test]
+    fn a_resource_is_told_from_its_lookalikes() {
+        let gateway = url("https://mcp.example.com").unwrap();
+        for good in ["https://mcp.example.com", "https://mcp.example.com/mcp", "HTTPS://MCP.example.com:443/mcp/x"] {
+            assert!(gateway.contains(good), "{good}");
+        }
+        for bad in
+            ["https://mcp.example.com.evil/mcp", "https://mcp.example.com@evil/", "http://mcp.example.com/", "/mcp", ""]
+        {
+            assert!(!gateway.contains(bad), "{bad}");
+        }
+    }
+}

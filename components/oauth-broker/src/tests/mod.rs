@@ -1,0 +1,7 @@
+//! Does the broker keep what it promises? One behaviour each, against a store in memory and a provider that does what
+//! it is told. Numbers are those of the project's security checklist (`docs/`).
+
+mod connecting;
+mod world;
+
+pub use world::*;

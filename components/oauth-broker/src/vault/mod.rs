@@ -1,0 +1,203 @@
+//! How is anything kept so that the store alone tells nothing and proves nothing?
+//!
+//! **Keys.** A row lies under `b.` + the letter of its kind + `.` + base64url of SHA-256 over the kind and the row's
+//! identity. Only get, set and delete are asked of the store; what ends carries its end inside.
+//!
+//! **Values** are `version (1) | length of the key id | key id | nonce (24) | XChaCha20-Poly1305 ciphertext`. The row's
+//! identity and the key id are the associated data, so that a row moved to another place does not open, nor one whose
+//! key id was changed. A value is opened with the key that it names and sealed with the first of `encryption_keys`, so
+//! every write moves a row on to the newest key.
+//!
+//! | letter | kind | written when | identity | ends | kept by |
+//! |---|---|---|---|---|---|
+//! | `c` | connection | a flow ends well, a refresh | subject, service, account | when disconnected | [`crate::connections::row`] |
+//! | `f` | flow | a flow starts | digest of its state | 10 minutes, or its callback | [`crate::connect::flow`] |
+//! | `p` | pending flows | a flow starts | subject | replaced by the next | [`crate::connect::flow`] |
+//! | `t` | ticket mark | a ticket is used | subject, service | replaced by the next | [`crate::connect::ticket`] |
+//! | `w` | wait | a provider says when to come back | subject, service | at that time, replaced by the next | [`crate::connections::refresh`] |
+//! | `l` | sign-in limit | a sign-in fails | none: one row | a minute, replaced by the next | [`crate::people::sign_in`] |
+//!
+//! The same seal makes what travels through browsers: connect tickets (`k`) and sessions (`s`). Their kind is in the
+//! associated data too, so that neither passes for the other or for a row.
+//!
+//! **One key, one use.** The 32 bytes of an encryption key never meet a cipher: HMAC-SHA256 under it gives the key of
+//! this vault (`gatehouse.vault.v1`) and each subject's sealing key for the gateway (`gatehouse.sealing-key.v1` and the
+//! subject).
+
+pub mod rows;
+
+use base64ct::{Base64, Base64UrlUnpadded, Encoding};
+use chacha20poly1305::aead::{Aead, KeyInit, Payload};
+use chacha20poly1305::{XChaCha20Poly1305, XNonce};
+use hmac::{Hmac, Mac};
+use sha2::{Digest, Sha256};
+use thiserror::Error;
+use zeroize::{Zeroize, Zeroizing};
+
+/// The keys that seal and open.
+pub struct Vault {
+    /// Never empty; the first seals.
+    keys: Vec<VaultKey>,
+}
+
+struct VaultKey {
+    id: String,
+    master: Zeroizing<[u8; 32]>,
+}
+
+/// Where a value belongs.
+#[derive(Debug, Clone, Copy)]
+pub struct Place<'a> {
+    pub kind: Kind,
+    /// The fields that tell it from others of its kind.
+    pub identity: &'a [&'a str],
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Connection,
+    Flow,
+    Pending,
+    TicketMark,
+    Wait,
+    SignInLimit,
+    Ticket,
+    Session,
+}
+
+/// Why a sealed value does not open. Never a reason to change or delete it.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum OpenError {
+    /// `encryption_keys` has no key of this id: it was taken out too early, or the store is another installation's.
+    #[error("encryption_keys has no key `{0}`, under which a stored value was sealed")]
+    UnknownKey(String),
+    /// Changed, moved from another place, or not ours.
+    #[error("a sealed value is damaged or out of its place")]
+    Broken,
+}
+
+impl Vault {
+    /// Errors: what is wrong, without the value.
+    pub fn parse(list: &str) -> Result<Self, String> {
+        let mut keys: Vec<VaultKey> = Vec::new();
+        for (place, entry) in list.split(',').enumerate() {
+            let wrong = |what: &str| format!("entry {} {what}", place + 1);
+            let (id, key) = entry.trim().split_once(':').ok_or_else(|| wrong("is not id:base64"))?;
+            if id.is_empty()
+                || id.len() > 32
+                || !id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte))
+            {
+                return Err(wrong("has an id that is not 1 to 32 letters, digits, _ or -"));
+            }
+            if keys.iter().any(|key| key.id == id) {
+                return Err(wrong("has the id of another"));
+            }
+            let mut master = Zeroizing::new([0; 32]);
+            let read = Base64::decode(key, master.as_mut_slice()).map_err(|_| wrong("is not base64 of 32 bytes"))?;
+            if read.len() != 32 {
+                return Err(wrong("is not base64 of 32 bytes"));
+            }
+            keys.push(VaultKey { id: id.to_owned(), master });
+        }
+        Ok(Self { keys })
+    }
+
+    /// Seals under the first key. `nonce` must be random.
+    pub fn seal(&self, place: Place, plain: &[u8], nonce: [u8; 24]) -> Vec<u8> {
+        let Some(key) = self.keys.first() else { unreachable!("parse makes no vault without a key") };
+        let aad = place.associated_data(&key.id);
+        let Ok(ciphertext) = key.cipher().encrypt(&XNonce::from(nonce), Payload { msg: plain, aad: &aad }) else {
+            unreachable!("XChaCha20-Poly1305 takes 256 GiB, memory does not")
+        };
+        let mut sealed = Vec::with_capacity(2 + key.id.len() + nonce.len() + ciphertext.len());
+        sealed.push(VERSION);
+        sealed.push(key.id.len() as u8);
+        sealed.extend_from_slice(key.id.as_bytes());
+        sealed.extend_from_slice(&nonce);
+        sealed.extend_from_slice(&ciphertext);
+        sealed
+    }
+
+    pub fn open(&self, place: Place, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, OpenError> {
+        let (id, rest) = match sealed {
+            [VERSION, length, rest @ ..] => rest.split_at_checked(usize::from(*length)).ok_or(OpenError::Broken)?,
+            _ => return Err(OpenError::Broken),
+        };
+        let (nonce, ciphertext) = rest.split_first_chunk::<24>().ok_or(OpenError::Broken)?;
+        let id = std::str::from_utf8(id).map_err(|_| OpenError::Broken)?;
+        let Some(key) = self.keys.iter().find(|key| key.id == id) else {
+            // Only what can be an id is repeated: a damaged value is not let into a log.
+            let plain = id.len() <= 32 && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte));
+            return Err(if plain { OpenError::UnknownKey(id.to_owned()) } else { OpenError::Broken });
+        };
+        let aad = place.associated_data(id);
+        let plain = key.cipher().decrypt(&XNonce::from(*nonce), Payload { msg: ciphertext, aad: &aad });
+        plain.map(Zeroizing::new).map_err(|_| OpenError::Broken)
+    }
+
+    /// The key under which a gateway seals what it keeps for this subject.
+    pub fn sealing_key(&self, subject: &str) -> Zeroizing<[u8; 32]> {
+        let Some(key) = self.keys.first() else { unreachable!("parse makes no vault without a key") };
+        key.derive("gatehouse.sealing-key.v1", subject)
+    }
+}
+
+impl VaultKey {
+    fn cipher(&self) -> XChaCha20Poly1305 {
+        XChaCha20Poly1305::new(&(*self.derive("gatehouse.vault.v1", "")).into())
+    }
+
+    fn derive(&self, purpose: &str, of: &str) -> Zeroizing<[u8; 32]> {
+        let Ok(mut mac) = <Hmac<Sha256> as KeyInit>::new_from_slice(self.master.as_slice()) else {
+            unreachable!("HMAC takes keys of any length")
+        };
+        mac.update(&fields([purpose, of]));
+        let mut derived = mac.finalize().into_bytes();
+        let key = Zeroizing::new(derived.into());
+        derived.as_mut_slice().zeroize();
+        key
+    }
+}
+
+impl Place<'_> {
+    /// The row's key in the store.
+    pub fn key(&self) -> String {
+        let digest = Sha256::digest(fields(["gatehouse.row.v1", self.kind.letter()].iter().chain(self.identity)));
+        format!("b.{}.{}", self.kind.letter(), Base64UrlUnpadded::encode_string(&digest))
+    }
+
+    fn associated_data(&self, key_id: &str) -> Vec<u8> {
+        fields(["gatehouse.seal.v1", key_id, self.kind.letter()].iter().chain(self.identity))
+    }
+}
+
+impl Kind {
+    fn letter(self) -> &'static str {
+        match self {
+            Self::Connection => "c",
+            Self::Flow => "f",
+            Self::Pending => "p",
+            Self::TicketMark => "t",
+            Self::Wait => "w",
+            Self::SignInLimit => "l",
+            Self::Ticket => "k",
+            Self::Session => "s",
+        }
+    }
+}
+
+/// Each field behind its length, so that no two lists of fields are the same bytes.
+fn fields<'a>(fields: impl IntoIterator<Item = impl AsRef<str> + 'a>) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(128);
+    for field in fields {
+        let field = field.as_ref();
+        bytes.extend_from_slice(&(field.len() as u64).to_be_bytes());
+        bytes.extend_from_slice(field.as_bytes());
+    }
+    bytes
+}
+
+const VERSION: u8 = 1;
+
+#[cfg(test)]
+mod tests;
