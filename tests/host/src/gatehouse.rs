@@ -1,0 +1,153 @@
+//! What does `cargo run` do that plain Spin does not?
+//!
+//! It makes a fresh clone ready: the wasm target is there, and so is a `.env` with secrets of its own, which
+//! `spin up` reads too. Then it says what to open.
+
+use anyhow::{Context, Result, ensure};
+use base64ct::{Base64, Base64UrlUnpadded, Encoding};
+use sha2::{Digest, Sha256};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::process::Command;
+
+/// Makes sure that cargo can build for `wasm32-wasip2`.
+pub fn ensure_wasm_target() -> Result<()> {
+    let libraries = Command::new("rustc").args(["--print", "target-libdir", "--target", TARGET]).output();
+    let libraries = libraries.context("rustc does not run: is Rust installed? See https://rustup.rs")?;
+    if libraries.status.success() && Path::new(String::from_utf8_lossy(&libraries.stdout).trim()).is_dir() {
+        return Ok(());
+    }
+    eprintln!("installing the Rust target {TARGET}");
+    let added = Command::new("rustup").args(["target", "add", TARGET]).status();
+    ensure!(
+        added.is_ok_and(|status| status.success()),
+        "the Rust target {TARGET} is missing and could not be installed.\n\
+         With rustup, type:  rustup target add {TARGET}\n\
+         Without it, install the package of your system that has Rust's {TARGET} standard library."
+    );
+    Ok(())
+}
+
+/// Writes a `.env` with fresh secrets, unless there is one: that is never touched. Gives the new API key, which is
+/// written nowhere.
+pub fn create_env(path: &Path) -> Result<Option<String>> {
+    let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    let mut file = match file {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => return Ok(None),
+        file => file.with_context(|| format!("cannot create {path:?}"))?,
+    };
+    let encryption_key = Base64::encode_string(&random::<32>()?);
+    let service_key = format!("gsk_{}", Base64UrlUnpadded::encode_string(&random::<32>()?));
+    let api_key = format!("gak_{}", Base64UrlUnpadded::encode_string(&random::<32>()?));
+    let passphrase = passphrase()?;
+    let (service_hash, api_hash) = (hash(&service_key), hash(&api_key));
+    write!(
+        file,
+        "# The secrets of this Gatehouse, made once by `gatehouse init`. Keep this file, and keep it to yourself.\n\
+         \n\
+         # Encrypts what the broker stores, as id:key. Without it, every connection is lost. To rotate, put a new one\n\
+         # before it, separated by a comma: the first encrypts, all decrypt.\n\
+         SPIN_VARIABLE_ENCRYPTION_KEYS=k1:{encryption_key}\n\
+         \n\
+         # The gateway proves itself to the broker with this key; the broker knows its SHA-256.\n\
+         SPIN_VARIABLE_GATEWAY_SERVICE_KEY={service_key}\n\
+         SPIN_VARIABLE_SERVICE_KEYS=mcp-gateway:{service_hash}\n\
+         \n\
+         # Your API key for scripts was shown once, when this file was made. This is its SHA-256; `gatehouse hash` makes\n\
+         # one for another key, and a comma adds it.\n\
+         SPIN_VARIABLE_API_KEYS=owner:{api_hash}\n\
+         \n\
+         # Signs you in where public_url is not this machine.\n\
+         SPIN_VARIABLE_OWNER_PASSPHRASE={passphrase}\n"
+    )
+    .with_context(|| format!("cannot write {path:?}"))?;
+    Ok(Some(api_key))
+}
+
+/// The form in which keys of services and scripts are configured.
+pub fn hash(key: &str) -> String {
+    Sha256::digest(key.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+pub fn announce_env(path: &Path, api_key: &str) {
+    println!("created {} with fresh secrets; it is yours to keep", path.display());
+    println!("your API key for scripts, shown this once: {api_key}");
+}
+
+pub fn announce(url: &str, public_url_is_set: bool) {
+    println!();
+    println!("Gatehouse is open. Stop it with Ctrl-C.");
+    println!("  open     {url}/       to connect your services");
+    println!("  add      {url}/mcp    to your MCP client, as a Streamable HTTP server");
+    println!("  check    curl {url}/health");
+    if !url.ends_with(DEFAULT_ORIGIN) && !public_url_is_set {
+        println!("Sign-ins return to http://{DEFAULT_ORIGIN}, not here. To change that: --variable public_url={url}");
+    }
+}
+
+/// Five groups of four letters and digits that cannot be mistaken for each other: 100 bits.
+fn passphrase() -> Result<String> {
+    let symbols: Vec<_> = random::<20>()?.iter().map(|byte| char::from(SYMBOLS[usize::from(byte % 32)])).collect();
+    Ok(symbols.chunks(4).map(String::from_iter).collect::<Vec<_>>().join("-"))
+}
+
+fn random<const N: usize>() -> Result<[u8; N]> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).context("the system gives no randomness")?;
+    Ok(bytes)
+}
+
+const TARGET: &str = "wasm32-wasip2";
+const SYMBOLS: &[u8; 32] = b"abcdefghjkmnpqrstuvwxyz023456789";
+/// Of the `public_url` in the manifests, and where `spin up` listens.
+const DEFAULT_ORIGIN: &str = "127.0.0.1:3000";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn value<'a>(text: &'a str, name: &str) -> &'a str {
+        text.lines().find_map(|line| line.strip_prefix(&format!("SPIN_VARIABLE_{name}="))).unwrap()
+    }
+
+    #[test]
+    fn a_new_env_has_every_secret_for_its_owner_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(".env");
+        let api_key = create_env(&path).unwrap().unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+
+        let text = std::fs::read_to_string(&path).unwrap();
+        let encryption = value(&text, "ENCRYPTION_KEYS").strip_prefix("k1:").unwrap();
+        assert_eq!(Base64::decode_vec(encryption).unwrap().len(), 32);
+        let service_key = value(&text, "GATEWAY_SERVICE_KEY");
+        assert!(service_key.starts_with("gsk_"));
+        assert_eq!(value(&text, "SERVICE_KEYS"), format!("mcp-gateway:{}", hash(service_key)));
+        assert_eq!(value(&text, "API_KEYS"), format!("owner:{}", hash(&api_key)));
+        assert_eq!(value(&text, "OWNER_PASSPHRASE").len(), 24);
+        assert!(!text.contains(&api_key), "the API key itself is shown once and not stored");
+    }
+
+    #[test]
+    fn an_env_that_is_there_is_never_touched() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(".env");
+        std::fs::write(&path, "mine").unwrap();
+        assert!(create_env(&path).unwrap().is_none());
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "mine");
+    }
+
+    #[test]
+    fn no_two_are_alike() {
+        let dir = tempfile::tempdir().unwrap();
+        let [a, b] = ["a", "b"].map(|name| create_env(&dir.path().join(name)).unwrap().unwrap());
+        assert_ne!(a, b);
+    }
+
+    #[test]
+    fn a_hash_is_lower_hex_sha256() {
+        assert_eq!(hash("abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+    }
+}
