@@ -34,3 +34,5 @@ pub mod visitor;
 
 #[cfg(target_family = "wasm")]
 mod shell;
+#[cfg(test)]
+mod spec;

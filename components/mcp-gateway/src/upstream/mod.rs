@@ -145,7 +145,12 @@ impl Peer {
             return true;
         }
         let code = std::str::from_utf8(body).ok().and_then(|body| error_code(&Object::parse(body).ok()?));
-        matches!(status.as_u16(), 400 | 404 | 405) && matches!(code, None | Some(-32000 | -32001 | -32600 | -32022))
+        match (status.as_u16(), code) {
+            (400 | 404 | 405, None | Some(-32000 | -32001 | -32600 | -32022)) => true,
+            // A modern server misses what every modern request has.
+            (400, Some(-32020 | -32602)) => matches!(self, Self::Legacy(_)),
+            _ => false,
+        }
     }
 }
 

@@ -1,0 +1,173 @@
+//! Clients of 2025-03-26 to 2025-11-25 (S/2025-11-25/basic/transports, lifecycle).
+
+use super::upstreams::{echo, modern};
+use super::*;
+
+fn world() -> World {
+    World::with(modern(echo))
+}
+
+fn initialize(version: &str) -> Request<Vec<u8>> {
+    let members =
+        format!(r#""protocolVersion":"{version}","capabilities":{{}},"clientInfo":{{"name":"c","version":"1"}}"#);
+    without_header(Era::Legacy.request("/mcp", "initialize", &members), "mcp-protocol-version")
+}
+
+fn raw(body: &str) -> Request<Vec<u8>> {
+    with_body(Era::Legacy.list("/mcp"), body)
+}
+
+fn session(world: &World, version: &str) -> String {
+    world.serve(initialize(version)).header("mcp-session-id").unwrap().to_owned()
+}
+
+#[test]
+fn initialize_is_answered_without_asking_any_upstream() {
+    let world = world();
+    let got = world.serve(initialize("2025-06-18"));
+    assert_eq!((got.status, got.whole), (OK, true));
+    let result = &got.json()["result"];
+    assert_eq!(result["protocolVersion"], "2025-06-18");
+    assert_eq!(result["capabilities"], serde_json::json!({"tools": {}}));
+    assert_eq!(result["serverInfo"]["name"], "gatehouse");
+    assert!(result["instructions"].as_str().unwrap().contains("up"));
+    assert!(got.header("mcp-session-id").is_some());
+    assert_eq!(world.sent().len(), 0);
+}
+
+#[test]
+fn a_version_that_is_not_spoken_gets_the_newest_legacy_one() {
+    for asked in ["2024-11-05", "2026-07-28", "1.0"] {
+        assert_eq!(world().serve(initialize(asked)).json()["result"]["protocolVersion"], "2025-11-25", "{asked}");
+    }
+    let without = Era::Legacy.request("/mcp", "initialize", "");
+    assert_eq!(world().serve(without).error(), (OK, -32602));
+}
+
+#[test]
+fn every_well_formed_session_of_ours_is_served_by_any_instance() {
+    let id = session(&world(), "2025-06-18");
+    let another = world();
+    assert_eq!(another.serve(with_header(Era::Legacy.list("/mcp"), "mcp-session-id", &id)).status, OK);
+}
+
+#[test]
+fn a_session_that_is_not_ours_is_404_so_that_its_client_starts_anew() {
+    for id in ["x", "gh1", "1868a90c-ad6e-4d3b-a1b7-0b0f3e3f5b1e"] {
+        assert_eq!(world().serve(with_header(Era::Legacy.list("/mcp"), "mcp-session-id", id)).status, 404);
+        let end = with_header(Era::Legacy.list("/mcp"), "mcp-session-id", id);
+        assert_eq!(world().serve(deleting(end)).status, 404);
+    }
+}
+
+#[test]
+fn a_client_without_a_session_is_served() {
+    assert_eq!(world().serve(without_header(Era::Legacy.list("/mcp"), "mcp-protocol-version")).status, OK);
+}
+
+#[test]
+fn a_version_header_has_to_be_one_that_is_spoken() {
+    for (version, status) in
+        [("2025-03-26", OK), ("2025-06-18", OK), ("2024-11-05", 400), ("x", 400), ("2025-11-26x", 400)]
+    {
+        let got = world().serve(with_header(Era::Legacy.list("/mcp"), "mcp-protocol-version", version));
+        assert_eq!(got.status, status, "{version}");
+    }
+}
+
+#[test]
+fn ping_is_answered_here() {
+    let got = world().serve(raw(r#"{"jsonrpc":"2.0","id":"p\u0069ng","method":"ping"}"#));
+    assert_eq!(got.text(), r#"{"jsonrpc":"2.0","id":"p\u0069ng","result":{}}"#);
+}
+
+#[test]
+fn notifications_and_responses_are_taken_without_a_body() {
+    for body in [
+        r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#,
+        r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1}}"#,
+        r#"{"jsonrpc":"2.0","id":9,"result":{}}"#,
+        r#"{"jsonrpc":"2.0","id":9,"error":{"code":1,"message":"x"}}"#,
+    ] {
+        let got = world().serve(raw(body));
+        assert_eq!((got.status, got.text()), (202, String::new()), "{body}");
+    }
+}
+
+#[test]
+fn what_is_not_offered_is_an_unknown_method() {
+    for method in ["logging/setLevel", "resources/list", "prompts/list", "server/discover", "nonsense"] {
+        assert_eq!(world().serve(Era::Legacy.request("/mcp", method, "")).error(), (OK, -32601), "{method}");
+    }
+}
+
+#[test]
+fn batches_are_of_2025_03_26_alone() {
+    let world = world();
+    let batch = r#"[{"jsonrpc":"2.0","id":1,"method":"ping"},{"jsonrpc":"2.0","method":"notifications/x"},
+        {"jsonrpc":"2.0","id":"c","method":"tools/call","params":{"name":"up__echo","arguments":{"message":"b"}}},
+        {"jsonrpc":"2.0","id":3,"method":"nonsense"}, 7, {"jsonrpc":"2.0","id":4,"method":"initialize"}]"#;
+    let id = session(&world, "2025-03-26");
+    let got = world.serve(with_header(without_header(raw(batch), "mcp-protocol-version"), "mcp-session-id", &id));
+    let answers = got.json();
+    let ids: Vec<&Value> = answers.as_array().unwrap().iter().map(|answer| &answer["id"]).collect();
+    assert_eq!(ids, [&Value::from(1), &"c".into(), &3.into(), &Value::Null, &4.into()]);
+    assert_eq!(answers[1]["result"]["content"][0]["text"], "b of echo");
+    assert_eq!(world.asked.borrow().len(), 2, "initialize and the batch: one resolve each");
+
+    for version in ["2025-06-18", "2025-11-25"] {
+        let id = session(&world, version);
+        assert_eq!(world.serve(with_header(raw(batch), "mcp-session-id", &id)).error(), (400, -32600));
+    }
+    let old = |body: &str| with_header(raw(body), "mcp-protocol-version", "2025-03-26");
+    assert_eq!(world.serve(old("[]")).error(), (400, -32600));
+    assert_eq!(world.serve(old("[1,")).error(), (400, -32700));
+    assert_eq!(world.serve(old(r#"[{"jsonrpc":"2.0","method":"notifications/x"}]"#)).status, 202);
+    let flood = format!("[{}]", vec![r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#; 65].join(","));
+    assert_eq!(world.serve(old(&flood)).error(), (400, -32600));
+}
+
+#[test]
+fn malformed_messages_are_400_with_the_code_that_says_why() {
+    assert_eq!(world().serve(raw("{")).error(), (400, -32700));
+    assert_eq!(world().serve(raw("")).error(), (400, -32700));
+    assert_eq!(world().serve(raw(r#"{"jsonrpc":"2.0","id":null,"method":"ping"}"#)).error(), (400, -32600));
+    let mut not_text = raw("");
+    *not_text.body_mut() = vec![b'{', 0xff];
+    assert_eq!(world().serve(not_text).error(), (400, -32700));
+    assert_eq!(world().asked.borrow().len(), 0, "nobody is asked about it");
+}
+
+#[test]
+fn the_body_has_to_be_json_by_its_content_type() {
+    for kind in ["text/plain", "application/x-www-form-urlencoded", "application/jsonp"] {
+        assert_eq!(world().serve(with_header(Era::Legacy.list("/mcp"), "content-type", kind)).error(), (415, 415));
+    }
+    assert_eq!(world().serve(without_header(Era::Legacy.list("/mcp"), "content-type")).status, 415);
+    let fine = with_header(Era::Legacy.list("/mcp"), "content-type", "Application/JSON; charset=utf-8");
+    assert_eq!(world().serve(fine).status, OK);
+}
+
+#[test]
+fn get_is_405_and_says_what_is_allowed() {
+    for path in ["/mcp", "/mcp/up", "/mcp/sse", "/mcp/"] {
+        let mut get = Era::Legacy.list(path);
+        *get.method_mut() = http::Method::GET;
+        let got = world().serve(get);
+        assert_eq!((got.error().0, got.header("allow")), (405, Some("POST, DELETE")));
+    }
+}
+
+#[test]
+fn delete_ends_a_session_and_needs_one() {
+    let world = world();
+    let id = session(&world, "2025-11-25");
+    let end = deleting(with_header(Era::Legacy.list("/mcp"), "mcp-session-id", &id));
+    assert_eq!(world.serve(end).status, 204);
+    assert_eq!(world.serve(deleting(Era::Legacy.list("/mcp"))).status, 400);
+}
+
+fn deleting(mut request: Request<Vec<u8>>) -> Request<Vec<u8>> {
+    *request.method_mut() = http::Method::DELETE;
+    request
+}

@@ -1,0 +1,146 @@
+//! Servers of either era, as strict as their spec lets them be.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use serde_json::{Value, json};
+
+use super::{Piece, Reply, Sent, Upstream};
+
+pub const TOOLS: &str = r#"[{"name":"echo","inputSchema":{"type":"object"}},{"name":"get-sum","x-odd":1.0,"inputSchema":{"type":"object"}}]"#;
+
+pub fn json_reply(status: u16, body: impl ToString) -> Reply {
+    Reply::Answer(
+        status,
+        vec![("content-type", "application/json".into())],
+        vec![Piece::Bytes(body.to_string().into_bytes())],
+    )
+}
+
+pub fn events_reply(pieces: Vec<Piece>) -> Reply {
+    Reply::Answer(200, vec![("content-type", "text/event-stream".into())], pieces)
+}
+
+pub fn event(message: impl std::fmt::Display) -> Piece {
+    Piece::Bytes(format!("event: message\nid: 1_2\ndata: {message}\n\n").into_bytes())
+}
+
+pub fn error(status: u16, id: &Value, code: i64) -> Reply {
+    json_reply(status, json!({"jsonrpc": "2.0", "id": id, "error": {"code": code, "message": "no"}}))
+}
+
+/// What a server does with the requests that come after the handshake: the result's text.
+pub type Answers = fn(&str, &Value) -> String;
+
+pub fn echo(method: &str, params: &Value) -> String {
+    match method {
+        "tools/list" => format!(r#"{{"tools":{TOOLS}}}"#),
+        _ => format!(
+            r#"{{"content":[{{"type":"text","text":"{} of {}"}}]}}"#,
+            params["arguments"]["message"].as_str().unwrap_or_default(),
+            params["name"].as_str().unwrap_or_default()
+        ),
+    }
+}
+
+/// 2026-07-28 only: refuses what lacks its headers or its `_meta`.
+pub fn modern(answers: Answers) -> Upstream {
+    Box::new(move |sent| {
+        let message = sent.json();
+        let params = &message["params"];
+        let meta = &params["_meta"];
+        if message["method"] == "initialize" {
+            return error(404, &message["id"], -32601);
+        }
+        if meta["io.modelcontextprotocol/protocolVersion"] != "2026-07-28"
+            || !meta["io.modelcontextprotocol/clientCapabilities"].is_object()
+        {
+            return error(400, &message["id"], -32602);
+        }
+        let name = params["name"].as_str();
+        if sent.header("mcp-protocol-version") != Some("2026-07-28")
+            || sent.header("mcp-method") != message["method"].as_str()
+            || sent.header("mcp-name") != name
+        {
+            return error(400, &message["id"], -32020);
+        }
+        let result = match message["method"].as_str().unwrap() {
+            "server/discover" => r#"{"supportedVersions":["2026-07-28"],"capabilities":{"tools":{}},"resultType":"complete","ttlMs":0,"cacheScope":"private"}"#.into(),
+            "tools/list" => answers("tools/list", params).replacen('{', r#"{"resultType":"complete","ttlMs":5,"cacheScope":"public","#, 1),
+            "tools/call" => answers("tools/call", params).replacen('{', r#"{"resultType":"complete","#, 1),
+            _ => return error(404, &message["id"], -32601),
+        };
+        json_reply(200, format!(r#"{{"jsonrpc":"2.0","id":{},"result":{result}}}"#, message["id"]))
+    })
+}
+
+/// 2025-11-25 with sessions, answering by event streams: as servers of the TypeScript SDK do. `sessions` counts those
+/// that were opened; only the latest is alive, and `dead` is what the others get.
+pub fn legacy_with(answers: Answers, sessions: Rc<Cell<u32>>, dead: u16) -> Upstream {
+    Box::new(move |sent: &Sent| {
+        let message = sent.json();
+        let id = &message["id"];
+        let method = message["method"].as_str().unwrap();
+        if method == "initialize" {
+            sessions.set(sessions.get() + 1);
+            let result = r#"{"protocolVersion":"2025-11-25","capabilities":{"tools":{}},"serverInfo":{"name":"x","version":"1"}}"#;
+            let Reply::Answer(status, mut headers, pieces) =
+                events_reply(vec![event(format!(r#"{{"result":{result},"jsonrpc":"2.0","id":{id}}}"#))])
+            else {
+                unreachable!()
+            };
+            headers.push(("mcp-session-id", format!("session-{}", sessions.get())));
+            return Reply::Answer(status, headers, pieces);
+        }
+        let Some(session) = sent.header("mcp-session-id") else {
+            return error(400, &Value::Null, -32000);
+        };
+        if session != format!("session-{}", sessions.get()) {
+            return error(dead, &Value::Null, if dead == 404 { -32001 } else { -32000 });
+        }
+        if sent.header("mcp-protocol-version") != Some("2025-11-25") {
+            return error(400, &Value::Null, -32000);
+        }
+        if id.is_null() {
+            return Reply::Answer(202, vec![], vec![]);
+        }
+        assert!(
+            message["params"]["_meta"]["io.modelcontextprotocol/protocolVersion"].is_null(),
+            "a legacy server must not see what modern requests say of themselves: {message}"
+        );
+        match method {
+            "tools/list" | "tools/call" => events_reply(vec![event(format!(
+                r#"{{"result":{},"jsonrpc":"2.0","id":{id}}}"#,
+                answers(method, &message["params"])
+            ))]),
+            _ => error(200, id, -32601),
+        }
+    })
+}
+
+pub fn legacy(answers: Answers) -> Upstream {
+    legacy_with(answers, Rc::default(), 404)
+}
+
+/// Legacy without sessions: answers each request by itself, in JSON.
+pub fn legacy_stateless(answers: Answers) -> Upstream {
+    Box::new(move |sent: &Sent| {
+        let message = sent.json();
+        let id = &message["id"];
+        let result = match message["method"].as_str().unwrap() {
+            "initialize" => r#"{"protocolVersion":"2025-06-18","capabilities":{"tools":{}},"serverInfo":{"name":"x","version":"1"}}"#.into(),
+            method @ ("tools/list" | "tools/call") => answers(method, &message["params"]),
+            _ if id.is_null() => return Reply::Answer(202, vec![], vec![]),
+            _ => return error(200, id, -32601),
+        };
+        json_reply(200, format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#))
+    })
+}
+
+/// Wants `token`; else 401.
+pub fn behind_token(token: &'static str, inner: Upstream) -> Upstream {
+    Box::new(move |sent| match sent.header("authorization") {
+        Some(value) if value == format!("Bearer {token}") => inner(sent),
+        _ => Reply::Answer(401, vec![("www-authenticate", "Bearer error=\"invalid_token\"".into())], vec![]),
+    })
+}
