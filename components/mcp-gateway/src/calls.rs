@@ -30,11 +30,10 @@ pub async fn call<'h, H: Host>(host: &'h H, call: &Call<'_>, site: &Site<'_>, vi
             return Answer::Whole(call.client.error(id, jsonrpc::INVALID_PARAMS, &message), None);
         }
     };
-    let key = request_key(host, call);
-    let mut attempt = once(host, call, server, tool, &key, visitor).await;
+    let mut attempt = once(host, call, server, tool, visitor).await;
     if let (Err(Stopped::Failed(Failure::Refused)), Some(service)) = (&attempt, server.service.as_deref()) {
         visitor.renew(host, &[service]);
-        attempt = once(host, call, server, tool, &key, visitor).await;
+        attempt = once(host, call, server, tool, visitor).await;
     }
     let members = match attempt {
         Ok(answer) => return answer,
@@ -58,7 +57,6 @@ async fn once<'h, H: Host>(
     call: &Call<'_>,
     server: &Server<'_>,
     tool: &str,
-    key: &str,
     visitor: &Visitor,
 ) -> Result<Answer<'h, H>, Stopped> {
     let token = match visitor.standing(server) {
@@ -70,7 +68,7 @@ async fn once<'h, H: Host>(
         method: "tools/call",
         name: Some(tool),
         headers: &call.param_headers,
-        body: write(call, tool, key, peer),
+        body: write(host, call, tool, peer),
     };
     let Answered { peer, content } = upstream::exchange(host, link, write).await.map_err(Stopped::Failed)?;
     let fit = Fit {
@@ -83,13 +81,13 @@ async fn once<'h, H: Host>(
 }
 
 /// The client's message as `peer` is to get it: the tool's own name, and what the peer's era writes differently.
-fn write(call: &Call<'_>, tool: &str, key: &str, peer: &Peer) -> Vec<u8> {
+fn write(host: &impl Host, call: &Call<'_>, tool: &str, peer: &Peer) -> Vec<u8> {
     let mut edits = Edits::new(call.request.text);
     if tool != call.name {
         edits.replace(call.name_text, json::quoted(tool));
     }
     if peer.shares_ids() {
-        edits.replace(call.request.id, key);
+        edits.replace(call.request.id, request_key(host, call));
     }
     match peer {
         Peer::Modern => upstream::modern::write_call(call, &mut edits),

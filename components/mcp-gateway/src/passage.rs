@@ -66,7 +66,7 @@ pub async fn deliver<'h, H: Host>(
         Content::Events(body) if takes_events => deliver_events(host, body, fit).await,
         Content::Events(_) => {
             let message = upstream::message(host, content).await?;
-            fit.answer(&message).map(|body| whole(jsonrpc::respond(StatusCode::OK, body)))
+            fit.answer(message).map(|body| whole(jsonrpc::respond(StatusCode::OK, body)))
         }
     }
 }
@@ -98,7 +98,7 @@ async fn deliver_json<'h, H: Host + 'h>(mut body: H::Body, fit: &Fit) -> Result<
             None if as_it_is => return Ok(whole(jsonrpc::respond(StatusCode::OK, held))),
             None => {
                 let text = String::from_utf8(held).map_err(|_| Failure::NotMcp)?;
-                return fit.answer(&text).map(|body| whole(jsonrpc::respond(StatusCode::OK, body)));
+                return fit.answer(text).map(|body| whole(jsonrpc::respond(StatusCode::OK, body)));
             }
             Some(chunk) if held.is_empty() => held = chunk,
             Some(chunk) => held.extend_from_slice(&chunk),
@@ -231,7 +231,10 @@ impl Fit {
     fn message(&self, text: String) -> Result<Fitted, Failure> {
         let message = Object::parse(&text).map_err(|_| Failure::NotMcp)?;
         match message.string("method") {
-            Ok(None) => self.answer(&text).map(Fitted::Answer),
+            Ok(None) => {
+                drop(message);
+                self.answer(text).map(Fitted::Answer)
+            }
             // A request to the client: nothing was declared that would allow one, and its answer had no way back.
             Ok(Some(_)) if message.get("id") != Ok(None) => Ok(Fitted::NotForThisClient),
             Ok(Some(method)) if self.client.dialect().hears(&method) => {
@@ -243,10 +246,11 @@ impl Fit {
     }
 
     /// The answer itself, as the client gets it.
-    fn answer(&self, text: &str) -> Result<Vec<u8>, Failure> {
+    fn answer(&self, text: String) -> Result<Vec<u8>, Failure> {
         if self.same_era && !self.renamed {
-            return Ok(text.as_bytes().to_vec());
+            return Ok(text.into_bytes());
         }
+        let text = text.as_str();
         let message = Object::parse(text).map_err(|_| Failure::NotMcp)?;
         let get = |name| message.get(name).map_err(|_| Failure::NotMcp);
         let mut edits = Edits::new(text);
@@ -279,7 +283,8 @@ impl Fit {
         let failed = || Failure::Status(status.as_u16());
         let text = std::str::from_utf8(body).map_err(|_| failed())?;
         let code = Object::parse(text).ok().and_then(|message| upstream::error_code(&message)).ok_or_else(failed)?;
-        let answer = Self { id: self.id.clone(), renamed: true, ..*self }.answer(text).map_err(|_| failed())?;
+        let answer =
+            Self { id: self.id.clone(), renamed: true, ..*self }.answer(text.to_owned()).map_err(|_| failed())?;
         let dialect = self.client.dialect();
         Ok(jsonrpc::respond(dialect.status(dialect.fit_code(code)), answer))
     }

@@ -90,7 +90,9 @@ async fn respond<'h, H: Host>(host: &'h H, head: &Parts, body: &[u8]) -> Result<
         });
         Visitor::meet(host, &head.headers, resource, listed.iter().chain(called))?
     };
-    if let Route::One(prefix) = route {
+    if let Route::One(prefix) = route
+        && calls_of(&decision).next().is_none_or(|target| !matches!(target, Target::Tool { .. }))
+    {
         exists(&config, prefix)?;
     }
     Ok(match decision {

@@ -3,6 +3,8 @@
 //! The event stream format of HTML (section 9.2.6), as far as MCP uses it: events of type `message`, whose data is one
 //! JSON-RPC message. `id` and `retry` are read over: they offer to resume a stream by GET, which this gateway does not.
 
+use std::ops::Range;
+
 use thiserror::Error;
 
 /// The longest event. Longer ones are an upstream's fault, and would have to be held whole.
@@ -53,7 +55,11 @@ impl Parser {
     /// The next piece that is complete.
     pub fn piece(&mut self) -> Result<Option<Piece>, SseError> {
         while let Some(line) = self.line() {
-            if let Some(piece) = self.read(&line)? {
+            // Lent out and put back, so that no line is copied before it is known to matter.
+            let buffer = std::mem::take(&mut self.buffer);
+            let read = self.read(buffer.get(line).unwrap_or_default());
+            self.buffer = buffer;
+            if let Some(piece) = read? {
                 return Ok(Some(piece));
             }
         }
@@ -70,7 +76,8 @@ impl Parser {
         self.piece()
     }
 
-    fn line(&mut self) -> Option<Vec<u8>> {
+    /// Where the next complete line is, without its end.
+    fn line(&mut self) -> Option<Range<usize>> {
         if self.after_cr && self.buffer.get(self.line) == Some(&b'\n') {
             self.line += 1;
             self.searched = self.line;
@@ -85,11 +92,11 @@ impl Parser {
         };
         let end = self.searched + length;
         self.after_cr = rest.get(length) == Some(&b'\r');
-        let mut line = self.buffer.get(self.line..end)?.to_vec();
+        let mut line = self.line..end;
         if !self.begun {
             self.begun = true;
-            if line.starts_with("\u{feff}".as_bytes()) {
-                line.drain(..3);
+            if self.buffer.get(line.clone()).is_some_and(|line| line.starts_with("\u{feff}".as_bytes())) {
+                line.start += 3;
             }
         }
         self.line = end + 1;
