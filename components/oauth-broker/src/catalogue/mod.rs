@@ -50,7 +50,6 @@ mod fields;
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
 use serde_json::value::RawValue;
 
 pub use endpoint::Endpoint;
@@ -117,14 +116,14 @@ pub struct Whoami {
 impl<H: Host> Broker<'_, H> {
     /// The service of that id; none when it is not offered.
     pub(crate) fn service(&self, id: &ServiceId) -> Result<Option<Service>, SettingError> {
-        let clients = clients(self.settings.oauth_clients())?;
+        let clients = entries(self.settings.oauth_clients())?;
         let Some(entry) = clients.get(id.as_str()) else { return Ok(None) };
         Service::read(id, entry).map(Some)
     }
 
     /// All services that are offered, by id.
     pub(crate) fn services(&self) -> Result<Vec<Service>, SettingError> {
-        let clients = clients(self.settings.oauth_clients())?;
+        let clients = entries(self.settings.oauth_clients())?;
         let service = |(id, entry): (&String, &&RawValue)| {
             let id = ServiceId::parse(id).map_err(|error| setting(format!("`{}`: {error}", id.escape_default())))?;
             Service::read(&id, entry)
@@ -136,7 +135,8 @@ impl<H: Host> Broker<'_, H> {
 impl Service {
     fn read(id: &ServiceId, entry: &RawValue) -> Result<Self, SettingError> {
         let wrong = |what: &str| setting(format!("`{id}`: {what}"));
-        let set: Fields = serde_json::from_str(entry.get()).map_err(|error| wrong(&without_values(&error)))?;
+        let set: Fields =
+            serde_json::from_slice(entry.get().as_bytes()).map_err(|error| wrong(&without_values(&error)))?;
         let fields = match catalogued(id.as_str()) {
             Some(row) => set.over(row),
             None => set,
@@ -221,15 +221,13 @@ impl Service {
 const OURS: [&str; 7] =
     ["client_id", "code_challenge", "code_challenge_method", "redirect_uri", "response_type", "scope", "state"];
 
-fn clients(text: &str) -> Result<BTreeMap<String, &RawValue>, SettingError> {
-    serde_json::from_str(text).map_err(|error| setting(without_values(&error)))
+/// The services of a text by their ids, each still to be read.
+fn entries(text: &str) -> Result<BTreeMap<String, &RawValue>, SettingError> {
+    serde_json::from_slice(text.as_bytes()).map_err(|error| setting(without_values(&error)))
 }
 
 fn catalogued(id: &str) -> Option<Fields> {
-    #[derive(Deserialize)]
-    struct Rows<'a>(#[serde(borrow)] BTreeMap<&'a str, &'a RawValue>);
-    let rows: Rows = serde_json::from_str(CATALOGUE).ok()?;
-    serde_json::from_str(rows.0.get(id)?.get()).ok()
+    serde_json::from_slice(entries(CATALOGUE).ok()?.get(id)?.get().as_bytes()).ok()
 }
 
 const CATALOGUE: &str = include_str!("../../catalogue.json");

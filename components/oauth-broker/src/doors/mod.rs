@@ -44,6 +44,7 @@ pub fn unreadable<H: Host>(host: &H, too_large: bool) -> Response<Vec<u8>> {
 async fn route<H: Host>(broker: &Broker<'_, H>, request: &Request<Vec<u8>>) -> Result<Response<Vec<u8>>, Refusal> {
     let path = request.uri().path();
     let (room, id) = match path.get(1..).and_then(|path| path.split_once('/')) {
+        Some((_, id)) if id.contains('/') => return Err(Refusal::NoRoute),
         Some((room, id)) => (room, Some(id)),
         None => (path.get(1..).unwrap_or_default(), None),
     };

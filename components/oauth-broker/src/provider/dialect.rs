@@ -29,7 +29,7 @@ pub async fn ask<H: Host>(
     if service.token_body == TokenBody::Json {
         let pairs = url::form_urlencoded::parse(request.body());
         let object: Map<String, Value> = pairs.map(|(name, value)| (name.into_owned(), value.into())).collect();
-        *request.body_mut() = Value::Object(object).to_string().into_bytes();
+        *request.body_mut() = serde_json::to_vec(&object).unwrap_or_default();
         request.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     }
     let answer = host.send(request).await?;
@@ -83,7 +83,7 @@ fn error(service: &Service, status: StatusCode, said: &Value) -> Option<String> 
 }
 
 fn json(status: StatusCode, body: &Value) -> Response<Vec<u8>> {
-    let mut response = Response::new(body.to_string().into_bytes());
+    let mut response = Response::new(serde_json::to_vec(body).unwrap_or_default());
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response

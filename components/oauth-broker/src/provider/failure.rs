@@ -87,8 +87,9 @@ impl Failure {
     }
 }
 
-/// A provider's error code as far as it can be one (RFC 6749 section 5.2), so that no answer writes our logs and pages.
+/// A provider's error code, if it looks like one: whatever else stands in its place may be an echo of what we sent.
 fn presentable(error: &str) -> String {
-    let code: String = error.chars().filter(|c| c.is_ascii_alphanumeric() || "_-.".contains(*c)).take(64).collect();
-    if code.is_empty() { "unnamed error".to_owned() } else { code }
+    let code = (1..=48).contains(&error.len()) && error.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+    let status = error.strip_prefix("status_").is_some_and(|status| status.bytes().all(|byte| byte.is_ascii_digit()));
+    if code || status { error.to_owned() } else { "unnamed error".to_owned() }
 }

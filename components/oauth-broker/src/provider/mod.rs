@@ -132,7 +132,8 @@ pub async fn revoke<H: Host>(
             request.request_async(&send).await.map_err(|error| Failure::of_revocation(service, error))?;
         }
         RevokeStyle::Github => {
-            let body = serde_json::json!({ "access_token": access_token.reveal() }).to_string().into_bytes();
+            let body = serde_json::json!({ "access_token": access_token.reveal() });
+            let body = serde_json::to_vec(&body).unwrap_or_default();
             let secret = service.client_secret.as_ref().map_or("", Secret::reveal);
             let basic = base64(&format!("{}:{secret}", service.client_id));
             let request = Request::builder().method(Method::DELETE).uri(url.as_str());

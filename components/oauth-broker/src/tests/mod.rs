@@ -1,7 +1,13 @@
 //! Does the broker keep what it promises? One behaviour each, against a store in memory and a provider that does what
 //! it is told. Numbers are those of the project's security checklist (`docs/`).
 
+mod callers;
 mod connecting;
+mod leaks;
+mod listing;
+mod providers;
+mod refreshing;
+mod sessions;
 mod world;
 
 pub use world::*;

@@ -9,7 +9,8 @@ use http::{Request, Response, StatusCode, header};
 use serde_json::{Value, json};
 use url::Url;
 
-use crate::host::{Host, SendFault, StoreFault};
+pub use crate::host::SendFault;
+use crate::host::{Host, StoreFault};
 use crate::people::keys;
 
 pub type Answer = Result<Response<Vec<u8>>, SendFault>;

@@ -1,0 +1,136 @@
+//! What may never be seen: secrets in the store, in logs, in errors.
+
+use serde_json::json;
+
+use super::*;
+
+/// Everything that is secret in a flow of these tests.
+fn canaries(world: &World, browser: &Browser, state: &str) -> Vec<String> {
+    let mut canaries: Vec<String> = [
+        "access-1",
+        "refresh-1",
+        "access-2",
+        "refresh-2",
+        "canary-client-secret",
+        "canary-code",
+        "canary-anns-api-key",
+        "canary-service-key",
+        "canary-owner-passphrase",
+        "canary-description",
+        "AAECAwQFBgcICQoL",
+    ]
+    .map(str::to_owned)
+    .into();
+    canaries.push(state.to_owned());
+    canaries.extend(browser.cookies.values().cloned());
+    for form in world.forms_sent_to("https://forge.example/token") {
+        canaries.extend(form.get("code_verifier").cloned());
+    }
+    canaries
+}
+
+fn assert_absent(canaries: &[String], what: &str, bytes: &[u8]) {
+    for canary in canaries {
+        let found = bytes.windows(canary.len()).any(|window| window == canary.as_bytes());
+        assert!(!found, "{canary} in {what}");
+    }
+}
+
+/// Item 30: at no moment does the store hold anything in clear. Item 34: nor do the log and the errors.
+#[test]
+fn no_secret_is_seen_in_the_store_or_the_log_or_an_error() {
+    let world = World::public();
+    let mut browser = Browser::default();
+    browser.sign_in(&world, "canary-wrong");
+    browser.sign_in(&world, ANNS_KEY);
+    let to = browser.start(&world, "/auth/forge");
+    let mut dumps = vec![world.dump()];
+    let mut shown = Vec::new();
+
+    world.answer(200, grant("access-1", 3600, "refresh-1"));
+    let cookies = browser.cookies.clone();
+    shown.push(browser.get(&world, &format!("/callback/forge?code=canary-code&state={}", to["state"])));
+    dumps.push(world.dump());
+    world.pass(3600);
+    world.answer(200, grant("access-2", 3600, "refresh-2"));
+    world.resolve(Some(ANNS_KEY), json!({ "service": "forge" }));
+    dumps.push(world.dump());
+
+    world.pass(3600);
+    for (status, body) in [
+        (500, json!({ "error": "canary-description refresh-2" })),
+        (200, json!({ "access_token": ["access-2"] })),
+        (400, json!({ "error": "canary-description\nrefresh-2 access-2", "error_description": "refresh-2" })),
+        (401, json!({ "error": "invalid_client", "error_description": "canary-client-secret" })),
+        (400, json!({ "error": "invalid_grant", "error_description": "refresh-2" })),
+    ] {
+        world.answer(status, body);
+        shown.push(world.token("forge", Some(ANNS_KEY)));
+    }
+    dumps.push(world.dump());
+    browser.cookies = cookies;
+    shown.push(browser.get(&world, &format!("/callback/forge?code=canary-code&state={}", to["state"])));
+    shown.push(browser.get(&world, "/"));
+    shown.push(browser.get(&world, "/connections"));
+    shown.push(world.get("/health"));
+    let again = browser.start(&world, "/auth/forge");
+    world.answer(400, json!({ "error": "invalid_client", "error_description": "canary-description" }));
+    shown.push(browser.get(&world, &format!("/callback/forge?code=canary-code&state={}", again["state"])));
+    shown.push(world.token("forge", Some("canary-service-key2")));
+
+    let mut canaries = canaries(&world, &browser, &to["state"]);
+    for (number, dump) in dumps.iter().enumerate() {
+        for (key, value) in dump {
+            assert_absent(&canaries, &format!("store {number}"), key.as_bytes());
+            assert_absent(&canaries, &format!("store {number}"), value);
+            for name in ["ann", "forge", "https", "read write"] {
+                assert_absent(&[name.to_owned()], "store", key.split_at(4).1.as_bytes());
+                assert_absent(&[format!("\"{name}\"")], "store", value);
+            }
+        }
+    }
+    assert!(!world.log.borrow().is_empty());
+    for line in world.log.borrow().iter() {
+        assert_absent(&canaries, "the log", line.as_bytes());
+        assert!(!line.contains('\n') && !line.contains("ann"), "{line}");
+    }
+    canaries.push("canary".to_owned());
+    for answer in shown {
+        assert_absent(&canaries, "an answer", answer.body());
+    }
+}
+
+/// Item 34: what holds a secret does not print it.
+#[test]
+fn what_is_printed_for_debugging_shows_no_secret() {
+    let world = World::local();
+    world.connect(&mut Browser::default(), "forge", grant("access-1", 3600, "refresh-1"));
+    let broker = crate::Broker::new(&world);
+    let forge = crate::names::ServiceId::parse("forge").unwrap();
+    let connection = broker.connection(&crate::names::Subject::owner(), &forge).unwrap().unwrap();
+    let service = broker.service(&forge).unwrap().unwrap();
+    let printed = format!("{connection:?} {service:?}");
+    for secret in ["access-1", "refresh-1", "canary"] {
+        assert!(!printed.contains(secret), "{secret}");
+    }
+}
+
+/// Item 31: two people's rows exchanged in the store open for neither.
+#[test]
+fn rows_that_were_swapped_in_the_store_are_served_to_nobody() {
+    let world = World::public();
+    for (key, token) in [(ANNS_KEY, "anns-token"), (BOBS_KEY, "bobs-token")] {
+        let mut browser = Browser::default();
+        browser.sign_in(&world, key);
+        world.connect(&mut browser, "forge", grant(token, 3600, "refresh-1"));
+    }
+    let rows: Vec<String> = world.dump().into_keys().filter(|key| key.starts_with("b.c.")).collect();
+    let swapped = {
+        let store = world.store.borrow();
+        [(rows[0].clone(), store[&rows[1]].clone()), (rows[1].clone(), store[&rows[0]].clone())]
+    };
+    world.store.borrow_mut().extend(swapped);
+    for key in [ANNS_KEY, BOBS_KEY] {
+        assert_eq!(world.resolve(Some(key), json!({ "service": "forge" }))["status"], "needs_reconnect");
+    }
+}
