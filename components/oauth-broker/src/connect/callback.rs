@@ -62,7 +62,7 @@ impl<H: Host> Broker<'_, H> {
     async fn connected(&self, service: &Service, flow: Flow, grant: provider::Grant) -> Result<(), ConnectError> {
         let name = Base64UrlUnpadded::encode_string(&self.random::<12>());
         let mut connection = Connection::new(name, grant, &flow.scopes, self.host.now());
-        connection.missing = service.missing_scopes(&connection.scopes);
+        connection.missing_scopes = service.missing_scopes(&connection.scopes);
         self.keep(&flow.subject, &service.id, &connection)?;
         let Some(account) = provider::whoami(self.host, service, &connection.access_token).await else { return Ok(()) };
         match self.connection(&flow.subject, &service.id) {

@@ -49,7 +49,7 @@ impl<H: Host> Broker<'_, H> {
             Err(error) => return self.unreadable(error),
         };
         if let State::NeedsReconnect { .. } = connection.state {
-            return Ok(Standing::NeedsReconnect { missing_scopes: connection.missing_scopes() });
+            return Ok(Standing::NeedsReconnect { missing_scopes: connection.missing_scopes });
         }
         // A refused token that is not the one at hand has been replaced already.
         let refused = refused.is_some_and(|refused| refused == connection.fingerprint());

@@ -40,7 +40,7 @@ impl<H: Host> Broker<'_, H> {
                 return Ok(self.without_refresh_token(connection, refused));
             };
             if refused && connection.refused_at.is_some_and(|last| now.saturating_sub(last) < REFUSAL_PAUSE) {
-                return Ok(Standing::NeedsReconnect { missing_scopes: connection.missing_scopes() });
+                return Ok(Standing::NeedsReconnect { missing_scopes: connection.missing_scopes });
             }
             if let Some(seconds) = self.waiting(subject, id, now) {
                 return Ok(self.old_or_later(connection, refused, seconds));
@@ -77,7 +77,7 @@ impl<H: Host> Broker<'_, H> {
     fn renew(&self, subject: &Subject, service: &Service, old: Connection, grant: Grant, refused: bool) -> Standing {
         let now = self.host.now();
         let mut next = old.renewed(grant, now);
-        next.missing = service.missing_scopes(&next.scopes);
+        next.missing_scopes = service.missing_scopes(&next.scopes);
         next.refused_at = if refused { Some(now) } else { old.refused_at };
         match self.connection(subject, &service.id) {
             Ok(Some(current)) if current.is_same_generation(&old) => {}
@@ -103,13 +103,13 @@ impl<H: Host> Broker<'_, H> {
         if let Err(error) = self.keep(subject, id, &connection) {
             self.host.log(&format!("{id}: the end of a grant could not be noted: {error}"));
         }
-        Standing::NeedsReconnect { missing_scopes: connection.missing_scopes() }
+        Standing::NeedsReconnect { missing_scopes: connection.missing_scopes }
     }
 
     fn without_refresh_token(&self, connection: Connection, refused: bool) -> Standing {
         if refused || connection.is_expired(self.host.now()) {
             // Not marked: the clock tells it again, and one upstream's refusal is no proof against the grant.
-            return Standing::NeedsReconnect { missing_scopes: connection.missing_scopes() };
+            return Standing::NeedsReconnect { missing_scopes: connection.missing_scopes };
         }
         Standing::Token(Box::new(connection))
     }
@@ -146,7 +146,7 @@ fn wait_place<'a>(identity: &'a [&'a str]) -> Place<'a> {
 fn as_it_stands(connection: Connection) -> Standing {
     match connection.state {
         State::Active => Standing::Token(Box::new(connection)),
-        State::NeedsReconnect { .. } => Standing::NeedsReconnect { missing_scopes: connection.missing_scopes() },
+        State::NeedsReconnect { .. } => Standing::NeedsReconnect { missing_scopes: connection.missing_scopes },
     }
 }
 

@@ -34,7 +34,7 @@ pub struct Connection {
     /// The scopes that the person granted.
     pub scopes: Vec<String>,
     /// Those that were asked for and not granted.
-    pub missing: Vec<String>,
+    pub missing_scopes: Vec<String>,
     pub extra: BTreeMap<String, String>,
     pub connected_at: u64,
     /// When the access token came.
@@ -67,7 +67,7 @@ impl Connection {
             refresh_token: None,
             // Nothing said: all that was asked for (RFC 6749 section 5.1).
             scopes: asked.to_vec(),
-            missing: Vec::new(),
+            missing_scopes: Vec::new(),
             extra: BTreeMap::new(),
             connected_at: now,
             refreshed_at: now,
@@ -119,10 +119,6 @@ impl Connection {
     /// Whether `self` and `other` are the same state of the same grant.
     pub fn is_same_generation(&self, other: &Self) -> bool {
         self.grant == other.grant && self.generation == other.generation
-    }
-
-    pub fn missing_scopes(&self) -> Vec<String> {
-        self.missing.clone()
     }
 }
 

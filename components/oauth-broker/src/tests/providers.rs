@@ -346,6 +346,32 @@ fn disconnecting_what_is_not_connected_is_no_error() {
     assert_eq!(delete("nothing").status(), StatusCode::NOT_FOUND);
 }
 
+/// Whatever comes back, there is an answer to the person, and no token that the provider did not name.
+#[test]
+fn no_answer_of_a_provider_brings_us_down() {
+    let good =
+        br#"{"access_token":"t","token_type":"x","expires_in":1,"expires_at":"2027-01-15T08:01:40Z","scope":"a"}"#;
+    let mut bodies: Vec<Vec<u8>> = (0..good.len()).map(|end| good[..end].to_vec()).collect();
+    for place in 0..good.len() {
+        for byte in *b"\"{}[]\\,:-9e\0\xff" {
+            let mut body = good.to_vec();
+            body[place] = byte;
+            bodies.push(body);
+        }
+    }
+    bodies.push([b"[".repeat(100_000), good.to_vec()].concat());
+    for body in bodies {
+        let world = World::local();
+        let mut browser = Browser::default();
+        let to = browser.start(&world, "/auth/forge");
+        world.answers.borrow_mut().push_back(Ok(Response::new(body.clone())));
+        let answer = browser.get(&world, &format!("/callback/forge?code=x&state={}", to["state"]));
+        let named = serde_json::from_slice::<Value>(&body).is_ok_and(|said| said["access_token"].is_string());
+        let connected = answer.status() == StatusCode::SEE_OTHER;
+        assert!(!connected || named, "{}", String::from_utf8_lossy(&body));
+    }
+}
+
 /// A provider on this machine, as in a try-out, is spoken to in http, revocation included.
 #[test]
 fn a_provider_on_loopback_needs_no_tls() {
