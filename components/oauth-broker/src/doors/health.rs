@@ -23,11 +23,12 @@ pub fn answer<H: Host>(broker: &Broker<'_, H>) -> Response<Vec<u8>> {
         ("store", store.err().map(|fault| fault.to_string())),
     ];
     let well = checks.iter().all(|(_, problem)| problem.is_none());
-    let said =
-        |(name, problem): (&str, Option<String>)| (name.to_owned(), Value::from(problem.unwrap_or("ok".to_owned())));
-    let checks: Map<String, Value> = checks.into_iter().map(said).collect();
+    let mut said = Map::new();
+    for (name, problem) in checks {
+        said.insert(name.to_owned(), Value::from(problem.unwrap_or_else(|| "ok".to_owned())));
+    }
     let (status, word) = if well { (StatusCode::OK, "ok") } else { (StatusCode::SERVICE_UNAVAILABLE, "failing") };
-    super::json(status, &json!({ "status": word, "checks": checks }))
+    super::json(status, &json!({ "status": word, "checks": said }))
 }
 
 fn problem<T>(setting: Result<T, SettingError>) -> Option<String> {

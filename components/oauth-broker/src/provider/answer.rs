@@ -91,8 +91,13 @@ pub fn standard(service: &Service, asking: Asking, said: &Value) -> Option<Value
         answer.insert("refresh_token".into(), token.into());
     }
     answer.insert("scope".into(), scopes(&tokens["scope"], &service.granted_separator).into());
-    let extra = |(name, path): (&String, &String)| Some((name.clone(), Value::from(text_at(said, path)?)));
-    answer.insert("extra".into(), service.extra.iter().filter_map(extra).collect::<Map<_, _>>().into());
+    let mut extra = Map::new();
+    for (name, path) in &service.extra {
+        if let Some(value) = text_at(said, path) {
+            extra.insert(name.clone(), value.into());
+        }
+    }
+    answer.insert("extra".into(), extra.into());
     Some(Value::Object(answer))
 }
 

@@ -27,9 +27,7 @@ pub async fn ask<H: Host>(
 ) -> Result<Response<Vec<u8>>, Failure> {
     request.headers_mut().insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
     if service.token_body == TokenBody::Json {
-        let pairs = url::form_urlencoded::parse(request.body());
-        let object: Map<String, Value> = pairs.map(|(name, value)| (name.into_owned(), value.into())).collect();
-        *request.body_mut() = serde_json::to_vec(&object).unwrap_or_default();
+        *request.body_mut() = serde_json::to_vec(&object(request.body())).unwrap_or_default();
         request.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     }
     let answer = host.send(request).await?;
@@ -67,8 +65,16 @@ fn read(answer: &Response<Vec<u8>>) -> Option<Value> {
     if !form || !body.contains(&b'=') {
         return None;
     }
-    let pairs = url::form_urlencoded::parse(body);
-    Some(Value::Object(pairs.map(|(name, value)| (name.into_owned(), value.into())).collect()))
+    Some(object(body))
+}
+
+/// A form's parameters as a JSON object.
+fn object(form: &[u8]) -> Value {
+    let mut object = Map::new();
+    for (name, value) in url::form_urlencoded::parse(form) {
+        object.insert(name.into_owned(), value.into());
+    }
+    Value::Object(object)
 }
 
 /// The error code of an answer that is an error, whatever its status says.
