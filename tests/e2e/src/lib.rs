@@ -9,7 +9,7 @@
 mod house;
 mod keys;
 
-pub use house::{Composition, House, Row, Setup, root};
+pub use house::{Composition, House, Row, Setup, root, target_dir};
 pub use keys::{Key, Keys};
 
 use gatehouse_fixtures::mcp_server::{self, Eras};
@@ -32,6 +32,8 @@ pub struct Wish {
     pub eras: Option<Eras>,
     /// Members that are added to the service's entry in `oauth_clients`, or replace those there.
     pub service: Value,
+    /// Members that are added to `oauth_clients`.
+    pub services: Value,
     /// Members that are added to `mcpServers`.
     pub servers: Value,
     /// Variables of the manifests that are set to something else.
@@ -72,13 +74,15 @@ impl World {
             "whoami": { "url": format!("{url}/userinfo"), "account": ["preferred_username"] },
         });
         merge(&mut service, wish.service);
+        let mut services = json!({ "demo": service });
+        merge(&mut services, wish.services);
         let mut servers = json!({ "demo": { "type": "http", "url": server.url(), "service": "demo" } });
         merge(&mut servers, wish.servers);
         let house = House::start(Setup {
             composition,
             public: wish.public,
             keys,
-            oauth_clients: json!({ "demo": service }),
+            oauth_clients: services,
             servers: json!({ "mcpServers": servers }),
             variables: wish.variables,
         })
