@@ -121,6 +121,11 @@ impl App {
         &self.0.name
     }
 
+    /// The ids of the components.
+    pub fn components(&self) -> impl Iterator<Item = &str> {
+        self.0.components.keys().map(String::as_str)
+    }
+
     /// How long each of `count` instantiations of a component takes, one after the other and without a request.
     pub async fn time_instantiations(&self, component: &str, count: usize) -> Result<Vec<Duration>> {
         let component = self.component(component)?;

@@ -75,14 +75,19 @@ pub fn announce_env(path: &Path, api_key: &str) {
     println!("your API key for scripts, shown this once: {api_key}");
 }
 
-pub fn announce(url: &str, public_url_is_set: bool) {
+/// What to open and type next, as far as the app has it: the broker and the gateway can be served apart.
+pub fn announce(url: &str, components: &[&str], public_url_is_set: bool) {
     println!();
-    println!("Gatehouse is open. Stop it with Ctrl-C.");
-    println!("  open     {url}/       to connect your services");
-    println!("  add      {url}/mcp    to your MCP client, as a Streamable HTTP server");
-    println!("  check    curl {url}/health");
-    if !url.ends_with(DEFAULT_ORIGIN) && !public_url_is_set {
-        println!("Sign-ins return to http://{DEFAULT_ORIGIN}, not here. To change that: --variable public_url={url}");
+    println!("Gatehouse is open at {url}. Stop it with Ctrl-C.");
+    if components.contains(&"oauth-broker") {
+        println!("  open     {url}/       to connect your services");
+        println!("  check    curl {url}/health");
+        if !url.ends_with(DEFAULT_ORIGIN) && !public_url_is_set {
+            println!("Sign-ins return to http://{DEFAULT_ORIGIN}, not here. Change that: --variable public_url={url}");
+        }
+    }
+    if components.contains(&"mcp-gateway") {
+        println!("  add      {url}/mcp    to your MCP client, as a Streamable HTTP server");
     }
 }
 

@@ -115,7 +115,7 @@ fn up(arguments: Up) -> Result<()> {
     let app = App::load(&arguments.from, options)?;
     tokio::runtime::Runtime::new()?.block_on(async {
         let running = listen(&app, arguments.listen, arguments.find_free_port).await?;
-        gatehouse::announce(&running.url(), public_url_is_set);
+        gatehouse::announce(&running.url(), &app.components().collect::<Vec<_>>(), public_url_is_set);
         stop_asked().await?;
         eprintln!("closing: requests in flight have {} s; once more to stop at once", GRACE.as_secs());
         tokio::select! {
