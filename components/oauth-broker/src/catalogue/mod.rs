@@ -135,16 +135,16 @@ impl<H: Host> Broker<'_, H> {
 impl Service {
     fn read(id: &ServiceId, entry: &RawValue) -> Result<Self, SettingError> {
         let wrong = |what: &str| setting(format!("`{id}`: {what}"));
-        let set: Fields =
-            serde_json::from_slice(entry.get().as_bytes()).map_err(|error| wrong(&without_values(&error)))?;
-        let fields = match catalogued(id.as_str()) {
-            Some(row) => set.over(row),
-            None => set,
-        };
-        let client_id = fields.client_id.filter(|id| !id.is_empty()).ok_or_else(|| wrong("`client_id` is missing"))?;
-        let variables = fields.variables.unwrap_or_default();
+        let mut fields = fields(entry.get()).map_err(|error| wrong(&without_values(&error)))?;
+        if let Some(row) = over_catalogue(id, entry) {
+            fields = row.map_err(|error| wrong(&without_values(&error)))?;
+        }
+        let client_id = fields.client_id;
+        if client_id.is_empty() {
+            return Err(wrong("`client_id` is missing"));
+        }
         let endpoint = |field: &str, template: &str| {
-            endpoint::fill(template, &client_id, &variables)
+            endpoint::fill(template, &client_id, &fields.variables)
                 .and_then(|url| Endpoint::parse(&url))
                 .map_err(|error| wrong(&format!("`{field}`: {error}")))
         };
@@ -153,8 +153,7 @@ impl Service {
             None => Err(wrong(&format!("`{field}` is missing, and the catalogue has no such service"))),
         };
         let token_url = needed("token_url", fields.token_url.as_ref())?;
-        let params = fields.authorize_params.unwrap_or_default();
-        if let Some(name) = params.keys().find(|name| OURS.contains(&name.as_str())) {
+        if let Some(name) = fields.authorize_params.keys().find(|name| OURS.contains(&name.as_str())) {
             return Err(wrong(&format!("`authorize_params` may not set `{name}`")));
         }
         Ok(Self {
@@ -166,27 +165,27 @@ impl Service {
             },
             token_url,
             issuer: fields.issuer,
-            issuer_required: fields.issuer_required.unwrap_or_default(),
-            client_auth: fields.client_auth.unwrap_or_default(),
-            token_body: fields.token_body.unwrap_or_default(),
-            pkce: fields.pkce.unwrap_or_default(),
-            scopes: fields.scopes.unwrap_or_default(),
-            scope_parameter: fields.scope_parameter.unwrap_or_else(|| "scope".to_owned()),
-            scope_separator: fields.scope_separator.unwrap_or_else(|| " ".to_owned()),
-            granted_separator: fields.granted_separator.unwrap_or_else(|| " ".to_owned()),
-            scope_aliases: fields.scope_aliases.unwrap_or_default(),
-            ungranted_scopes: fields.ungranted_scopes.unwrap_or_default(),
-            authorize_params: params,
-            token_params: fields.token_params.unwrap_or_default(),
-            refresh_params: fields.refresh_params.unwrap_or_default(),
+            issuer_required: fields.issuer_required,
+            client_auth: fields.client_auth,
+            token_body: fields.token_body,
+            pkce: fields.pkce,
+            scopes: fields.scopes,
+            scope_parameter: fields.scope_parameter,
+            scope_separator: fields.scope_separator,
+            granted_separator: fields.granted_separator,
+            scope_aliases: fields.scope_aliases,
+            ungranted_scopes: fields.ungranted_scopes,
+            authorize_params: fields.authorize_params,
+            token_params: fields.token_params,
+            refresh_params: fields.refresh_params,
             success_field: fields.success_field,
             token_at: fields.token_at.filter(|path| !path.is_empty()),
             token_type: fields.token_type,
-            lifetime_unit: fields.lifetime_unit.unwrap_or_default(),
+            lifetime_unit: fields.lifetime_unit,
             default_lifetime: fields.default_lifetime,
-            extra: fields.extra.unwrap_or_default(),
-            terminal_errors: fields.terminal_errors.unwrap_or_default(),
-            misconfigured_errors: fields.misconfigured_errors.unwrap_or_default(),
+            extra: fields.extra,
+            terminal_errors: fields.terminal_errors,
+            misconfigured_errors: fields.misconfigured_errors,
             revoke: match fields.revoke {
                 Some(revoke) => Some(Revoke { style: revoke.style, url: endpoint("revoke.url", &revoke.url)? }),
                 None => None,
@@ -226,8 +225,24 @@ fn entries(text: &str) -> Result<BTreeMap<String, &RawValue>, SettingError> {
     serde_json::from_slice(text.as_bytes()).map_err(|error| setting(without_values(&error)))
 }
 
-fn catalogued(id: &str) -> Option<Fields> {
-    serde_json::from_slice(entries(CATALOGUE).ok()?.get(id)?.get().as_bytes()).ok()
+fn fields(text: &str) -> Result<Fields, serde_json::Error> {
+    serde_json::from_slice(text.as_bytes())
+}
+
+/// The catalogue's row with the settings' fields laid over it; none where the catalogue has no such service. Tokens of
+/// another server than the catalogue's are not shown to the catalogue's: with an own `token_url`, no other URL that takes
+/// a token is taken over.
+fn over_catalogue(id: &ServiceId, set: &RawValue) -> Option<Result<Fields, serde_json::Error>> {
+    let catalogue = entries(CATALOGUE).ok()?;
+    let mut row = entries(catalogue.get(id.as_str())?.get()).ok()?;
+    let set = entries(set.get()).ok()?;
+    if set.contains_key("token_url") {
+        for url in ["refresh_url", "revoke", "whoami", "issuer"] {
+            row.remove(url);
+        }
+    }
+    row.extend(set);
+    Some(serde_json::to_string(&row).and_then(|merged| fields(&merged)))
 }
 
 const CATALOGUE: &str = include_str!("../../catalogue.json");
