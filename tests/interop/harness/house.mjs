@@ -1,0 +1,133 @@
+// How does Gatehouse come up in a test, by the repository's own manifests?
+//
+// Each manifest is copied into a folder of the test's own with nothing changed but where files are. Every House that is
+// closed is searched for the secrets that were used with it: no test has to remember to.
+
+import assert from 'node:assert/strict';
+import { access, mkdir, readFile, writeFile } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+
+import { freshKeys, secretVariables } from './keys.mjs';
+import { answers, atEnd, folder, freePort, Running } from './processes.mjs';
+import { bytesOf, STORES } from './stores.mjs';
+
+/// The ways in which the same wasm files are put together. The broker's app comes first.
+export const COMPOSITIONS = {
+  'one app': ['spin.toml'],
+  'two apps': ['deploy/broker.toml', 'deploy/gateway.toml'],
+  consolidated: ['deploy/consolidated.toml'],
+};
+
+const ROOT = resolve(import.meta.dirname, '../../..');
+const TARGET = resolve(ROOT, process.env.CARGO_TARGET_DIR ?? 'target');
+const BINARY = join(TARGET, 'debug/gatehouse');
+
+export class House {
+  keys = freshKeys();
+  /// Texts that may be found nowhere, by what they are.
+  secrets = new Map();
+  apps = [];
+  /// What the app has said to anyone, as far as the test has kept it.
+  said = [];
+  #past = '';
+
+  /// Ports are free and the store runs, but nothing serves yet: services and servers want to know the addresses first.
+  static async plan(t, composition = 'one app', store = 'sqlite') {
+    const house = new House();
+    house.manifests = COMPOSITIONS[composition];
+    house.dir = await folder(t);
+    house.store = await STORES[store](t);
+    house.ports = await Promise.all(house.manifests.map(freePort));
+    house.broker = `http://127.0.0.1:${house.ports[0]}`;
+    house.gateway = `http://127.0.0.1:${house.ports.at(-1)}`;
+    for (const [name, secret] of Object.entries(house.keys)) house.secrets.set(name, secret);
+    return house;
+  }
+
+  /// Where people and clients reach it, when that is not where it listens.
+  reachedAt(origin) {
+    this.broker = this.gateway = origin;
+  }
+
+  /// Serves until the test ends. `servers` are members of `mcpServers`, `services` of `oauth_clients`.
+  async open(t, { servers = {}, services = {} }) {
+    await access(BINARY).catch(() => {
+      throw new Error(`${BINARY} is missing: run \`cargo test\` once, which builds everything`);
+    });
+    await writeFile(join(this.dir, 'servers.json'), JSON.stringify({ mcpServers: servers }));
+    // Else the host would make secrets that this test does not know.
+    await writeFile(join(this.dir, '.env'), '');
+    this.variables = {
+      public_url: this.broker,
+      broker_url: this.broker,
+      gateway_url: this.gateway,
+      oauth_clients: JSON.stringify(services),
+      ...secretVariables(this.keys),
+    };
+    atEnd(t, () => this.close());
+    await this.#start();
+    return this;
+  }
+
+  /// Ends all processes and begins new ones: what is not in a store is gone.
+  async restart() {
+    await this.#stop();
+    await this.#start();
+  }
+
+  async close() {
+    if (!this.apps.length) return;
+    await this.#stop();
+    assert.deepEqual(await this.leaks(), [], 'secrets were found where none may be');
+  }
+
+  /// Everything that hosts and components have written.
+  get output() {
+    return this.#past + this.apps.map((app) => app.output).join('');
+  }
+
+  /// The places where a secret was found: `<secret> in <place>`.
+  async leaks(secrets = this.secrets) {
+    const places = {
+      output: Buffer.from(this.output),
+      'an answer': Buffer.from(this.said.join('\n')),
+      'the store': await this.store.bytes(),
+      'the state folder': await bytesOf(join(this.dir, 'state')),
+    };
+    const found = ([place, bytes]) =>
+      [...secrets].filter(([, secret]) => bytes.includes(secret)).map(([name]) => `${name} in ${place}`);
+    return Object.entries(places).flatMap(found);
+  }
+
+  async #start() {
+    const environment = Object.entries(this.variables).map(([name, value]) => [`SPIN_VARIABLE_${name.toUpperCase()}`, value]);
+    for (const [app, manifest] of this.manifests.entries()) {
+      const state = join(this.dir, 'state', `${app}`);
+      await mkdir(state, { recursive: true });
+      const listen = `127.0.0.1:${this.ports[app]}`;
+      const args = ['up', '--no-build', '--from', await this.#derive(manifest), '--listen', listen];
+      args.push('--state-dir', state, '--runtime-config-file', this.store.runtimeConfig);
+      const env = { PATH: process.env.PATH, HOME: process.env.HOME, ...Object.fromEntries(environment) };
+      const running = new Running(BINARY, args, { cwd: this.dir, env });
+      this.apps.push(running);
+      await running.ready(() => answers(`http://${listen}/.well-known/spin/health`), 60_000);
+    }
+  }
+
+  async #stop() {
+    await Promise.all(this.apps.map((app) => app.stop()));
+    this.#past = this.output;
+    this.apps = [];
+  }
+
+  async #derive(manifest) {
+    const text = await readFile(join(ROOT, manifest), 'utf8');
+    const derived = text
+      .replaceAll(/"(\.\.\/)?target\//g, `"${TARGET}/`)
+      .replaceAll(/"(\.\.\/)?config\/servers.json"/g, '"servers.json"');
+    assert.ok(derived.includes(TARGET), `${manifest} names no file under target/`);
+    const path = join(this.dir, manifest.replace('/', '-'));
+    await writeFile(path, derived);
+    return path;
+  }
+}

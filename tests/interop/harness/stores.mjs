@@ -1,0 +1,42 @@
+// Which stores does the app run on, and how are they read raw, as a thief of the disk would?
+
+import { readdir, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+
+import { atEnd, folder, freePort, run, Running } from './processes.mjs';
+
+/// Each gives the name of a runtime-config file and, later, all bytes that are stored.
+export const STORES = { sqlite, redis };
+
+async function sqlite(t) {
+  const dir = await folder(t);
+  return configured(dir, `type = "spin"\npath = "${join(dir, 'store.db')}"`, () => bytesOf(dir, (name) => name.startsWith('store.db')));
+}
+
+/// Debian's own, with a folder and a port of its own. Strings are stored as they are: compressed ones could not be searched.
+async function redis(t) {
+  const dir = await folder(t);
+  const port = await freePort();
+  const options = { bind: '127.0.0.1', port, dir, save: '', appendonly: 'no', rdbcompression: 'no' };
+  const args = Object.entries(options).flatMap(([name, value]) => [`--${name}`, `${value}`]);
+  const server = new Running('redis-server', args);
+  atEnd(t, () => server.stop());
+  const ask = async (...command) => (await run('redis-cli', ['-p', `${port}`, ...command])).stdout;
+  await server.ready(async () => (await ask('ping')).startsWith('PONG'));
+  return configured(dir, `type = "redis"\nurl = "redis://127.0.0.1:${port}/0"`, async () => {
+    await ask('save');
+    return bytesOf(dir, (name) => name === 'dump.rdb');
+  });
+}
+
+async function configured(dir, store, bytes) {
+  const runtimeConfig = join(dir, 'runtime-config.toml');
+  await writeFile(runtimeConfig, `[key_value_store.default]\n${store}\n`);
+  return { runtimeConfig, bytes };
+}
+
+export async function bytesOf(dir, wanted = () => true) {
+  const files = (await readdir(dir, { recursive: true, withFileTypes: true })).filter((entry) => entry.isFile());
+  const contents = files.filter(({ name }) => wanted(name)).map((entry) => readFile(join(entry.parentPath ?? entry.path, entry.name)));
+  return Buffer.concat(await Promise.all(contents));
+}
