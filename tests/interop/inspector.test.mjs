@@ -1,0 +1,89 @@
+// Does the MCP Inspector, by which people try a server, find its way through Gatehouse, in each era that it can speak?
+
+import assert from 'node:assert/strict';
+import { join } from 'node:path';
+import { test } from 'node:test';
+
+import { startEverything } from './harness/everything.mjs';
+import { startGuardedServer } from './harness/guarded-server.mjs';
+import { House } from './harness/house.mjs';
+import { startProvider } from './harness/provider.mjs';
+import { freePort, run } from './harness/processes.mjs';
+import { Visitor } from './harness/visitor.mjs';
+
+const MODULES = join(import.meta.dirname, 'node_modules');
+/// It needs a newer Node than the one that the rest of the tests runs on.
+const NODE = join(MODULES, `node-linux-${process.arch}/bin/node`);
+const INSPECTOR = join(MODULES, '@modelcontextprotocol/inspector/clients/launcher/build/index.js');
+// Of the Inspector's own README.
+const [OK, AUTH_REQUIRED, UNREACHABLE, TOOL_ERROR] = [0, 3, 4, 5];
+
+test('the Inspector works through Gatehouse', { timeout: 240_000 }, async (t) => {
+  const house = await House.plan(t);
+  const provider = await startProvider(t, house);
+  const [everything, guarded] = [await startEverything(t), await startGuardedServer(t, provider)];
+  await house.open(t, {
+    services: { op: provider.service },
+    servers: {
+      everything: { type: 'http', url: everything },
+      guarded: { type: 'http', url: guarded.url, service: 'op' },
+    },
+  });
+  const inspect = async (path, ...args) => {
+    const target = path.startsWith('/') ? house.gateway + path : path;
+    const options = ['--cli', target, '--transport', 'http', '--format', 'json', '--stored-auth-only'];
+    const home = { HOME: house.dir, PATH: process.env.PATH, NO_COLOR: '1' };
+    const { code, stdout, stderr } = await run(NODE, [INSPECTOR, ...options, ...args], { env: home });
+    house.said.push(stdout, stderr);
+    const { result } = stdout.trim() ? JSON.parse(stdout) : {};
+    return { code, stderr, result };
+  };
+  const call = (tool, ...args) => ['--method', 'tools/call', '--tool-name', tool, ...args.flatMap((arg) => ['--tool-arg', arg])];
+
+  for (const era of ['legacy', 'auto', 'modern']) {
+    const inEra = (path, ...args) => inspect(path, '--protocol-era', era, ...args);
+
+    await t.test(`in the era ${era} it lists and calls the tools of all servers`, async () => {
+      const listed = await inEra('/mcp', '--method', 'tools/list');
+      assert.equal(listed.code, OK, listed.stderr);
+      const names = listed.result.tools.map(({ name }) => name);
+      assert.ok(names.includes('everything__echo') && names.includes('gatehouse_connections'), names.join());
+      const called = await inEra('/mcp', ...call('everything__echo', 'message=hello'));
+      assert.deepEqual([called.code, called.result.content?.[0].text], [OK, 'Echo: hello'], called.stderr);
+    });
+
+    await t.test(`in the era ${era} it lists and calls the tools of one server by their own names`, async () => {
+      const listed = await inEra('/mcp/everything', '--method', 'tools/list');
+      assert.equal(listed.code, OK, listed.stderr);
+      assert.ok(listed.result.tools.some(({ name }) => name === 'echo'));
+      const called = await inEra('/mcp/everything', ...call('get-sum', 'a=2', 'b=3'));
+      assert.equal(called.code, OK, called.stderr);
+      assert.match(called.result.content[0].text, /\b5\b/);
+    });
+  }
+
+  await t.test('a tool that fails is a tool error', async () => {
+    const { code } = await inspect('/mcp', ...call('everything__get-sum', 'a=two', 'b=3'));
+    assert.equal(code, TOOL_ERROR);
+  });
+
+  await t.test('whoever is not connected yet finds the link, connects, and calls', async () => {
+    const listed = await inspect('/mcp', ...call('gatehouse_connections'));
+    assert.equal(listed.code, OK, 'not a demand to log in: that would be about the Inspector itself');
+    const [link] = /http:\S+\/auth\/op\?ticket=[\w-]+/.exec(listed.result.content[0].text);
+    const page = await new Visitor().logIn(link, { login: 'alice' });
+    assert.equal(page.status, 200);
+    const called = await inspect('/mcp', ...call('guarded__whoami'));
+    assert.deepEqual([called.code, called.result?.content[0].text], [OK, 'alice'], called.stderr);
+  });
+
+  await t.test('a key that is not known is a demand to log in', async () => {
+    const { code } = await inspect('/mcp', '--method', 'tools/list', '--header', 'Authorization: Bearer not-a-key');
+    assert.equal(code, AUTH_REQUIRED);
+  });
+
+  await t.test('it tells a Gatehouse that is away from one that refuses', async () => {
+    const { code } = await inspect(`http://127.0.0.1:${await freePort()}/mcp`, '--method', 'tools/list');
+    assert.equal(code, UNREACHABLE);
+  });
+});
