@@ -1,0 +1,167 @@
+// Does a person with a real browser get connected, and does that browser keep what we ask it to keep?
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+
+import { accessibilityProblems, logInAtProvider, person, picture, startChromium } from './harness/chromium.mjs';
+import { House } from './harness/house.mjs';
+import { startProvider } from './harness/provider.mjs';
+import { startTlsFront } from './harness/tls-front.mjs';
+
+const FLOW_COOKIE = /^(__Host-)?gatehouse-flow-/;
+
+test('a person at this machine connects in Chromium', { timeout: 120_000 }, async (t) => {
+  const house = await House.plan(t);
+  const provider = await startProvider(t, house);
+  await house.open(t, { services: { op: provider.service } });
+  const browser = await startChromium(t);
+  const { context, page, requests } = await person(browser, [house.broker, provider.issuer]);
+  let callback;
+  page.on('request', (request) => request.url().includes('/callback/') && (callback = request.url()));
+
+  await t.test('the page before shows what can be connected', async () => {
+    await page.goto(house.broker);
+    await page.getByRole('heading', { name: 'The Provider' }).waitFor();
+    await picture(page, 'not-connected');
+    assert.deepEqual(await accessibilityProblems(page), []);
+  });
+
+  await t.test('on the way, the browser holds the cookie of the flow, and no script can read it', async () => {
+    await page.getByRole('link', { name: 'Connect The Provider' }).click();
+    await page.waitForURL(`${provider.issuer}/**`);
+    const cookie = (await context.cookies(house.broker)).find(({ name }) => FLOW_COOKIE.test(name));
+    const { httpOnly, sameSite, path, domain } = cookie;
+    assert.deepEqual({ httpOnly, sameSite, path, domain }, { httpOnly: true, sameSite: 'Lax', path: '/', domain: '127.0.0.1' });
+    assert.ok(cookie.expires <= Date.now() / 1000 + 600);
+    house.secrets.set('cookie of the flow', cookie.value);
+  });
+
+  await t.test('it lands on a page that shows the connection, at an address without the code', async () => {
+    await logInAtProvider(page, 'alice');
+    await page.getByRole('status').waitFor();
+    assert.equal(page.url(), `${house.broker}/?connected=op`);
+    assert.equal(await page.getByRole('status').innerText(), 'The Provider is connected.');
+    assert.match(await page.getByRole('listitem').innerText(), /connected as alice/);
+    await picture(page, 'connected');
+    assert.deepEqual(await accessibilityProblems(page), []);
+  });
+
+  await t.test('the cookie of the flow is gone', async () => {
+    assert.deepEqual((await context.cookies(house.broker)).filter(({ name }) => FLOW_COOKIE.test(name)), []);
+  });
+
+  await t.test('opening the callback once more gives a page that a person can read', async () => {
+    assert.match(callback, /[?&]code=/);
+    const answer = await page.goto(callback);
+    assert.equal(answer.status(), 400);
+    assert.match(await page.getByRole('alert').innerText(), /start again/i);
+    assert.ok(!(await page.content()).includes(new URL(callback).searchParams.get('code')));
+    await picture(page, 'replayed');
+    assert.deepEqual(await accessibilityProblems(page), []);
+    await page.getByRole('link', { name: 'Your connections' }).click();
+    assert.match(await page.getByRole('listitem').innerText(), /connected as alice/);
+  });
+
+  await t.test('a page elsewhere can neither frame ours nor read it', async () => {
+    await page.goto(`${provider.issuer}/.well-known/openid-configuration`);
+    const read = await page.evaluate((url) => fetch(url).then(() => 'read', () => 'refused'), `${house.broker}/connections`);
+    assert.equal(read, 'refused');
+    const framed = await page.evaluate(async (url) => {
+      const frame = document.createElement('iframe');
+      frame.src = url;
+      const loaded = new Promise((resolve) => (frame.onload = resolve));
+      document.body.append(frame);
+      await loaded;
+      return frame.contentDocument?.body.innerText ?? 'hidden';
+    }, house.broker);
+    assert.equal(framed, 'hidden');
+    assert.ok(!(await Promise.all(page.frames().map((frame) => frame.content()))).join('').includes('alice'));
+  });
+
+  await t.test('the button disconnects', async () => {
+    await page.goto(house.broker);
+    await page.getByRole('button', { name: 'Disconnect The Provider' }).click();
+    assert.equal(await page.getByRole('status').innerText(), 'The Provider is disconnected.');
+    assert.match(await page.getByRole('listitem').innerText(), /not connected/);
+  });
+
+  await t.test('our pages have loaded nothing from anywhere else', () => {
+    const elsewhere = (origin) => requests.filter(({ url, page }) => page === origin && !url.startsWith(origin));
+    assert.deepEqual(elsewhere(house.broker), []);
+    assert.notDeepEqual(elsewhere(provider.issuer), [], "the provider's pages do, so it would have been seen");
+  });
+});
+
+test('a person far from this machine signs in and connects in Chromium', { timeout: 120_000 }, async (t) => {
+  const front = await startTlsFront(t);
+  const house = await House.plan(t);
+  house.reachedAt(front.origin);
+  front.port = house.ports[0];
+  const provider = await startProvider(t, house);
+  await house.open(t, { services: { op: provider.service } });
+  const browser = await startChromium(t);
+  const { context, page } = await person(browser, [front.origin, provider.issuer]);
+  const stranger = await person(browser, [front.origin, provider.issuer]);
+  let state;
+  page.on('request', (request) => (state = new URL(request.url()).searchParams.get('state') ?? state));
+
+  await t.test('nothing is shown before signing in', async () => {
+    const answer = await page.goto(`${front.origin}/auth/op`);
+    assert.equal(answer.status(), 401);
+    await page.getByRole('heading', { name: 'Sign in' }).waitFor();
+    await picture(page, 'sign-in');
+    assert.deepEqual(await accessibilityProblems(page), []);
+  });
+
+  await t.test('a wrong passphrase is told so', async () => {
+    await signIn(page, 'a guess');
+    assert.match(await page.getByRole('alert').innerText(), /neither the passphrase nor an API key/);
+    await picture(page, 'sign-in-refused');
+    assert.deepEqual(await accessibilityProblems(page), []);
+  });
+
+  await t.test('the passphrase leads on to the provider', async () => {
+    await signIn(page, house.keys.ownerPassphrase);
+    await page.waitForURL(`${provider.issuer}/**`);
+  });
+
+  await t.test('every cookie of ours is for this host and its TLS alone', async () => {
+    const ours = await context.cookies(front.origin);
+    assert.equal(ours.length, 2);
+    for (const { name, value, secure, httpOnly, sameSite, path, domain } of ours) {
+      assert.match(name, /^__Host-gatehouse-(session|flow-.+)$/);
+      const { hostname } = new URL(front.origin);
+      assert.deepEqual([secure, httpOnly, sameSite, path, domain], [true, true, 'Lax', '/', hostname]);
+      house.secrets.set(name, value);
+    }
+  });
+
+  await t.test('a flow that was started here cannot be ended in another browser', async () => {
+    await stranger.page.goto(front.origin);
+    await signIn(stranger.page, house.keys.ownerPassphrase);
+    await stranger.page.getByRole('heading', { name: 'The Provider' }).waitFor();
+    const answer = await stranger.page.goto(`${front.origin}/callback/op?code=stolen&state=${state}&iss=${provider.issuer}`);
+    assert.equal(answer.status(), 400);
+    assert.match(await stranger.page.getByRole('alert').innerText(), /another browser/);
+    await picture(stranger.page, 'another-browser');
+  });
+
+  await t.test('and ends here, on a page that shows the connection', async () => {
+    await logInAtProvider(page, 'alice');
+    await page.getByRole('status').waitFor();
+    assert.match(await page.getByRole('listitem').innerText(), /connected as alice/);
+    await picture(page, 'connected-public');
+    assert.deepEqual(await accessibilityProblems(page), []);
+  });
+
+  await t.test('after signing out nothing is shown, and no cookie is left', async () => {
+    await page.getByRole('button', { name: 'Sign out' }).click();
+    await page.getByRole('heading', { name: 'Sign in' }).waitFor();
+    assert.deepEqual(await context.cookies(front.origin), []);
+  });
+});
+
+async function signIn(page, credential) {
+  await page.getByLabel(/passphrase/).fill(credential);
+  await page.getByRole('button', { name: 'Sign in' }).click();
+}
