@@ -3,9 +3,11 @@
 //! Down once: guards (host, origin, method), what it wants (`eras`), who sent it (`visitor`), then done. What is wrong
 //! with the request itself is said before the broker is asked; what is there and what not is said only to known callers.
 
+use std::net::SocketAddr;
+
 use http::request::Parts;
 use http::uri::Authority;
-use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 
 use crate::config::{Config, Server, is_loopback};
 use crate::eras::{Decision, Route, Site, Target, decide, legacy, modern};
@@ -162,6 +164,9 @@ fn guard(head: &Parts, gateway: &str) -> Result<(), Response<Vec<u8>>> {
     if head.uri.authority().is_some_and(|named| !is_own(named)) {
         return refuse("This host is not the gateway's");
     }
+    if own_authority.is_some_and(|own| is_loopback(own.host())) && !is_from_here(&head.headers) {
+        return refuse("Without a public URL this gateway serves its own machine only");
+    }
     if let Some(origin) = head.headers.get(header::ORIGIN) {
         let origin: Option<Uri> = origin.to_str().ok().and_then(|origin| origin.parse().ok());
         let allowed = origin.as_ref().and_then(Uri::authority).is_some_and(|named| {
@@ -173,6 +178,15 @@ fn guard(head: &Parts, gateway: &str) -> Result<(), Response<Vec<u8>>> {
         }
     }
     Ok(())
+}
+
+/// Where no bearer is asked for, the network must not reach: the listening address may have been opened without thought.
+/// Spin appends the peer's address to what the client sent under that name, so all of them have to be loopback.
+fn is_from_here(headers: &HeaderMap) -> bool {
+    headers.get_all("spin-client-addr").iter().all(|address| {
+        let address: Option<SocketAddr> = address.to_str().ok().and_then(|address| address.parse().ok());
+        address.is_some_and(|address| address.ip().to_canonical().is_loopback())
+    })
 }
 
 fn exists(config: &Config<'_>, prefix: &str) -> Result<(), Response<Vec<u8>>> {

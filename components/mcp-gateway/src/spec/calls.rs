@@ -252,6 +252,26 @@ fn a_host_or_an_origin_that_is_not_ours_is_403() {
 }
 
 #[test]
+fn without_a_public_url_another_machine_is_refused_whatever_it_says_of_itself() {
+    let from = |addresses: &[&str]| {
+        let mut request = Era::Modern.list("/mcp");
+        *request.uri_mut() = "/mcp".parse().unwrap();
+        for address in addresses {
+            request.headers_mut().append("spin-client-addr", address.parse().unwrap());
+        }
+        request
+    };
+    let mut world = World::with(modern(echo));
+    assert_eq!(world.serve(from(&["127.0.0.1:5000", "192.168.1.7:5000"])).status, OK);
+    world.gateway = "http://127.0.0.1:3000".into();
+    assert_eq!(world.serve(from(&["127.0.0.1:5000"])).status, OK);
+    assert_eq!(world.serve(from(&["[::ffff:127.0.0.1]:5000"])).status, OK);
+    for real in ["192.168.1.7:5000", "[2001:db8::1]:5000", "0.0.0.0:0", ""] {
+        assert_eq!(world.serve(from(&["127.0.0.1:5000", real])).status, 403, "{real}");
+    }
+}
+
+#[test]
 fn the_connections_tool_shows_what_is_connected_and_gives_links() {
     let file = r#"{"mcpServers":{"a":{"url":"https://a.example","service":"a"},"b":{"url":"https://b.example","service":"b"},"c":{"command":"x"}}}"#;
     for era in BOTH {

@@ -3,12 +3,15 @@
 //! In local mode an address protects nothing: any page in the owner's browser can send requests to it. What tells those
 //! apart is what a page cannot forge:
 //!
+//! * **The peer's address** is loopback: the listening address may have been opened to a network without thought.
 //! * **Host.** A name of the attacker's that was made to point at 127.0.0.1 (DNS rebinding) is not our name.
 //! * **Origin**, where the browser sends one, is our own.
 //! * **Sec-Fetch-Site**: from another site, and that is another port too, only a person's own step here is let in: a
 //!   top-level navigation by GET, such as a link or the provider's redirect back.
 //!
 //! Where a token would leave, no browser is let in at all: our pages never ask for one.
+
+use std::net::SocketAddr;
 
 use http::{HeaderMap, Method, Request, header};
 
@@ -20,6 +23,9 @@ pub fn check(request: &Request<Vec<u8>>, public_url: &PublicUrl) -> Result<(), F
     let authority = authority.or_else(|| text(request.headers(), header::HOST.as_str()));
     if !authority.is_some_and(|authority| public_url.is_authority(authority)) {
         return Err(Foreign::Host);
+    }
+    if !is_from_here(request.headers()) {
+        return Err(Foreign::Address);
     }
     check_origin(request, public_url)
 }
@@ -55,6 +61,8 @@ pub fn check_no_browser(request: &Request<Vec<u8>>, public_url: &PublicUrl) -> R
 pub enum Foreign {
     #[error("this address is not the one that `public_url` names: use that one")]
     Host,
+    #[error("without a public `public_url` this Gatehouse serves its own machine only")]
+    Address,
     #[error("another site sent this")]
     Origin,
     #[error("another site sent this, and not as a link that was followed")]
@@ -66,6 +74,14 @@ pub enum Foreign {
 pub enum Refused {
     NotLocal,
     Foreign(Foreign),
+}
+
+/// Spin appends the peer's address to what the client sent under that name, so all of them have to be loopback.
+fn is_from_here(headers: &HeaderMap) -> bool {
+    headers.get_all("spin-client-addr").iter().all(|address| {
+        let address: Option<SocketAddr> = address.to_str().ok().and_then(|address| address.parse().ok());
+        address.is_some_and(|address| address.ip().to_canonical().is_loopback())
+    })
 }
 
 fn text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
@@ -103,6 +119,16 @@ mod tests {
         ] {
             let request = Request::get(uri).body(Vec::new()).unwrap();
             assert_eq!(check(&request, public_url), answer, "{uri}");
+        }
+    }
+
+    #[test]
+    fn another_machine_is_refused_whatever_it_says_of_itself() {
+        assert_eq!(asked(Method::GET, &[("spin-client-addr", "127.0.0.1:5000")]), Ok(()));
+        assert_eq!(asked(Method::GET, &[("spin-client-addr", "[::ffff:127.0.0.1]:5000")]), Ok(()));
+        for real in ["192.168.1.7:5000", "[2001:db8::1]:5000", "0.0.0.0:0", ""] {
+            let forged = [("spin-client-addr", "127.0.0.1:5000"), ("spin-client-addr", real)];
+            assert_eq!(asked(Method::GET, &forged), Err(Foreign::Address), "{real}");
         }
     }
 
