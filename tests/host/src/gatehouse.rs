@@ -82,12 +82,12 @@ pub fn announce(url: &str, components: &[&str], public_url_is_set: bool) {
     if components.contains(&"oauth-broker") {
         println!("  open     {url}/       to connect your services");
         println!("  check    curl {url}/health");
-        if !url.ends_with(DEFAULT_ORIGIN) && !public_url_is_set {
-            println!("Sign-ins return to http://{DEFAULT_ORIGIN}, not here. Change that: --variable public_url={url}");
-        }
     }
     if components.contains(&"mcp-gateway") {
         println!("  add      {url}/mcp    to your MCP client, as a Streamable HTTP server");
+    }
+    if components.contains(&"oauth-broker") && !url.ends_with(DEFAULT_ORIGIN) && !public_url_is_set {
+        println!("Sign-ins return to http://{DEFAULT_ORIGIN}, not here. Change that: --variable public_url={url}");
     }
 }
 
