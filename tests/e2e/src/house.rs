@@ -252,8 +252,16 @@ pub fn target_dir() -> PathBuf {
     env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), |dir| root().join(dir))
 }
 
+/// Below the ports from which outgoing connections take theirs, so that it is still free after a restart.
 fn free_address() -> Result<SocketAddr> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
+    loop {
+        let mut random = [0; 2];
+        getrandom::fill(&mut random)?;
+        let address = SocketAddr::from(([127, 0, 0, 1], 10_000 + u16::from_le_bytes(random) % 20_000));
+        if TcpListener::bind(address).is_ok() {
+            return Ok(address);
+        }
+    }
 }
 
 fn read_all(path: &Path, bytes: &mut Vec<u8>) -> Result<()> {

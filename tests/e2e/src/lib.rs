@@ -34,8 +34,8 @@ pub struct Wish {
     pub service: Value,
     /// Members that are added to `oauth_clients`.
     pub services: Value,
-    /// Members that are added to `mcpServers`.
-    pub servers: Value,
+    /// Members that are added to the server's entry in `mcpServers`, or replace those there.
+    pub server: Value,
     /// Variables of the manifests that are set to something else.
     pub variables: Vec<(&'static str, String)>,
 }
@@ -76,14 +76,14 @@ impl World {
         merge(&mut service, wish.service);
         let mut services = json!({ "demo": service });
         merge(&mut services, wish.services);
-        let mut servers = json!({ "demo": { "type": "http", "url": server.url(), "service": "demo" } });
-        merge(&mut servers, wish.servers);
+        let mut entry = json!({ "type": "http", "url": server.url(), "service": "demo" });
+        merge(&mut entry, wish.server);
         let house = House::start(Setup {
             composition,
             public: wish.public,
             keys,
             oauth_clients: services,
-            servers: json!({ "mcpServers": servers }),
+            servers: json!({ "mcpServers": { "demo": entry } }),
             variables: wish.variables,
         })
         .unwrap_or_else(|error| panic!("{composition:?} starts: {error:#}"));

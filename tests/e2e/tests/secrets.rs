@@ -43,6 +43,15 @@ in_every_composition! {
     }
 }
 
+#[test]
+fn the_search_finds_what_is_there() {
+    let secret = Base64UrlUnpadded::encode_string(b"a secret of a test");
+    for form in forms(&secret) {
+        assert!(contains(format!("before {form} after").as_bytes(), form.as_bytes()));
+    }
+    assert!(forms(&secret).contains(&"6120736563726574206f6620612074657374".to_owned()));
+}
+
 /// Connects, calls, refreshes, fails in many ways and disconnects. Gives all text that anyone was answered, and the
 /// browsers, whose cookies are secrets too.
 fn full_run(world: &mut World) -> (Vec<String>, Vec<Browser>) {
