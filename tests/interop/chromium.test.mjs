@@ -31,7 +31,7 @@ test('a person at this machine connects in Chromium', { timeout: 120_000 }, asyn
     await page.waitForURL(`${provider.issuer}/**`);
     const cookie = (await context.cookies(house.broker)).find(({ name }) => FLOW_COOKIE.test(name));
     const { httpOnly, sameSite, path, domain } = cookie;
-    assert.deepEqual({ httpOnly, sameSite, path, domain }, { httpOnly: true, sameSite: 'Lax', path: '/', domain: '127.0.0.1' });
+    assert.deepEqual([httpOnly, sameSite, path, domain], [true, 'Lax', '/', '127.0.0.1']);
     assert.ok(cookie.expires <= Date.now() / 1000 + 600);
     house.secrets.set('cookie of the flow', cookie.value);
   });
@@ -47,7 +47,8 @@ test('a person at this machine connects in Chromium', { timeout: 120_000 }, asyn
   });
 
   await t.test('the cookie of the flow is gone', async () => {
-    assert.deepEqual((await context.cookies(house.broker)).filter(({ name }) => FLOW_COOKIE.test(name)), []);
+    const cookies = await context.cookies(house.broker);
+    assert.ok(!cookies.some(({ name }) => FLOW_COOKIE.test(name)));
   });
 
   await t.test('opening the callback once more gives a page that a person can read', async () => {
@@ -64,8 +65,9 @@ test('a person at this machine connects in Chromium', { timeout: 120_000 }, asyn
 
   await t.test('a page elsewhere can neither frame ours nor read it', async () => {
     await page.goto(`${provider.issuer}/.well-known/openid-configuration`);
-    const read = await page.evaluate((url) => fetch(url).then(() => 'read', () => 'refused'), `${house.broker}/connections`);
-    assert.equal(read, 'refused');
+    const read = (url) => page.evaluate((url) => fetch(url).then((answer) => answer.text()), url);
+    assert.match(await read(`${provider.issuer}/jwks`), /keys/);
+    await assert.rejects(read(`${house.broker}/connections`), /Failed to fetch/);
     const framed = await page.evaluate(async (url) => {
       const frame = document.createElement('iframe');
       frame.src = url;
@@ -140,7 +142,9 @@ test('a person far from this machine signs in and connects in Chromium', { timeo
     await stranger.page.goto(front.origin);
     await signIn(stranger.page, house.keys.ownerPassphrase);
     await stranger.page.getByRole('heading', { name: 'The Provider' }).waitFor();
-    const answer = await stranger.page.goto(`${front.origin}/callback/op?code=stolen&state=${state}&iss=${provider.issuer}`);
+    const answer = await stranger.page.goto(
+      `${front.origin}/callback/op?code=stolen&state=${state}&iss=${provider.issuer}`,
+    );
     assert.equal(answer.status(), 400);
     assert.match(await stranger.page.getByRole('alert').innerText(), /another browser/);
     await picture(stranger.page, 'another-browser');

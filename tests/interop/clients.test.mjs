@@ -14,7 +14,12 @@ import { COMPOSITIONS, House } from './harness/house.mjs';
 import { run } from './harness/processes.mjs';
 
 const INFO = { name: 'interop', version: '1.0.0' };
-const PYTHON = resolve(import.meta.dirname, '../..', process.env.CARGO_TARGET_DIR ?? 'target', 'interop-python/bin/python');
+const PYTHON = resolve(
+  import.meta.dirname,
+  '../..',
+  process.env.CARGO_TARGET_DIR ?? 'target',
+  'interop-python/bin/python',
+);
 
 /// Each connects, lists the tools and calls one.
 const CLIENTS = {
@@ -38,7 +43,7 @@ for (const composition of Object.keys(COMPOSITIONS)) {
       const version = MODERN.includes(name) ? '2026-07-28' : '2025-11-25';
 
       await t.test(`${name} uses all servers at once`, async () => {
-        const used = await use(new URL(`${house.gateway}/mcp`), ECHO('everything__echo'));
+        const used = await use(new URL(`${house.gateway}/mcp`), echo('everything__echo'));
         assert.equal(used.version, version);
         assert.equal(used.text, 'Echo: hello');
         assert.ok(used.tools.includes('plain__whoami'), used.tools.join());
@@ -46,7 +51,7 @@ for (const composition of Object.keys(COMPOSITIONS)) {
       });
 
       await t.test(`${name} uses one server by its own names`, async () => {
-        const used = await use(new URL(`${house.gateway}/mcp/everything`), ECHO('echo'));
+        const used = await use(new URL(`${house.gateway}/mcp/everything`), echo('echo'));
         assert.deepEqual([used.version, used.text], [version, 'Echo: hello']);
         assert.ok(used.tools.includes('echo') && used.tools.every((tool) => !tool.includes('__')), used.tools.join());
       });
@@ -59,7 +64,7 @@ for (const composition of Object.keys(COMPOSITIONS)) {
   });
 }
 
-function ECHO(name) {
+function echo(name) {
   return { name, arguments: { message: 'hello' } };
 }
 

@@ -39,7 +39,7 @@ async function livesOn(t, composition, store) {
   });
 
   await t.test('a person logs in at the provider and comes back to a page that says so', async () => {
-    const page = await visitor.logIn(`${house.broker}/auth/op`, { login: 'alice' });
+    const page = await visitor.logIn(`${house.broker}/auth/op`, 'alice');
     assert.equal(page.status, 200);
     assert.match(page.text, /The Provider is connected/);
     assert.match(page.text, /alice/);
@@ -83,7 +83,10 @@ async function livesOn(t, composition, store) {
     assert.ok(house.secrets.size >= 15 && ours.length >= 3, 'there is something to search for, and where');
     assert.deepEqual(await house.leaks(), []);
     // A search that finds what is there, in the form in which it is there, would have found a secret too.
-    const known = new Map([['a line of the host', 'Gatehouse is open'], ['a row of the broker', 'b.c.']]);
+    const known = new Map([
+      ['a line of the host', 'Gatehouse is open'],
+      ['a row of the broker', 'b.c.'],
+    ]);
     assert.deepEqual(await house.leaks(known), ['a line of the host in output', 'a row of the broker in the store']);
   });
 

@@ -38,7 +38,10 @@ test('the Inspector works through Gatehouse', { timeout: 240_000 }, async (t) =>
     const { result } = stdout.trim() ? JSON.parse(stdout) : {};
     return { code, stderr, result };
   };
-  const call = (tool, ...args) => ['--method', 'tools/call', '--tool-name', tool, ...args.flatMap((arg) => ['--tool-arg', arg])];
+  const call = (tool, ...args) => {
+    const given = args.flatMap((arg) => ['--tool-arg', arg]);
+    return ['--method', 'tools/call', '--tool-name', tool, ...given];
+  };
 
   for (const era of ['legacy', 'auto', 'modern']) {
     const inEra = (path, ...args) => inspect(path, '--protocol-era', era, ...args);
@@ -71,15 +74,16 @@ test('the Inspector works through Gatehouse', { timeout: 240_000 }, async (t) =>
     const listed = await inspect('/mcp', ...call('gatehouse_connections'));
     assert.equal(listed.code, OK, 'not a demand to log in: that would be about the Inspector itself');
     const [link] = /http:\S+\/auth\/op\?ticket=[\w-]+/.exec(listed.result.content[0].text);
-    const page = await new Visitor().logIn(link, { login: 'alice' });
+    const page = await new Visitor().logIn(link, 'alice');
     assert.equal(page.status, 200);
     const called = await inspect('/mcp', ...call('guarded__whoami'));
     assert.deepEqual([called.code, called.result?.content[0].text], [OK, 'alice'], called.stderr);
   });
 
-  await t.test('a key that is not known is a demand to log in', async () => {
-    const { code } = await inspect('/mcp', '--method', 'tools/list', '--header', 'Authorization: Bearer not-a-key');
-    assert.equal(code, AUTH_REQUIRED);
+  await t.test('a key that is known is let in, and one that is not is told to log in', async () => {
+    const withKey = (key) => inspect('/mcp', '--method', 'tools/list', '--header', `Authorization: Bearer ${key}`);
+    assert.equal((await withKey(house.keys.apiKey)).code, OK);
+    assert.equal((await withKey('not-a-key')).code, AUTH_REQUIRED);
   });
 
   await t.test('it tells a Gatehouse that is away from one that refuses', async () => {

@@ -32,7 +32,12 @@ for (const composition of Object.keys(COMPOSITIONS)) {
       'io.modelcontextprotocol/clientInfo': { name: 'interop', version: '1.0.0' },
       'io.modelcontextprotocol/clientCapabilities': {},
     };
-    const call = { jsonrpc: '2.0', id: 1, method: 'tools/call', params: { name: 'plain__whoami', arguments: {}, _meta } };
+    const call = {
+      jsonrpc: '2.0',
+      id: 1,
+      method: 'tools/call',
+      params: { name: 'plain__whoami', arguments: {}, _meta },
+    };
     const wait = await waiting(t, `${house.gateway}/mcp`, modern, JSON.stringify(call));
     t.diagnostic(`one caller waits for ${wait.toFixed(1)} calls of many`);
     assert.ok(wait < LIMIT, `one caller waits for ${wait.toFixed(1)} calls of many`);

@@ -59,7 +59,9 @@ export async function accessibilityProblems(page) {
     await page.emulateMedia({ colorScheme });
     await page.evaluate(axe.source);
     const { violations } = await page.evaluate(() => globalThis.axe.run());
-    problems.push(...violations.map(({ id, nodes }) => `${colorScheme}: ${id}: ${nodes.map(({ html }) => html).join(' ')}`));
+    problems.push(
+      ...violations.map(({ id, nodes }) => `${colorScheme}: ${id}: ${nodes.map(({ html }) => html).join(' ')}`),
+    );
   }
   return problems;
 }

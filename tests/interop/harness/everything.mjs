@@ -10,7 +10,9 @@ const MODULES = join(import.meta.dirname, '../node_modules');
 export async function startEverything(t) {
   const port = await freePort();
   const program = join(MODULES, '@modelcontextprotocol/server-everything/dist/index.js');
-  const server = new Running(process.execPath, [program, 'streamableHttp'], { env: { ...process.env, PORT: `${port}` } });
+  const server = new Running(process.execPath, [program, 'streamableHttp'], {
+    env: { ...process.env, PORT: `${port}` },
+  });
   atEnd(t, () => server.stop());
   const url = `http://127.0.0.1:${port}/mcp`;
   await server.ready(() => answers(url));

@@ -1,10 +1,17 @@
-// Which MCP server wants a person's token? One on the official SDK, both eras, that asks the provider about each bearer.
+// Which MCP server wants a person's token? One on the official SDK, of both eras, that asks the provider about each
+// bearer.
 
 import { once } from 'node:events';
 import { createServer } from 'node:http';
 
 import { toNodeHandler } from '@modelcontextprotocol/node';
-import { createMcpHandler, McpServer, OAuthError, OAuthErrorCode, requireBearerAuth } from '@modelcontextprotocol/server';
+import {
+  createMcpHandler,
+  McpServer,
+  OAuthError,
+  OAuthErrorCode,
+  requireBearerAuth,
+} from '@modelcontextprotocol/server';
 
 import { atEnd } from './processes.mjs';
 
@@ -15,7 +22,13 @@ export async function startGuardedServer(t, provider) {
     const told = await provider.introspect(token);
     if (!told.active) throw new OAuthError(OAuthErrorCode.InvalidToken, 'not active');
     tokens.add(token);
-    return { token, clientId: told.client_id, scopes: told.scope.split(' '), expiresAt: told.exp, extra: { sub: told.sub } };
+    return {
+      token,
+      clientId: told.client_id,
+      scopes: told.scope.split(' '),
+      expiresAt: told.exp,
+      extra: { sub: told.sub },
+    };
   };
   const gate = provider ? requireBearerAuth({ verifier: { verifyAccessToken } }) : () => undefined;
   const mcp = createMcpHandler(() => {

@@ -100,14 +100,14 @@ export class House {
   }
 
   async #start() {
-    const environment = Object.entries(this.variables).map(([name, value]) => [`SPIN_VARIABLE_${name.toUpperCase()}`, value]);
+    const env = { PATH: process.env.PATH, HOME: process.env.HOME };
+    for (const [name, value] of Object.entries(this.variables)) env[`SPIN_VARIABLE_${name.toUpperCase()}`] = value;
     for (const [app, manifest] of this.manifests.entries()) {
       const state = join(this.dir, 'state', `${app}`);
       await mkdir(state, { recursive: true });
       const listen = `127.0.0.1:${this.ports[app]}`;
       const args = ['up', '--no-build', '--from', await this.#derive(manifest), '--listen', listen];
       args.push('--state-dir', state, '--runtime-config-file', this.store.runtimeConfig);
-      const env = { PATH: process.env.PATH, HOME: process.env.HOME, ...Object.fromEntries(environment) };
       const running = new Running(BINARY, args, { cwd: this.dir, env });
       this.apps.push(running);
       await running.ready(() => answers(`http://${listen}/.well-known/spin/health`), 60_000);

@@ -1,6 +1,7 @@
 // How are other programs started, and surely stopped?
 
 import { spawn } from 'node:child_process';
+import { randomInt } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { createServer } from 'node:net';
@@ -8,14 +9,21 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-/// A port of loopback that nobody listens on now.
+/// A port of loopback that nobody listens on now. It is below those that the system gives to connections, so that none
+/// takes it before the program is up that it is meant for.
 export async function freePort() {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address();
-  server.close();
-  await once(server, 'close');
-  return port;
+  for (;;) {
+    const port = 20_000 + randomInt(12_000);
+    const server = createServer().listen(port, '127.0.0.1');
+    try {
+      await once(server, 'listening');
+      return port;
+    } catch (error) {
+      if (error.code !== 'EADDRINUSE') throw error;
+    } finally {
+      server.close();
+    }
+  }
 }
 
 /// When the test ends, what was opened last is closed first. (The runner's own hooks run the other way round.)
@@ -26,7 +34,13 @@ export function atEnd(t, close) {
   CLOSING.set(t, stack);
   t.after(async () => {
     const failures = [];
-    while (stack.length) await Promise.resolve(stack.pop()()).catch((failure) => failures.push(failure));
+    while (stack.length) {
+      try {
+        await stack.pop()();
+      } catch (failure) {
+        failures.push(failure);
+      }
+    }
     if (failures.length) throw failures[0];
   });
 }

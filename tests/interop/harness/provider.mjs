@@ -1,5 +1,5 @@
-// Which provider do people connect to? The certified `oidc-provider`, as strict as it can be set: PKCE is required, every
-// refresh gives a new refresh token, and one that is used twice ends the whole grant.
+// Which provider do people connect to? The certified `oidc-provider`, as strict as it can be set: PKCE is required,
+// every refresh gives a new refresh token, and one that is used twice ends the whole grant.
 
 import { once } from 'node:events';
 import { createServer } from 'node:http';
@@ -8,10 +8,18 @@ import Provider from 'oidc-provider';
 
 import { atEnd } from './processes.mjs';
 
-const SECONDS = { AccessToken: 5, AuthorizationCode: 60, Grant: 3600, IdToken: 60, Interaction: 600, RefreshToken: 3600, Session: 3600 };
+const SECONDS = {
+  AccessToken: 5,
+  AuthorizationCode: 60,
+  Grant: 3600,
+  IdToken: 60,
+  Interaction: 600,
+  RefreshToken: 3600,
+  Session: 3600,
+};
 
-/// Runs until the test ends. What it issues to the house is noted there as secret; `granted` counts its token answers by
-/// grant type, `latest` is the last of them.
+/// Runs until the test ends. What it issues to the house is noted there as secret; `granted` counts its token answers
+/// by grant type, `latest` is the last of them.
 export async function startProvider(t, house) {
   const server = createServer().listen(0, '127.0.0.1');
   await once(server, 'listening');

@@ -10,10 +10,11 @@ export const STORES = { sqlite, redis };
 
 async function sqlite(t) {
   const dir = await folder(t);
-  return configured(dir, `type = "spin"\npath = "${join(dir, 'store.db')}"`, () => bytesOf(dir, (name) => name.startsWith('store.db')));
+  const files = () => bytesOf(dir, (name) => name.startsWith('store.db'));
+  return configured(dir, `type = "spin"\npath = "${join(dir, 'store.db')}"`, files);
 }
 
-/// Debian's own, with a folder and a port of its own. Strings are stored as they are: compressed ones could not be searched.
+/// Debian's, with a folder and port of its own. Strings are stored as they are: compressed ones could not be searched.
 async function redis(t) {
   const dir = await folder(t);
   const port = await freePort();
@@ -37,6 +38,8 @@ async function configured(dir, store, bytes) {
 
 export async function bytesOf(dir, wanted = () => true) {
   const files = (await readdir(dir, { recursive: true, withFileTypes: true })).filter((entry) => entry.isFile());
-  const contents = files.filter(({ name }) => wanted(name)).map((entry) => readFile(join(entry.parentPath ?? entry.path, entry.name)));
+  const contents = files
+    .filter(({ name }) => wanted(name))
+    .map((entry) => readFile(join(entry.parentPath ?? entry.path, entry.name)));
   return Buffer.concat(await Promise.all(contents));
 }
