@@ -67,18 +67,42 @@ pub fn build() -> Result<()> {
         anyhow::ensure!(status.success(), "cargo {arguments} failed");
         Ok(())
     };
-    cargo("build -p gatehouse-host")?;
+    // Not by its package: cargo would settle on other features then, and build wasmtime twice.
+    cargo("build --bin gatehouse")?;
     let components = "-p oauth-broker -p broker-client -p mcp-gateway";
     cargo(&format!("build --target wasm32-wasip2 --release {components}"))?;
     cargo("build --target wasm32-wasip2 --release -p gatehouse-skeleton --examples")
 }
 
-/// Sizes and instantiation times, as a table.
+/// Sizes and instantiation times, as tables.
 pub fn print_components() -> Result<()> {
-    println!("\n| component | wasm bytes | instantiation, p50 |\n|---|---|---|");
-    for name in ["mcp_gateway", "broker_client", "oauth_broker", "examples/pass"] {
+    println!("\n| file | bytes |\n|---|---|");
+    for name in ["oauth_broker", "mcp_gateway", "broker_client", "examples/pass"] {
         let file = root().join(WASM).join(format!("{name}.wasm"));
-        println!("| {name} | {} | |", fs::metadata(&file)?.len());
+        println!("| {name}.wasm | {} |", fs::metadata(&file)?.len());
+    }
+    println!("\n| component | instantiation, p50 µs |\n|---|---|");
+    let files = tempfile::tempdir()?;
+    let pass = manifest(&files, "pass", &[("pass", "/...", "examples/pass.wasm", "")])?;
+    for (name, manifest, component) in [
+        ("a component that only forwards", pass, "pass"),
+        ("oauth-broker", root().join("spin.toml"), "oauth-broker"),
+        ("mcp-gateway with broker-client in it", root().join("spin.toml"), "mcp-gateway"),
+        ("mcp-gateway with oauth-broker in it", root().join("deploy/consolidated.toml"), "mcp-gateway"),
+    ] {
+        let variables = ["encryption_keys", "service_keys", "gateway_service_key"];
+        let options = gatehouse_host::Options {
+            variables: variables.map(|name| (name.to_owned(), "unused".to_owned())).into(),
+            state_dir: gatehouse_host::Folder::None,
+            quiet: true,
+            ..Default::default()
+        };
+        let variables = if component == "pass" { vec![] } else { options.variables.clone() };
+        let app = gatehouse_host::App::load(&manifest, gatehouse_host::Options { variables, ..options })?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let mut times = runtime.block_on(app.time_instantiations(component, 500))?;
+        times.sort_unstable();
+        println!("| {name} | {:.0} |", times[times.len() / 2].as_secs_f64() * 1e6);
     }
     Ok(())
 }
@@ -111,7 +135,9 @@ impl App {
             "[component.gateway.variables]\nbroker_url = {broker_url:?}\n{}",
             dependency("examples/client.wasm")
         );
-        let gateway = |tail| ("gateway", "/mcp/...", "examples/gateway.wasm", tail);
+        fn gateway(tail: &str) -> (&str, &str, &str, &str) {
+            ("gateway", "/mcp/...", "examples/gateway.wasm", tail)
+        }
         let mut apps = Vec::new();
         match composition {
             Composition::Chained => apps.push((manifest(&files, "app", &[broker, gateway(&client)])?, port, vec![])),
@@ -185,7 +211,7 @@ impl App {
             fs::create_dir(&state)?;
             let mut command = Command::new(root().join("target/debug/gatehouse"));
             command
-                .args(["up", "--quiet", "-f"])
+                .args(["up", "--quiet", "--no-build", "-f"])
                 .arg(manifest)
                 .args(["--listen", &format!("127.0.0.1:{port}"), "--state-dir"])
                 .arg(&state)

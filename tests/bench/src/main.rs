@@ -5,7 +5,7 @@
 //! machine say little by themselves: the columns to read are the ratios within one run, and CPU per call, which is that of
 //! the host's process alone.
 //!
-//! `cargo run -p gatehouse-bench [seconds per row]` prints the tables of `docs/benchmarks.md`.
+//! `cargo run --bin gatehouse-bench [seconds per row]` prints the tables of `docs/benchmarks.md`.
 
 mod app;
 mod load;
