@@ -159,15 +159,18 @@ fn sentence(text: &str) -> String {
     format!("{}{}.", escape(&first), escape(letters.as_str()))
 }
 
-const STYLE: &str = "body{font:1rem/1.5 system-ui,sans-serif;margin:0;color:#1b1b1f;background:#fff}\
+const STYLE: &str = ":root{color-scheme:light dark}\
+body{font:1rem/1.5 system-ui,sans-serif;margin:0;color:#1b1b1f;background:#fff}\
 main{max-width:40rem;margin:0 auto;padding:1.5rem}.services{list-style:none;padding:0}\
 .services li{border:1px solid #767680;border-radius:.5rem;padding:.75rem 1rem;margin:0 0 1rem}\
-h2{font-size:1.1rem;margin:0}p{margin:.4rem 0}a{color:#0b57d0}.notice{border-left:.3rem solid #146c2e;padding-left:.7rem}\
+h2{font-size:1.1rem;margin:0}p{margin:.4rem 0}a{color:#0b57d0}\
+.notice,[role=alert]{border-left:.3rem solid #146c2e;padding-left:.7rem}[role=alert]{border-color:#b3261e}\
 button,input{font:inherit;padding:.4rem .8rem}span{position:absolute;clip-path:inset(50%)}\
-@media(prefers-color-scheme:dark){body{color:#e4e2e6;background:#1b1b1f}a{color:#a8c7fa}}";
+@media(prefers-color-scheme:dark){body{color:#e4e2e6;background:#1b1b1f}a{color:#a8c7fa}\
+.notice{border-color:#6dd58c}[role=alert]{border-color:#f2b8b5}}";
 
 /// The hash is that of `STYLE`; a test holds them together.
-const POLICY: &str = "default-src 'none'; style-src 'sha256-5C9sI0qscCJ2pzqRhaKoBB7D3Exeoau4VMDZJ4Koqw8='; \
+const POLICY: &str = "default-src 'none'; style-src 'sha256-Hho6CPstkVe++sT9LloeAz4KiJD4ZaN1BfL84fLH0XQ='; \
 form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
 
 #[cfg(test)]
