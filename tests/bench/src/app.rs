@@ -204,7 +204,7 @@ impl App {
     }
 
     /// The first app is the gateway's, the last the broker's.
-    fn start(files: TempDir, apps: &[(PathBuf, u16, Vec<(&str, String)>)]) -> Result<Self> {
+    fn start(files: TempDir, apps: &[Served]) -> Result<Self> {
         let mut processes = Vec::new();
         for (manifest, port, variables) in apps {
             let state = files.path().join(format!("state-{port}"));
@@ -229,12 +229,15 @@ impl App {
             processes.push(Process(child));
             ready(*port)?;
         }
-        let origin = |app: &(PathBuf, u16, Vec<(&str, String)>)| format!("http://127.0.0.1:{}", app.1);
+        let origin = |app: &Served| format!("http://127.0.0.1:{}", app.1);
         let gateway = apps.first().map(origin).context("an app")?;
         let broker = apps.last().map(origin).context("an app")?;
         Ok(Self { gateway, broker, processes, _files: files })
     }
 }
+
+/// A manifest, the port to serve it at, and its variables.
+type Served<'a> = (PathBuf, u16, Vec<(&'a str, String)>);
 
 /// A manifest for skeletons: name, route, wasm file, and what follows the component's table.
 fn manifest(files: &TempDir, app: &str, components: &[(&str, &str, &str, &str)]) -> Result<PathBuf> {

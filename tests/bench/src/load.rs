@@ -71,7 +71,7 @@ impl Call {
     }
 
     /// For the skeletons, which learn from a header where to forward.
-    pub fn to_upstream(mut self, url: &str) -> Self {
+    pub fn forwarded_to(mut self, url: &str) -> Self {
         self.header("x-upstream", url);
         self
     }
@@ -80,7 +80,8 @@ impl Call {
         let mut call = Self { url: url.parse().expect("a URL"), headers: Vec::new(), body: body.to_string().into() };
         call.header("content-type", "application/json");
         call.header("accept", "application/json, text/event-stream");
-        call.header("host", &call.url.authority().expect("absolute").to_string());
+        let host = call.url.authority().expect("absolute").to_string();
+        call.header("host", &host);
         call
     }
 

@@ -43,11 +43,11 @@ fn main() -> Result<()> {
         if rows.is_empty() {
             rows.push(measure("direct", &Call::modern(&modern.url(), "echo", Some(&token.value)), None, time)?);
             let pass = App::pass()?;
-            let call = Call::modern(&pass.gateway, "echo", Some(&token.value)).to_upstream(&modern.url());
+            let call = Call::modern(&pass.gateway, "echo", Some(&token.value)).forwarded_to(&modern.url());
             rows.push(measure("a component that only forwards", &call, Some(&pass), time)?);
         }
         let skeleton = App::skeleton(composition)?;
-        let call = Call::modern(&skeleton.gateway, "echo", Some(&token.value)).to_upstream(&modern.url());
+        let call = Call::modern(&skeleton.gateway, "echo", Some(&token.value)).forwarded_to(&modern.url());
         rows.push(measure(&format!("{composition}: skeleton"), &call, Some(&skeleton), time)?);
         drop(skeleton);
         let call = Call::modern(&format!("{}/mcp/modern", ours.gateway), "echo", None);
