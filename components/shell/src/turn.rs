@@ -18,34 +18,41 @@ pub fn now() -> u64 {
     wall_clock::now().seconds
 }
 
-/// Waits for at least `duration`.
+/// Waits for at least `duration`. The clock decides, not the timer: a new timer may say that it is not ready although its
+/// time is over.
 pub async fn sleep(duration: Duration) {
     let end = monotonic_clock::now().saturating_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX));
-    ready(|| monotonic_clock::subscribe_instant(end)).await;
+    while monotonic_clock::now() < end {
+        turn(monotonic_clock::subscribe_instant(end)).await;
+    }
 }
 
 /// Waits until what `subscribe` watches is ready.
-///
-/// Safe to drop at any time: the registration, and with it the pollable, goes before the resource that it watches,
-/// which the component model would otherwise punish with a trap.
 pub(crate) async fn ready(subscribe: impl Fn() -> Pollable) {
     loop {
         let pollable = subscribe();
         if pollable.ready() {
             return;
         }
-        let mut pollable = Some(pollable);
-        let mut registration: Option<CancelOnDropToken> = None;
-        poll_fn(|context| match pollable.take() {
-            Some(pollable) => {
-                let token = spin_executor::push_waker_and_get_token(pollable, context.waker().clone());
-                registration = Some(token.into());
-                Poll::Pending
-            }
-            // Woken, perhaps for another's sake: the loop looks again.
-            None => Poll::Ready(()),
-        })
-        .await;
-        drop(registration);
+        turn(pollable).await;
     }
+}
+
+/// Waits until this is woken: by `pollable`, or for another's sake, so whoever waits looks again.
+///
+/// Safe to drop at any time: the registration, and with it the pollable, goes before the resource that it watches,
+/// which the component model would otherwise punish with a trap.
+async fn turn(pollable: Pollable) {
+    let mut pollable = Some(pollable);
+    let mut registration: Option<CancelOnDropToken> = None;
+    poll_fn(|context| match pollable.take() {
+        Some(pollable) => {
+            let token = spin_executor::push_waker_and_get_token(pollable, context.waker().clone());
+            registration = Some(token.into());
+            Poll::Pending
+        }
+        None => Poll::Ready(()),
+    })
+    .await;
+    drop(registration);
 }
