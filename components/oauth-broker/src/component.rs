@@ -1,18 +1,23 @@
 //! What does Spin plug into the broker?
 
 use std::cell::OnceCell;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use base64ct::{Base64UrlUnpadded, Encoding};
+use futures_util::future::{Either, select};
 use http::{Request, Response};
 use shell::{ReadError, SendError, Timeouts};
 use spin_sdk::key_value::{Error as StoreError, Store};
 use spin_sdk::variables;
+use wasi::clocks::monotonic_clock;
 use wasi::exports::http::incoming_handler;
 use wasi::http::types::{IncomingRequest, ResponseOutparam};
 
 use crate::doors::resolve::{self, Outcome, Question, ResolveError, Wanted};
-use crate::host::{ANSWER_LIMIT, Host, SendFault, StoreFault};
+use crate::host::{ANSWER_LIMIT, CALL_LIMIT, Host, SendFault, StoreFault};
 use crate::secret::Secret;
 use crate::settings::Settings;
 
@@ -152,12 +157,31 @@ impl Host for Spin {
     }
 
     async fn send(&self, request: Request<Vec<u8>>) -> Result<Response<Vec<u8>>, SendFault> {
-        let (head, body) = shell::send(request, TIMEOUTS).await.map_err(fault)?.into_parts();
-        Ok(Response::from_parts(head, body.collect(ANSWER_LIMIT).await.map_err(fault)?))
+        let call = async {
+            let (head, body) = shell::send(request, TIMEOUTS).await?.into_parts();
+            Ok(Response::from_parts(head, body.collect(ANSWER_LIMIT).await?))
+        };
+        // The limits of the parts do not add up to one: a peer may send a byte every nine seconds.
+        match select(pin!(call), pin!(self.sleep(CALL_LIMIT))).await {
+            Either::Left((answer, _)) => answer.map_err(fault),
+            Either::Right(_) => Err(SendFault::Timeout),
+        }
     }
 
     fn now(&self) -> u64 {
         shell::now()
+    }
+
+    fn ticks(&self) -> u64 {
+        monotonic_clock::now() / 1_000_000
+    }
+
+    async fn sleep(&self, duration: Duration) {
+        let end = monotonic_clock::now().saturating_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX));
+        // The timer wakes us and the clock decides: in wasmtime a new timer is not ready at the first look, even when its
+        // time is over, and `shell::sleep` asks for a new one at each look.
+        let over = poll_fn(|_| if monotonic_clock::now() < end { Poll::Pending } else { Poll::Ready(()) });
+        select(over, pin!(shell::sleep(duration))).await;
     }
 
     fn random(&self, bytes: &mut [u8]) {

@@ -2,6 +2,8 @@
 //!
 //! Two real implementations: Spin (`component`) and the one that the tests script.
 
+use std::time::Duration;
+
 use http::{Request, Response};
 use thiserror::Error;
 
@@ -14,11 +16,18 @@ pub trait Host {
     fn set(&self, key: &str, value: &[u8]) -> Result<(), StoreFault>;
     fn delete(&self, key: &str) -> Result<(), StoreFault>;
 
-    /// Calls a provider: with timeouts, a cap of [`ANSWER_LIMIT`] on the answer, and without following redirects.
+    /// Calls a provider: for at most [`CALL_LIMIT`], with a cap of [`ANSWER_LIMIT`] on the answer, and without following
+    /// redirects.
     fn send(&self, request: Request<Vec<u8>>) -> impl Future<Output = Result<Response<Vec<u8>>, SendFault>>;
 
     /// Seconds since the Unix epoch.
     fn now(&self) -> u64;
+
+    /// Milliseconds on a clock of the instance's own that only goes forward.
+    fn ticks(&self) -> u64;
+
+    /// Waits for at least `duration`, and lets others go on meanwhile.
+    fn sleep(&self, duration: Duration) -> impl Future<Output = ()>;
 
     /// Fills `bytes` from a cryptographically secure source.
     fn random(&self, bytes: &mut [u8]);
@@ -29,6 +38,9 @@ pub trait Host {
 
 /// The longest answer of a provider that is read.
 pub const ANSWER_LIMIT: usize = 1024 * 1024;
+
+/// The longest that a call of a provider lasts, the answer's last byte included.
+pub const CALL_LIMIT: Duration = Duration::from_secs(20);
 
 /// The store does not answer, or not now.
 #[derive(Debug, Error)]

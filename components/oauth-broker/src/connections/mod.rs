@@ -1,5 +1,6 @@
 //! What has a person connected, how is it handed out, and how does it end?
 
+mod lease;
 pub mod refresh;
 pub mod row;
 

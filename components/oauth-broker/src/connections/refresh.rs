@@ -9,8 +9,11 @@
 //! * An upstream that refuses every token cannot make us renew at every call: a token that came of a refusal and is
 //!   refused within [`REFUSAL_PAUSE`] is not renewed again.
 //!
-//! Two instances may still send the same refresh token at once. [`Broker::refresh_connection`] is the only place that
-//! does so; the lease that will keep them apart has its place there.
+//! * One instance at a time asks the provider: the one that holds the connection's [`lease`](super::lease). Whoever finds
+//!   it taken hands out the old token while that is valid, and otherwise looks every [`POLL`] for what the holder
+//!   brings: a newer token, the end of the grant, or the lease back. That wait is at most [`PATIENCE`].
+
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -33,54 +36,110 @@ impl<H: Host> Broker<'_, H> {
         mut refused: bool,
     ) -> Result<Standing, SettingError> {
         let Some(service) = self.service(id)? else { return Ok(Standing::UnknownService) };
-        // Once more for a row that a sibling renewed meanwhile, and no further.
-        for _ in 0..2 {
-            let now = self.host.now();
-            let Some(refresh_token) = connection.refresh_token.clone() else {
-                return Ok(self.without_refresh_token(connection, refused));
-            };
-            if refused && connection.refused_at.is_some_and(|last| now.saturating_sub(last) < REFUSAL_PAUSE) {
-                return Ok(Standing::NeedsReconnect { missing_scopes: connection.missing_scopes });
+        let end = self.host.ticks().saturating_add(PATIENCE);
+        loop {
+            if let Some(standing) = self.without_provider(subject, id, &connection, refused) {
+                return Ok(standing);
             }
-            if let Some(seconds) = self.waiting(subject, id, now) {
-                return Ok(self.old_or_later(connection, refused, seconds));
-            }
-            match provider::refresh(self.host, &service, &refresh_token).await {
-                Ok(grant) => return Ok(self.renew(subject, &service, connection, grant, refused)),
-                Err(Failure::Ended(reason)) => match self.connection(subject, id) {
-                    Ok(Some(current)) if current.is_same_generation(&connection) => {
-                        return Ok(self.end(subject, id, connection, reason));
-                    }
-                    Ok(Some(newer)) => {
-                        if !newer.is_due(self.host.now()) || newer.state != State::Active {
-                            return Ok(as_it_stands(newer));
-                        }
-                        (connection, refused) = (newer, false);
-                    }
-                    Ok(None) => return Ok(Standing::NotConnected),
-                    Err(error) => return self.unreadable(error),
-                },
-                Err(failure) => {
-                    self.host.log(&format!("{id}: refresh failed: {failure}"));
-                    let seconds = retry_after(&failure);
-                    if let Failure::Busy { retry_after: Some(_), .. } = failure {
-                        self.wait(subject, id, self.host.now() + u64::from(seconds));
-                    }
-                    return Ok(self.old_or_later(connection, refused, seconds));
+            let now = match self.take_lease(subject, id).await {
+                Ok(Some(lease)) => {
+                    let now = self.in_turn(subject, &service, &connection, refused).await;
+                    self.release(subject, id, &lease);
+                    now?
                 }
+                Ok(None) if !refused && !connection.is_expired(self.host.now()) => {
+                    return Ok(Standing::Token(Box::new(connection)));
+                }
+                Ok(None) => {
+                    self.host.sleep(POLL).await;
+                    self.look_again(subject, id, &connection)?
+                }
+                Err(error) => {
+                    self.host.log(&format!("{id}: no lease for a refresh: {error}"));
+                    return Ok(self.old_or_later(connection, refused, BRIEFLY));
+                }
+            };
+            match now {
+                Now::Settled(standing) => return Ok(standing),
+                Now::Due(newer) => (connection, refused) = (*newer, false),
+                Now::Same => {}
+            }
+            if self.host.ticks() >= end {
+                return Ok(self.old_or_later(connection, refused, BRIEFLY));
             }
         }
-        Ok(Standing::Later(BRIEFLY))
+    }
+
+    /// What can be said without asking the provider, or must be because it is not to be asked.
+    fn without_provider(
+        &self,
+        subject: &Subject,
+        id: &ServiceId,
+        connection: &Connection,
+        refused: bool,
+    ) -> Option<Standing> {
+        let now = self.host.now();
+        if connection.refresh_token.is_none() {
+            return Some(self.without_refresh_token(connection.clone(), refused));
+        }
+        if refused && connection.refused_at.is_some_and(|last| now.saturating_sub(last) < REFUSAL_PAUSE) {
+            return Some(Standing::NeedsReconnect { missing_scopes: connection.missing_scopes.clone() });
+        }
+        let seconds = self.waiting(subject, id, now)?;
+        Some(self.old_or_later(connection.clone(), refused, seconds))
+    }
+
+    /// Refreshes, if `due` still is what the row says. Called by the holder of the lease.
+    async fn in_turn(
+        &self,
+        subject: &Subject,
+        service: &Service,
+        due: &Connection,
+        refused: bool,
+    ) -> Result<Now, SettingError> {
+        let id = &service.id;
+        let Some(refresh_token) = &due.refresh_token else { return Ok(Now::Same) };
+        match self.look_again(subject, id, due)? {
+            Now::Same => {}
+            changed => return Ok(changed),
+        }
+        Ok(match provider::refresh(self.host, service, refresh_token).await {
+            Ok(grant) => Now::Settled(self.renew(subject, service, due, grant, refused)),
+            Err(Failure::Ended(reason)) => match self.look_again(subject, id, due)? {
+                Now::Same => Now::Settled(self.end(subject, id, due.clone(), reason)),
+                changed => changed,
+            },
+            Err(failure) => {
+                self.host.log(&format!("{id}: refresh failed: {failure}"));
+                let seconds = retry_after(&failure);
+                if let Failure::Busy { retry_after: Some(_), .. } = failure {
+                    self.wait(subject, id, self.host.now() + u64::from(seconds));
+                }
+                Now::Settled(self.old_or_later(due.clone(), refused, seconds))
+            }
+        })
+    }
+
+    /// What has become of the connection since `known` was read.
+    fn look_again(&self, subject: &Subject, id: &ServiceId, known: &Connection) -> Result<Now, SettingError> {
+        Ok(match self.connection(subject, id) {
+            Ok(Some(current)) if current.state != State::Active => Now::Settled(as_it_stands(current)),
+            Ok(Some(current)) if current.is_same_generation(known) => Now::Same,
+            Ok(Some(newer)) if newer.is_due(self.host.now()) => Now::Due(Box::new(newer)),
+            Ok(Some(newer)) => Now::Settled(as_it_stands(newer)),
+            Ok(None) => Now::Settled(Standing::NotConnected),
+            Err(error) => Now::Settled(self.unreadable(error)?),
+        })
     }
 
     /// Keeps what a refresh brought, unless something newer has come.
-    fn renew(&self, subject: &Subject, service: &Service, old: Connection, grant: Grant, refused: bool) -> Standing {
+    fn renew(&self, subject: &Subject, service: &Service, old: &Connection, grant: Grant, refused: bool) -> Standing {
         let now = self.host.now();
         let mut next = old.renewed(grant, now);
         next.missing_scopes = service.missing_scopes(&next.scopes);
         next.refused_at = if refused { Some(now) } else { old.refused_at };
         match self.connection(subject, &service.id) {
-            Ok(Some(current)) if current.is_same_generation(&old) => {}
+            Ok(Some(current)) if current.is_same_generation(old) => {}
             Ok(Some(newer)) => return as_it_stands(newer),
             Ok(None) => return Standing::NotConnected,
             // It was readable a moment ago: the store stutters. What the provider gave must not be lost for that.
@@ -134,6 +193,14 @@ impl<H: Host> Broker<'_, H> {
     }
 }
 
+/// A connection at a second look.
+enum Now {
+    Same,
+    /// A newer one, and due in its turn.
+    Due(Box<Connection>),
+    Settled(Standing),
+}
+
 #[derive(Serialize, Deserialize)]
 struct Wait {
     until: u64,
@@ -162,5 +229,9 @@ pub(crate) fn retry_after(failure: &Failure) -> u32 {
 
 /// Seconds within which a token that came of a refusal is not renewed for another.
 const REFUSAL_PAUSE: u64 = 30;
+/// How often whoever waits for the holder of a lease looks again.
+const POLL: Duration = Duration::from_millis(100);
+/// For how many milliseconds it does. Longer than a call of a provider takes.
+const PATIENCE: u64 = 25_000;
 const BRIEFLY: u32 = 5;
 const LONGEST_WAIT: u32 = 3600;

@@ -3,7 +3,9 @@
 
 mod callers;
 mod connecting;
+mod crowd;
 mod leaks;
+mod leasing;
 mod listing;
 mod providers;
 mod refreshing;

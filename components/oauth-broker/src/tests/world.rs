@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use http::{Request, Response, StatusCode, header};
 use serde_json::{Value, json};
@@ -21,6 +22,7 @@ pub struct World {
     pub settings: RefCell<BTreeMap<String, String>>,
     pub store: RefCell<BTreeMap<String, Vec<u8>>>,
     pub store_down: Cell<bool>,
+    /// Milliseconds since the Unix epoch.
     pub clock: Cell<u64>,
     pub answers: RefCell<VecDeque<Answer>>,
     /// What happens elsewhere while the next answer is on its way.
@@ -76,7 +78,7 @@ impl World {
             settings: RefCell::new(settings.map(|(name, value)| (name.to_owned(), value)).into()),
             store: RefCell::default(),
             store_down: Cell::new(false),
-            clock: Cell::new(NOW),
+            clock: Cell::new(NOW * 1000),
             answers: RefCell::default(),
             meanwhile: RefCell::default(),
             sent: RefCell::default(),
@@ -98,7 +100,7 @@ impl World {
     }
 
     pub fn pass(&self, seconds: u64) {
-        self.clock.set(self.clock.get() + seconds);
+        self.clock.set(self.clock.get() + seconds * 1000);
     }
 
     /// What the provider says next.
@@ -215,7 +217,15 @@ impl Host for World {
     }
 
     fn now(&self) -> u64 {
+        self.clock.get() / 1000
+    }
+
+    fn ticks(&self) -> u64 {
         self.clock.get()
+    }
+
+    async fn sleep(&self, duration: Duration) {
+        self.clock.set(self.clock.get() + duration.as_millis() as u64);
     }
 
     /// No randomness, but never the same twice.

@@ -15,6 +15,7 @@
 //! | `p` | pending flows | a flow starts | subject | replaced by the next | [`crate::connect::flow`] |
 //! | `t` | ticket mark | a ticket is used | subject, service | replaced by the next | [`crate::connect::ticket`] |
 //! | `w` | wait | a provider says when to come back | subject, service | at that time, replaced by the next | [`crate::connections::refresh`] |
+//! | `r` | lease | a refresh begins | subject, service | when the refresh ends, or after 40 seconds | [`crate::connections`] |
 //! | `l` | sign-in limit | a sign-in fails | none: one row | a minute, replaced by the next | [`crate::people::sign_in`] |
 //!
 //! The same seal makes what travels through browsers: connect tickets (`k`) and sessions (`s`). Their kind is in the
@@ -60,6 +61,7 @@ pub enum Kind {
     Pending,
     TicketMark,
     Wait,
+    Lease,
     SignInLimit,
     Ticket,
     Session,
@@ -179,6 +181,7 @@ impl Kind {
             Self::Pending => "p",
             Self::TicketMark => "t",
             Self::Wait => "w",
+            Self::Lease => "r",
             Self::SignInLimit => "l",
             Self::Ticket => "k",
             Self::Session => "s",

@@ -1,0 +1,182 @@
+//! That many callers cost a provider one refresh, whatever their instances do.
+
+use std::time::Duration;
+
+use super::crowd::{Caller, Crowd};
+use super::*;
+use crate::Broker;
+use crate::connections::Standing;
+use crate::host::Host;
+use crate::names::{ServiceId, Subject};
+
+/// A crowd of the owner's, whose token ends in `left` seconds.
+fn crowd(left: u64, seed: u64) -> Crowd {
+    let world = World::local();
+    world.connect(&mut Browser::default(), "forge", grant("access-1", 3600, "refresh-1"));
+    world.sent.borrow_mut().clear();
+    world.pass(3600 - left);
+    Crowd::new(world, seed)
+}
+
+/// Somebody who wants a token after `delay` milliseconds, because `refused` was refused or in the normal course.
+fn caller<'a>(crowd: &'a Crowd, delay: u64, refused: Option<&'a str>) -> Caller<'a, String> {
+    Box::pin(async move {
+        crowd.sleep(Duration::from_millis(delay)).await;
+        let (owner, forge) = (Subject::owner(), ServiceId::parse("forge").unwrap());
+        match Broker::new(crowd).standing(&owner, &forge, refused).await.unwrap() {
+            Standing::Token(connection) => connection.access_token.reveal().to_owned(),
+            Standing::NeedsReconnect { .. } => "reconnect".to_owned(),
+            Standing::NotConnected => "not connected".to_owned(),
+            Standing::Later(_) => "later".to_owned(),
+            Standing::UnknownService => "unknown".to_owned(),
+        }
+    })
+}
+
+fn callers(crowd: &Crowd, number: u64) -> Vec<Caller<'_, String>> {
+    (0..number).map(|place| caller(crowd, place * 15, None)).collect()
+}
+
+fn requests(crowd: &Crowd) -> usize {
+    crowd.world.sent.borrow().len()
+}
+
+/// Whether the store holds nothing of a lease that has ended.
+fn has_no_lease(crowd: &Crowd) -> bool {
+    crowd.world.clock.set(crowd.ticks() + crowd.lag);
+    crowd.get("").unwrap();
+    !crowd.world.dump().keys().any(|key| key.starts_with("b.r."))
+}
+
+/// Items 20 and 21, in a thousand orders: on a store that is immediate, and on those that are as late as can be borne.
+#[test]
+fn callers_at_expiry_cost_one_refresh_and_all_get_its_token() {
+    for seed in 0..1000 {
+        let mut crowd = crowd(0, seed);
+        crowd.lag = [0, 10, 99][seed as usize % 3];
+        let told = crowd.run(callers(&crowd, 5));
+        assert_eq!(told, ["access-2"; 5], "seed {seed}");
+        assert_eq!(requests(&crowd), 1, "seed {seed}");
+        assert!(has_no_lease(&crowd), "seed {seed}");
+    }
+}
+
+/// The timing assumption is one: what it costs when it is broken is seen here, so that a change of it is noticed.
+#[test]
+fn a_store_that_is_later_than_assumed_lets_two_through() {
+    let two = (0..50).any(|seed| {
+        let mut crowd = crowd(0, seed);
+        crowd.lag = 2000;
+        crowd.run(callers(&crowd, 8));
+        requests(&crowd) > 1
+    });
+    assert!(two);
+}
+
+#[test]
+fn a_token_that_is_valid_is_handed_out_without_waiting_for_its_successor() {
+    let crowd = crowd(50, 7);
+    let winner = caller(&crowd, 0, None);
+    let late = Box::pin(async {
+        crowd.sleep(Duration::from_millis(100)).await;
+        let asked = crowd.ticks();
+        let told = caller(&crowd, 0, None).await;
+        assert_eq!(crowd.ticks(), asked);
+        told
+    });
+    assert_eq!(crowd.run(vec![winner, late]), ["access-2", "access-1"]);
+    assert_eq!(requests(&crowd), 1);
+}
+
+#[test]
+fn a_refused_token_is_waited_for_though_it_is_valid() {
+    for seed in 0..50 {
+        let crowd = crowd(3000, seed);
+        let owner = Subject::owner();
+        let connection = Broker::new(&crowd).connection(&owner, &ServiceId::parse("forge").unwrap());
+        let refused = connection.unwrap().unwrap().fingerprint();
+        let told = crowd.run((0..5).map(|place| caller(&crowd, place * 40, Some(&refused))).collect());
+        assert_eq!((told, requests(&crowd)), (vec!["access-2".to_owned(); 5], 1), "seed {seed}");
+    }
+}
+
+/// Item 23: one is told by the provider, the others by the row.
+#[test]
+fn whoever_waited_is_told_that_the_grant_has_ended() {
+    for seed in 0..50 {
+        let crowd = crowd(0, seed);
+        crowd.takes.set(None);
+        assert_eq!(crowd.run(callers(&crowd, 5)), ["reconnect"; 5]);
+        assert_eq!(requests(&crowd), 1);
+    }
+}
+
+#[test]
+fn whoever_waited_learns_of_a_disconnect() {
+    let crowd = crowd(0, 3);
+    let mut all = callers(&crowd, 3);
+    all.push(Box::pin(async {
+        crowd.sleep(Duration::from_millis(220)).await;
+        let broker = Broker::new(&crowd);
+        broker.forget(&Subject::owner(), &ServiceId::parse("forge").unwrap()).unwrap();
+        "not connected".to_owned()
+    }));
+    assert_eq!(crowd.run(all), ["not connected"; 4]);
+}
+
+/// Item 22: the lease comes back with the failure, and nobody is told worse than to come later.
+#[test]
+fn a_provider_that_fails_is_asked_by_one_at_a_time() {
+    let crowd = crowd(0, 11);
+    crowd.says.set(Some(503));
+    assert_eq!(crowd.run(callers(&crowd, 3)), ["later"; 3]);
+    crowd.says.set(None);
+    assert_eq!(crowd.run(callers(&crowd, 3)), ["access-2"; 3]);
+    assert!(has_no_lease(&crowd));
+}
+
+/// Item 26: while it may live it is waited for, for a bounded time; then the next caller goes on.
+#[test]
+fn the_lease_of_a_holder_that_died_ends() {
+    let crowd = crowd(0, 5);
+    crowd.dies(caller(&crowd, 0, None));
+    assert!(!has_no_lease(&crowd));
+    let asked = crowd.ticks();
+    assert_eq!(crowd.run(callers(&crowd, 3)), ["later"; 3]);
+    assert!((25_000..30_000).contains(&(crowd.ticks() - asked)));
+    crowd.world.pass(15);
+    assert_eq!(crowd.run(callers(&crowd, 3)), ["access-2"; 3]);
+    assert_eq!(requests(&crowd), 1);
+}
+
+/// Item 26: whoever was stopped while it held the lease finds it gone and sends nothing.
+#[test]
+fn a_holder_that_stood_still_sends_nothing() {
+    let crowd = crowd(0, 5);
+    let mut stopped = caller(&crowd, 0, None);
+    crowd.until_it_writes(&mut stopped);
+    crowd.world.pass(60);
+    assert_eq!(crowd.run(callers(&crowd, 2)), ["access-2"; 2]);
+    assert_eq!(crowd.run(vec![stopped]), ["access-2"]);
+    assert_eq!(requests(&crowd), 1);
+}
+
+/// An end that lies further ahead than any lease lasts was written by a clock that was wrong.
+#[test]
+fn a_lease_of_a_clock_that_was_wrong_is_not_waited_for() {
+    let crowd = crowd(0, 5);
+    crowd.world.pass(1_000_000);
+    crowd.dies(caller(&crowd, 0, None));
+    crowd.world.clock.set(crowd.ticks() - 900_000_000);
+    assert_eq!(crowd.run(callers(&crowd, 2)), ["access-2"; 2]);
+}
+
+#[test]
+fn without_a_lease_the_old_token_is_all_there_is() {
+    for (left, told) in [(50, "access-1"), (0, "later")] {
+        let crowd = crowd(left, 5);
+        crowd.leases_down.set(true);
+        assert_eq!(crowd.run(callers(&crowd, 2)), [told; 2]);
+        assert_eq!(requests(&crowd), 0);
+    }
+}
