@@ -1,9 +1,7 @@
 //! What does Spin plug into the broker?
 
 use std::cell::OnceCell;
-use std::future::poll_fn;
 use std::pin::pin;
-use std::task::Poll;
 use std::time::Duration;
 
 use base64ct::{Base64UrlUnpadded, Encoding};
@@ -177,11 +175,7 @@ impl Host for Spin {
     }
 
     async fn sleep(&self, duration: Duration) {
-        let end = monotonic_clock::now().saturating_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX));
-        // The timer wakes us and the clock decides: in wasmtime a new timer is not ready at the first look, even when its
-        // time is over, and `shell::sleep` asks for a new one at each look.
-        let over = poll_fn(|_| if monotonic_clock::now() < end { Poll::Pending } else { Poll::Ready(()) });
-        select(over, pin!(shell::sleep(duration))).await;
+        shell::sleep(duration).await;
     }
 
     fn random(&self, bytes: &mut [u8]) {
