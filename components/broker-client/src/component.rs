@@ -15,10 +15,10 @@ use exports::gatehouse::broker::tokens::{
     AccessToken, Caller, Error, Guest, Origins, Outcome, Reconnect, Resolution, ResolveRequest,
 };
 
-/// The broker may have to wait for a provider before it can answer.
+/// The broker may have to wait for another request's refresh and then for a provider: 45 s at the most.
 const TIMEOUTS: Timeouts = Timeouts {
     connect: Duration::from_secs(5),
-    first_byte: Duration::from_secs(40),
+    first_byte: Duration::from_secs(50),
     between_bytes: Duration::from_secs(10),
 };
 /// 64 services with a large token each.
