@@ -63,6 +63,13 @@ async function livesOn(t, composition, store) {
     assert.ok(provider.granted.refresh_token > refreshes);
   });
 
+  await t.test('many who find it expired at once spend no refresh token twice, and all get through', async () => {
+    await sleep(provider.lifetime + 1_000);
+    const said = await Promise.all(Array.from({ length: 8 }, () => whoami(house)));
+    assert.deepEqual([...new Set(said)], ['alice']);
+    assert.equal(provider.granted.authorization_code, 1);
+  });
+
   await t.test('a restart of the host loses nothing', async () => {
     await house.restart();
     assert.equal(await whoami(house), 'alice');
