@@ -51,6 +51,9 @@ in_every_composition! {
         world.connect();
         let mut client = world.modern();
         assert_eq!(world.whoami(&mut client).as_deref(), Ok("alice"));
+        // On a busy machine half of that short life may be over by now, and the token renewed once.
+        let refreshes = world.provider.token_requests(GrantType::RefreshToken);
+        let bearers = world.server.bearers_seen().len();
         let keys: Vec<_> = world.house.rows().unwrap().into_keys().collect();
 
         sleep(SHORT + TICK);
@@ -58,9 +61,9 @@ in_every_composition! {
         for _ in 0..3 {
             assert_eq!(world.whoami(&mut client).as_deref(), Ok("alice"));
         }
-        assert_eq!(world.provider.token_requests(GrantType::RefreshToken), 1);
+        assert_eq!(world.provider.token_requests(GrantType::RefreshToken), refreshes + 1);
         assert_eq!(world.provider.token_requests(GrantType::AuthorizationCode), 1);
-        assert_eq!(world.server.bearers_seen().len(), 2);
+        assert_eq!(world.server.bearers_seen().len(), bearers + 1);
         assert_eq!(world.house.rows().unwrap().into_keys().collect::<Vec<_>>(), keys);
     }
 
