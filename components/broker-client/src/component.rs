@@ -71,7 +71,12 @@ fn ask(request: &ResolveRequest) -> Result<impl Future<Output = Result<Response<
         services: request
             .services
             .iter()
-            .map(|wanted| wire::WantedService { service: &wanted.service, refused: wanted.refused.as_deref() })
+            .map(|wanted| wire::WantedService {
+                service: &wanted.service,
+                account: wanted.account.as_deref(),
+                refused: wanted.refused.as_deref(),
+                scopes: &wanted.scopes,
+            })
             .collect(),
     };
     let body = serde_json::to_vec(&body).unwrap_or_default();

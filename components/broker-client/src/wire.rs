@@ -22,7 +22,11 @@ pub struct Request<'a> {
 pub struct WantedService<'a> {
     pub service: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub account: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub refused: Option<&'a str>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    pub scopes: &'a [String],
 }
 
 #[derive(Deserialize)]

@@ -82,10 +82,15 @@ pub struct ResolveRequest {
     pub services: Vec<WantedService>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct WantedService {
     pub service: String,
+    /// Which of the person's accounts there.
+    pub account: Option<String>,
+    /// The fingerprint of a token that the upstream has just refused.
     pub refused: Option<String>,
+    /// The scopes that the upstream has just called for.
+    pub scopes: Vec<String>,
 }
 
 /// `resolution` of `wit/tokens.wit`.

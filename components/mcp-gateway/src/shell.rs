@@ -106,7 +106,9 @@ impl Host for Spin {
                 .iter()
                 .map(|wanted| tokens::WantedService {
                     service: wanted.service.clone(),
+                    account: wanted.account.clone(),
                     refused: wanted.refused.clone(),
+                    scopes: wanted.scopes.clone(),
                 })
                 .collect(),
         };

@@ -37,7 +37,7 @@ impl Visitor {
         let mut services: Vec<WantedService> = Vec::new();
         for service in servers.filter_map(|server| server.service.as_deref()) {
             if services.len() < MOST_SERVICES && services.iter().all(|wanted| wanted.service != service) {
-                services.push(WantedService { service: service.to_owned(), refused: None });
+                services.push(WantedService { service: service.to_owned(), ..WantedService::default() });
             }
         }
         let bearer = bearer(headers);
@@ -69,7 +69,8 @@ impl Visitor {
         let wanted =
             services.iter().filter_map(|service| match self.outcomes.iter().find(|(known, _)| known == service) {
                 Some((_, Outcome::Token(token))) => {
-                    Some(WantedService { service: (*service).to_owned(), refused: Some(token.fingerprint.clone()) })
+                    let refused = Some(token.fingerprint.clone());
+                    Some(WantedService { service: (*service).to_owned(), refused, ..WantedService::default() })
                 }
                 _ => None,
             });

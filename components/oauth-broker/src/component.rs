@@ -60,7 +60,12 @@ impl tokens::Guest for Component {
             services: request
                 .services
                 .into_iter()
-                .map(|wanted| Wanted { service: wanted.service, refused: wanted.refused })
+                .map(|wanted| Wanted {
+                    service: wanted.service,
+                    account: wanted.account,
+                    refused: wanted.refused,
+                    scopes: wanted.scopes,
+                })
                 .collect(),
         };
         let resolution = shell::run(crate::resolve(&Spin::default(), question)).map_err(|error| match error {

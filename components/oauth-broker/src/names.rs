@@ -15,6 +15,21 @@ pub struct ServiceId(String);
 #[serde(try_from = "String", into = "String")]
 pub struct Subject(String);
 
+/// Which of a person's accounts at a service: `work`, `home`. A name of the person's own choice, as accounts at a provider
+/// may have anything for a name. The account that is meant when none is named has the empty name.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct AccountName(String);
+
+/// Which connection: the account of a subject at a service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConnectionId {
+    pub subject: Subject,
+    pub service: ServiceId,
+    #[serde(default)]
+    pub account: AccountName,
+}
+
 /// The name is not of the permitted form.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum NameError {
@@ -22,15 +37,13 @@ pub enum NameError {
     Service,
     #[error("a subject is 1 to 128 of A-Z, a-z, 0-9, ., _, @ and -")]
     Subject,
+    #[error("an account's name is at most 32 of a-z, 0-9, _ and -, and begins with a letter or digit")]
+    Account,
 }
 
 impl ServiceId {
     pub fn parse(id: &str) -> Result<Self, NameError> {
-        let word = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-        let valid = id.len() <= 64
-            && id.bytes().next().is_some_and(word)
-            && id.bytes().all(|byte| word(byte) || byte == b'_' || byte == b'-');
-        if valid { Ok(Self(id.to_owned())) } else { Err(NameError::Service) }
+        if is_word(id, 64) { Ok(Self(id.to_owned())) } else { Err(NameError::Service) }
     }
 
     pub fn as_str(&self) -> &str {
@@ -52,6 +65,53 @@ impl Subject {
 
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl AccountName {
+    pub fn parse(name: &str) -> Result<Self, NameError> {
+        if name.is_empty() || is_word(name, 32) { Ok(Self(name.to_owned())) } else { Err(NameError::Account) }
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether it is the one that is meant when none is named.
+    pub fn is_default(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl ConnectionId {
+    /// The account that is meant when none is named.
+    pub fn new(subject: Subject, service: ServiceId) -> Self {
+        Self { subject, service, account: AccountName::default() }
+    }
+
+    /// What tells it from others in the store.
+    pub fn identity(&self) -> [&str; 3] {
+        [self.subject.as_str(), self.service.as_str(), self.account.as_str()]
+    }
+}
+
+fn is_word(name: &str, longest: usize) -> bool {
+    let word = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    name.len() <= longest
+        && name.bytes().next().is_some_and(word)
+        && name.bytes().all(|byte| word(byte) || byte == b'_' || byte == b'-')
+}
+
+impl TryFrom<String> for AccountName {
+    type Error = NameError;
+    fn try_from(name: String) -> Result<Self, NameError> {
+        Self::parse(&name)
+    }
+}
+
+impl From<AccountName> for String {
+    fn from(name: AccountName) -> Self {
+        name.0
     }
 }
 
@@ -103,6 +163,15 @@ mod tests {
         assert!(ServiceId::parse("my_gitlab-2").is_ok());
         for bad in ["", "a/b", "..", "A", "a%2f", "_a", "é", &"a".repeat(65)] {
             assert_eq!(ServiceId::parse(bad), Err(NameError::Service), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_account_has_a_short_name_or_none() {
+        assert!(AccountName::parse("").unwrap().is_default());
+        assert!(!AccountName::parse("work-2").unwrap().is_default());
+        for bad in ["A", "a b", "-a", "a@b", "a/b", &"a".repeat(33)] {
+            assert_eq!(AccountName::parse(bad), Err(NameError::Account), "{bad}");
         }
     }
 

@@ -16,7 +16,7 @@ impl wasi::exports::http::incoming_handler::Guest for Gateway {
         let resolution = resolve(&ResolveRequest {
             bearer: None,
             resource: "http://127.0.0.1/mcp".into(),
-            services: vec![WantedService { service: "demo".into(), refused: None }],
+            services: vec![WantedService { service: "demo".into(), account: None, refused: None, scopes: Vec::new() }],
         });
         let token = match resolution.expect("resolved").outcomes.pop() {
             Some(Outcome::Token(token)) => token.value,

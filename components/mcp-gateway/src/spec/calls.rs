@@ -45,7 +45,7 @@ fn the_broker_is_asked_once_for_the_one_service_and_the_resource_the_client_name
     assert_eq!(asked.len(), 1);
     assert_eq!(asked[0].resource, "https://mcp.example.com/mcp/up");
     assert_eq!(asked[0].bearer.as_ref().unwrap().expose(), BEARER);
-    assert_eq!(asked[0].services, [WantedService { service: "s".into(), refused: None }]);
+    assert_eq!(asked[0].services, [WantedService { service: "s".into(), ..WantedService::default() }]);
 }
 
 #[test]
@@ -56,7 +56,11 @@ fn a_refused_token_is_renewed_and_the_call_made_again_exactly_once() {
         assert_eq!(got.json()["result"]["content"][0]["text"], "hi of echo");
         assert_eq!(
             world.asked.borrow()[1].services,
-            [WantedService { service: "s".into(), refused: Some("fingerprint of old".into()) }]
+            [WantedService {
+                service: "s".into(),
+                refused: Some("fingerprint of old".into()),
+                ..WantedService::default()
+            }]
         );
         assert_eq!(world.asked.borrow().len(), 2);
 

@@ -115,7 +115,7 @@ pub struct Whoami {
 
 impl<H: Host> Broker<'_, H> {
     /// The service of that id; none when it is not offered.
-    pub(crate) fn service(&self, id: &ServiceId) -> Result<Option<Service>, SettingError> {
+    pub(crate) async fn service(&self, id: &ServiceId) -> Result<Option<Service>, SettingError> {
         let clients = entries(self.settings.oauth_clients())?;
         let Some(entry) = clients.get(id.as_str()) else { return Ok(None) };
         Service::read(id, entry).map(Some)

@@ -32,7 +32,7 @@ impl<H: Host> Broker<'_, H> {
     ) -> Result<String, ConnectError> {
         let flow_id = FlowId::of(params.get("state").ok_or(ConnectError::NoState)?);
         let flow = self.flow(&flow_id)?.ok_or(ConnectError::UnknownState)?;
-        if flow.service != *id {
+        if flow.connection.service != *id {
             self.end_flow(&flow_id)?;
             return Err(ConnectError::OtherService);
         }
@@ -41,12 +41,12 @@ impl<H: Host> Broker<'_, H> {
         if !bool::from(flow::digest(cookie).as_bytes().ct_eq(flow.cookie.as_bytes())) {
             return Err(ConnectError::OtherBrowser);
         }
-        if person != Some(&flow.subject) {
+        if person != Some(&flow.connection.subject) {
             return Err(ConnectError::OtherPerson);
         }
         self.end_flow(&flow_id)?;
 
-        let service = self.service(id)?.ok_or(ConnectError::UnknownService)?;
+        let service = self.service(id).await?.ok_or(ConnectError::UnknownService)?;
         check_issuer(&service, params)?;
         if let Some(error) = params.get("error") {
             let description = params.get("error_description").map(|text| text.chars().take(300).collect());
@@ -63,12 +63,12 @@ impl<H: Host> Broker<'_, H> {
         let name = Base64UrlUnpadded::encode_string(&self.random::<12>());
         let mut connection = Connection::new(name, grant, &flow.scopes, self.host.now());
         connection.missing_scopes = service.missing_scopes(&connection.scopes);
-        self.keep(&flow.subject, &service.id, &connection)?;
+        self.keep(&flow.connection, &connection)?;
         let Some(account) = provider::whoami(self.host, service, &connection.access_token).await else { return Ok(()) };
-        match self.connection(&flow.subject, &service.id) {
+        match self.connection(&flow.connection) {
             Ok(Some(current)) if current.is_same_generation(&connection) => {
                 connection.account = Some(account);
-                if let Err(error) = self.keep(&flow.subject, &service.id, &connection) {
+                if let Err(error) = self.keep(&flow.connection, &connection) {
                     self.host.log(&format!("{}: an account's label could not be kept: {error}", service.id));
                 }
             }

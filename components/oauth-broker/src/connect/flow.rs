@@ -12,15 +12,15 @@ use sha2::{Digest, Sha256};
 
 use crate::Broker;
 use crate::host::Host;
-use crate::names::{ServiceId, Subject};
+use crate::names::ConnectionId;
 use crate::secret::Secret;
 use crate::vault::rows::RowError;
 use crate::vault::{Kind, Place};
 
 #[derive(Serialize, Deserialize)]
 pub struct Flow {
-    pub subject: Subject,
-    pub service: ServiceId,
+    /// What is to be connected.
+    pub connection: ConnectionId,
     pub redirect_uri: String,
     pub verifier: Secret,
     /// Digest of the cookie of the browser that started it.
@@ -61,7 +61,7 @@ impl FlowId {
 impl<H: Host> Broker<'_, H> {
     /// Remembers a flow. Its name is noted first, so that it cannot be stored and forgotten.
     pub(super) fn remember(&self, id: &FlowId, flow: &Flow) -> Result<(), RowError> {
-        let subject = [flow.subject.as_str()];
+        let subject = [flow.connection.subject.as_str()];
         let place = Place { kind: Kind::Pending, identity: &subject };
         let mut pending: Vec<Pending> = self.read(place)?.unwrap_or_default();
         let now = self.host.now();

@@ -7,7 +7,7 @@ use super::ConnectError;
 use super::flow::{self, Flow, FlowId};
 use crate::Broker;
 use crate::host::Host;
-use crate::names::{ServiceId, Subject};
+use crate::names::{ConnectionId, ServiceId};
 use crate::people::cookies::Cookie;
 use crate::provider;
 use crate::secret::Secret;
@@ -19,31 +19,33 @@ pub struct Started {
 }
 
 impl<H: Host> Broker<'_, H> {
-    /// Starts a flow for `subject`, who is the one that sits at the browser.
-    pub(crate) fn start(
-        &self,
-        subject: &Subject,
-        id: &ServiceId,
-        ticket: Option<&str>,
-    ) -> Result<Started, ConnectError> {
-        let service = self.service(id)?.ok_or(ConnectError::UnknownService)?;
+    /// Starts a flow for a connection whose subject is the one that sits at the browser. A ticket says the account and
+    /// which scopes to ask for beside the row's.
+    pub(crate) async fn start(&self, mut id: ConnectionId, ticket: Option<&str>) -> Result<Started, ConnectError> {
+        let service = self.service(&id.service).await?.ok_or(ConnectError::UnknownService)?;
+        let mut scopes = service.scopes.clone();
         if let Some(ticket) = ticket {
-            self.use_ticket(ticket, subject, id)?;
+            let (account, further) = self.use_ticket(ticket, &id.subject, &id.service)?;
+            id.account = account;
+            for scope in further {
+                if !scopes.contains(&scope) {
+                    scopes.push(scope);
+                }
+            }
         }
         let public_url = self.settings.public_url()?;
         let state = self.token();
         let cookie = self.token();
         let flow_id = FlowId::of(&state);
         let flow = Flow {
-            subject: subject.clone(),
-            service: id.clone(),
-            redirect_uri: redirect_uri(public_url.as_str(), id),
+            redirect_uri: redirect_uri(public_url.as_str(), &id.service),
+            connection: id,
             verifier: Secret::from(self.token()),
             cookie: flow::digest(&cookie),
-            scopes: service.scopes.clone(),
+            scopes,
             expires: self.host.now() + flow::LIFETIME,
         };
-        let to = provider::authorize_url(&service, &state, &flow.redirect_uri, &flow.verifier)?;
+        let to = provider::authorize_url(&service, &flow.scopes, &state, &flow.redirect_uri, &flow.verifier)?;
         self.remember(&flow_id, &flow)?;
         let secure = public_url.is_secure();
         let cookie = Cookie { name: flow_id.cookie_name(secure), value: cookie, lifetime: flow::LIFETIME, secure };

@@ -14,15 +14,16 @@ use serde::{Deserialize, Serialize};
 use super::ConnectError;
 use crate::Broker;
 use crate::host::Host;
-use crate::names::{ServiceId, Subject};
+use crate::names::{AccountName, ConnectionId, ServiceId, Subject};
 use crate::settings::SettingError;
 use crate::vault::rows::RowError;
 use crate::vault::{Kind, Place};
 
 #[derive(Serialize, Deserialize)]
 struct Ticket {
-    subject: Subject,
-    service: ServiceId,
+    connection: ConnectionId,
+    /// To be asked for beside those of the service's row.
+    scopes: Vec<String>,
     issued: u64,
     id: String,
 }
@@ -34,11 +35,11 @@ struct Mark {
 }
 
 impl<H: Host> Broker<'_, H> {
-    /// A one-time URL at which `subject` can connect `service`.
-    pub(crate) fn connect_url(&self, subject: &Subject, service: &ServiceId) -> Result<String, SettingError> {
+    /// A one-time URL at which the subject of `connection` can connect it, with `scopes` beside those of the service's row.
+    pub(crate) fn connect_url(&self, connection: &ConnectionId, scopes: &[String]) -> Result<String, SettingError> {
         let ticket = Ticket {
-            subject: subject.clone(),
-            service: service.clone(),
+            connection: connection.clone(),
+            scopes: scopes.to_vec(),
             issued: self.host.now(),
             id: Base64UrlUnpadded::encode_string(&self.random::<12>()),
         };
@@ -49,20 +50,25 @@ impl<H: Host> Broker<'_, H> {
         };
         let public_url = self.settings.public_url()?;
         let sealed = Base64UrlUnpadded::encode_string(&sealed);
-        Ok(format!("{}/auth/{service}?ticket={sealed}", public_url.as_str()))
+        Ok(format!("{}/auth/{}?ticket={sealed}", public_url.as_str(), connection.service))
     }
 
-    /// Uses a ticket up. Errors leave it as it was.
-    pub(super) fn use_ticket(&self, ticket: &str, subject: &Subject, service: &ServiceId) -> Result<(), ConnectError> {
+    /// Uses a ticket up, and gives the account and the further scopes that it is for. Errors leave it as it was.
+    pub(super) fn use_ticket(
+        &self,
+        ticket: &str,
+        subject: &Subject,
+        service: &ServiceId,
+    ) -> Result<(AccountName, Vec<String>), ConnectError> {
         let vault = self.settings.vault()?;
         let sealed = Base64UrlUnpadded::decode_vec(ticket).map_err(|_| ConnectError::Ticket)?;
         let ticket = vault.open(TICKET, &sealed).map_err(|_| ConnectError::Ticket)?;
         let ticket: Ticket = serde_json::from_slice(&ticket).map_err(|_| ConnectError::Ticket)?;
         let age = self.host.now().saturating_sub(ticket.issued);
-        if age > LIFETIME || ticket.service != *service {
+        if age > LIFETIME || ticket.connection.service != *service {
             return Err(ConnectError::Ticket);
         }
-        if ticket.subject != *subject {
+        if ticket.connection.subject != *subject {
             return Err(ConnectError::TicketOfAnother);
         }
         let identity = [subject.as_str(), service.as_str()];
@@ -74,7 +80,8 @@ impl<H: Host> Broker<'_, H> {
             return Err(ConnectError::TicketUsed);
         }
         mark.used.push(ticket.id);
-        Ok(self.write(place, &mark)?)
+        self.write(place, &mark)?;
+        Ok((ticket.connection.account, ticket.scopes))
     }
 }
 

@@ -27,7 +27,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Broker;
 use crate::host::{CALL_LIMIT, Host};
-use crate::names::{ServiceId, Subject};
+use crate::names::ConnectionId;
 use crate::vault::rows::RowError;
 use crate::vault::{Kind, Place};
 
@@ -40,35 +40,33 @@ pub(super) struct Lease {
 
 impl<H: Host> Broker<'_, H> {
     /// Takes the lease of this connection; none when it is somebody else's.
-    pub(super) async fn take_lease(&self, subject: &Subject, id: &ServiceId) -> Result<Option<Lease>, RowError> {
+    pub(super) async fn take_lease(&self, id: &ConnectionId) -> Result<Option<Lease>, RowError> {
         let started = self.host.ticks();
-        if self.lease(subject, id)?.is_some_and(|lease| lease.is_held(self.host.now())) {
+        if self.lease(id)?.is_some_and(|lease| lease.is_held(self.host.now())) {
             return Ok(None);
         }
         let ours =
             Lease { holder: Base64UrlUnpadded::encode_string(&self.random::<16>()), until: self.host.now() + LEASE };
-        self.write(place(&[subject.as_str(), id.as_str()]), &ours)?;
+        self.write(place(&id.identity()), &ours)?;
         let took = Duration::from_millis(self.host.ticks().saturating_sub(started));
         self.host.sleep((took * 4).clamp(SETTLE, LONGEST_SETTLE)).await;
-        let stands = self.lease(subject, id)?.is_some_and(|lease| lease == ours);
+        let stands = self.lease(id)?.is_some_and(|lease| lease == ours);
         Ok((stands && self.host.now() + CALL_LIMIT.as_secs() < ours.until).then_some(ours))
     }
 
     /// Gives the lease back. One that has run out may be another's by the time it is deleted, and is left alone.
-    pub(super) fn release(&self, subject: &Subject, id: &ServiceId, ours: &Lease) {
-        let released = self.lease(subject, id).and_then(|lease| match lease {
-            Some(lease) if lease == *ours && ours.until > self.host.now() + 1 => {
-                self.erase(place(&[subject.as_str(), id.as_str()]))
-            }
+    pub(super) fn release(&self, id: &ConnectionId, ours: &Lease) {
+        let released = self.lease(id).and_then(|lease| match lease {
+            Some(lease) if lease == *ours && ours.until > self.host.now() + 1 => self.erase(place(&id.identity())),
             _ => Ok(()),
         });
         if let Err(error) = released {
-            self.host.log(&format!("{id}: a lease could not be given back, and runs out: {error}"));
+            self.host.log(&format!("{}: a lease could not be given back, and runs out: {error}", id.service));
         }
     }
 
-    fn lease(&self, subject: &Subject, id: &ServiceId) -> Result<Option<Lease>, RowError> {
-        match self.read(place(&[subject.as_str(), id.as_str()])) {
+    fn lease(&self, id: &ConnectionId) -> Result<Option<Lease>, RowError> {
+        match self.read(place(&id.identity())) {
             // What cannot be opened names no holder, and must not stand in the way for ever.
             Err(RowError::Open(_) | RowError::Form) => Ok(None),
             lease => lease,

@@ -8,7 +8,7 @@ use http::StatusCode;
 
 use crate::Broker;
 use crate::host::Host;
-use crate::names::{ServiceId, Subject};
+use crate::names::ConnectionId;
 use crate::provider::{self, Revoked};
 use crate::settings::SettingError;
 use crate::vault::rows::RowError;
@@ -31,18 +31,19 @@ pub enum Standing {
 }
 
 impl<H: Host> Broker<'_, H> {
-    /// How `subject` stands with `service` now, after a refresh where one is due or `refused` is the fingerprint of the
-    /// token at hand. An unexpired token costs one read and no look at `oauth_clients`.
+    /// How a subject stands with a service now, after a refresh where one is due or `refused` is the fingerprint of the
+    /// token at hand. `needed` are the scopes that the upstream has called for (RFC 6750 section 3.1,
+    /// `insufficient_scope`). An unexpired token costs one read and no look at `oauth_clients`.
     pub(crate) async fn standing(
         &self,
-        subject: &Subject,
-        service: &ServiceId,
+        id: &ConnectionId,
         refused: Option<&str>,
+        needed: &[String],
     ) -> Result<Standing, SettingError> {
-        let connection = match self.connection(subject, service) {
+        let connection = match self.connection(id) {
             Ok(Some(connection)) => connection,
             Ok(None) => {
-                return Ok(match self.service(service)? {
+                return Ok(match self.service(&id.service).await? {
                     Some(_) => Standing::NotConnected,
                     None => Standing::UnknownService,
                 });
@@ -52,12 +53,16 @@ impl<H: Host> Broker<'_, H> {
         if let State::NeedsReconnect { .. } = connection.state {
             return Ok(Standing::NeedsReconnect { missing_scopes: connection.missing_scopes });
         }
+        let missing: Vec<String> = needed.iter().filter(|scope| !connection.scopes.contains(scope)).cloned().collect();
+        if !missing.is_empty() {
+            return Ok(Standing::NeedsReconnect { missing_scopes: missing });
+        }
         // A refused token that is not the one at hand has been replaced already.
         let refused = refused.is_some_and(|refused| refused == connection.fingerprint());
         if !refused && !connection.is_due(self.host.now()) {
             return Ok(Standing::Token(Box::new(connection)));
         }
-        self.refresh_connection(subject, service, connection, refused).await
+        self.refresh_connection(id, connection, refused).await
     }
 
     /// What a row that cannot be read means for a caller. It stays as it is.
@@ -77,19 +82,15 @@ impl<H: Host> Broker<'_, H> {
     }
 
     /// Forgets a connection, then ends its grant at the provider: whatever the provider does, it is not served again.
-    pub(crate) async fn disconnect(
-        &self,
-        subject: &Subject,
-        service: &ServiceId,
-    ) -> Result<Disconnected, DisconnectError> {
-        let offered = self.service(service)?;
-        let connection = match self.connection(subject, service) {
+    pub(crate) async fn disconnect(&self, id: &ConnectionId) -> Result<Disconnected, DisconnectError> {
+        let offered = self.service(&id.service).await?;
+        let connection = match self.connection(id) {
             Ok(connection) => connection,
             // What cannot be opened cannot be revoked, but it can be forgotten.
             Err(RowError::Open(_) | RowError::Form) => None,
             Err(error) => return Err(error.into()),
         };
-        self.forget(subject, service)?;
+        self.forget(id)?;
         let Some(connection) = connection else {
             return match offered {
                 Some(_) => Ok(Disconnected::Forgotten),
@@ -104,7 +105,7 @@ impl<H: Host> Broker<'_, H> {
             Ok(Revoked::AtProvider) => Disconnected::Forgotten,
             Ok(Revoked::NotOffered) => Disconnected::NotRevoked("the provider offers no revocation"),
             Err(failure) => {
-                self.host.log(&format!("{service}: revocation failed: {failure}"));
+                self.host.log(&format!("{}: revocation failed: {failure}", id.service));
                 Disconnected::NotRevoked("the provider could not be asked, or refused")
             }
         })

@@ -22,7 +22,7 @@ use super::row::{Connection, State};
 use crate::Broker;
 use crate::catalogue::Service;
 use crate::host::Host;
-use crate::names::{ServiceId, Subject};
+use crate::names::ConnectionId;
 use crate::provider::{self, Failure, Grant};
 use crate::settings::SettingError;
 use crate::vault::{Kind, Place};
@@ -30,21 +30,20 @@ use crate::vault::{Kind, Place};
 impl<H: Host> Broker<'_, H> {
     pub(super) async fn refresh_connection(
         &self,
-        subject: &Subject,
-        id: &ServiceId,
+        id: &ConnectionId,
         mut connection: Connection,
         mut refused: bool,
     ) -> Result<Standing, SettingError> {
-        let Some(service) = self.service(id)? else { return Ok(Standing::UnknownService) };
+        let Some(service) = self.service(&id.service).await? else { return Ok(Standing::UnknownService) };
         let end = self.host.ticks().saturating_add(PATIENCE);
         loop {
-            if let Some(standing) = self.without_provider(subject, id, &connection, refused) {
+            if let Some(standing) = self.without_provider(id, &connection, refused) {
                 return Ok(standing);
             }
-            let now = match self.take_lease(subject, id).await {
+            let now = match self.take_lease(id).await {
                 Ok(Some(lease)) => {
-                    let now = self.in_turn(subject, &service, &connection, refused).await;
-                    self.release(subject, id, &lease);
+                    let now = self.in_turn(id, &service, &connection, refused).await;
+                    self.release(id, &lease);
                     now?
                 }
                 Ok(None) if !refused && !connection.is_expired(self.host.now()) => {
@@ -52,10 +51,10 @@ impl<H: Host> Broker<'_, H> {
                 }
                 Ok(None) => {
                     self.host.sleep(POLL).await;
-                    self.look_again(subject, id, &connection)?
+                    self.look_again(id, &connection)?
                 }
                 Err(error) => {
-                    self.host.log(&format!("{id}: no lease for a refresh: {error}"));
+                    self.host.log(&format!("{}: no lease for a refresh: {error}", id.service));
                     return Ok(self.old_or_later(connection, refused, BRIEFLY));
                 }
             };
@@ -71,13 +70,7 @@ impl<H: Host> Broker<'_, H> {
     }
 
     /// What can be said without asking the provider, or must be because it is not to be asked.
-    fn without_provider(
-        &self,
-        subject: &Subject,
-        id: &ServiceId,
-        connection: &Connection,
-        refused: bool,
-    ) -> Option<Standing> {
+    fn without_provider(&self, id: &ConnectionId, connection: &Connection, refused: bool) -> Option<Standing> {
         let now = self.host.now();
         if connection.refresh_token.is_none() {
             return Some(self.without_refresh_token(connection.clone(), refused));
@@ -85,35 +78,34 @@ impl<H: Host> Broker<'_, H> {
         if refused && connection.refused_at.is_some_and(|last| now.saturating_sub(last) < REFUSAL_PAUSE) {
             return Some(Standing::NeedsReconnect { missing_scopes: connection.missing_scopes.clone() });
         }
-        let seconds = self.waiting(subject, id, now)?;
+        let seconds = self.waiting(id, now)?;
         Some(self.old_or_later(connection.clone(), refused, seconds))
     }
 
     /// Refreshes, if `due` still is what the row says. Called by the holder of the lease.
     async fn in_turn(
         &self,
-        subject: &Subject,
+        id: &ConnectionId,
         service: &Service,
         due: &Connection,
         refused: bool,
     ) -> Result<Now, SettingError> {
-        let id = &service.id;
         let Some(refresh_token) = &due.refresh_token else { return Ok(Now::Same) };
-        match self.look_again(subject, id, due)? {
+        match self.look_again(id, due)? {
             Now::Same => {}
             changed => return Ok(changed),
         }
         Ok(match provider::refresh(self.host, service, refresh_token).await {
-            Ok(grant) => Now::Settled(self.renew(subject, service, due, grant, refused)),
-            Err(Failure::Ended(reason)) => match self.look_again(subject, id, due)? {
-                Now::Same => Now::Settled(self.end(subject, id, due.clone(), reason)),
+            Ok(grant) => Now::Settled(self.renew(id, service, due, grant, refused)),
+            Err(Failure::Ended(reason)) => match self.look_again(id, due)? {
+                Now::Same => Now::Settled(self.end(id, due.clone(), reason)),
                 changed => changed,
             },
             Err(failure) => {
-                self.host.log(&format!("{id}: refresh failed: {failure}"));
+                self.host.log(&format!("{}: refresh failed: {failure}", id.service));
                 let seconds = retry_after(&failure);
                 if let Failure::Busy { retry_after: Some(_), .. } = failure {
-                    self.wait(subject, id, self.host.now() + u64::from(seconds));
+                    self.wait(id, self.host.now() + u64::from(seconds));
                 }
                 Now::Settled(self.old_or_later(due.clone(), refused, seconds))
             }
@@ -121,8 +113,8 @@ impl<H: Host> Broker<'_, H> {
     }
 
     /// What has become of the connection since `known` was read.
-    fn look_again(&self, subject: &Subject, id: &ServiceId, known: &Connection) -> Result<Now, SettingError> {
-        Ok(match self.connection(subject, id) {
+    fn look_again(&self, id: &ConnectionId, known: &Connection) -> Result<Now, SettingError> {
+        Ok(match self.connection(id) {
             Ok(Some(current)) if current.state != State::Active => Now::Settled(as_it_stands(current)),
             Ok(Some(current)) if current.is_same_generation(known) => Now::Same,
             Ok(Some(newer)) if newer.is_due(self.host.now()) => Now::Due(Box::new(newer)),
@@ -133,12 +125,12 @@ impl<H: Host> Broker<'_, H> {
     }
 
     /// Keeps what a refresh brought, unless something newer has come.
-    fn renew(&self, subject: &Subject, service: &Service, old: &Connection, grant: Grant, refused: bool) -> Standing {
+    fn renew(&self, id: &ConnectionId, service: &Service, old: &Connection, grant: Grant, refused: bool) -> Standing {
         let now = self.host.now();
         let mut next = old.renewed(grant, now);
         next.missing_scopes = service.missing_scopes(&next.scopes);
         next.refused_at = if refused { Some(now) } else { old.refused_at };
-        match self.connection(subject, &service.id) {
+        match self.connection(id) {
             Ok(Some(current)) if current.is_same_generation(old) => {}
             Ok(Some(newer)) => return as_it_stands(newer),
             Ok(None) => return Standing::NotConnected,
@@ -147,7 +139,7 @@ impl<H: Host> Broker<'_, H> {
         }
         // The old refresh token may be spent: this write is worth a second try.
         for _ in 0..2 {
-            match self.keep(subject, &service.id, &next) {
+            match self.keep(id, &next) {
                 Ok(()) => return Standing::Token(Box::new(next)),
                 Err(error) => self.host.log(&format!("{}: a renewed token could not be stored: {error}", service.id)),
             }
@@ -156,11 +148,11 @@ impl<H: Host> Broker<'_, H> {
     }
 
     /// Marks a grant that the provider has ended. All that was stored stays.
-    fn end(&self, subject: &Subject, id: &ServiceId, mut connection: Connection, reason: String) -> Standing {
-        self.host.log(&format!("{id}: the provider ended a grant ({reason})"));
+    fn end(&self, id: &ConnectionId, mut connection: Connection, reason: String) -> Standing {
+        self.host.log(&format!("{}: the provider ended a grant ({reason})", id.service));
         connection.state = State::NeedsReconnect { reason };
-        if let Err(error) = self.keep(subject, id, &connection) {
-            self.host.log(&format!("{id}: the end of a grant could not be noted: {error}"));
+        if let Err(error) = self.keep(id, &connection) {
+            self.host.log(&format!("{}: the end of a grant could not be noted: {error}", id.service));
         }
         Standing::NeedsReconnect { missing_scopes: connection.missing_scopes }
     }
@@ -181,14 +173,14 @@ impl<H: Host> Broker<'_, H> {
     }
 
     /// For how many seconds the provider is not to be asked.
-    fn waiting(&self, subject: &Subject, id: &ServiceId, now: u64) -> Option<u32> {
-        let wait: Wait = self.read(wait_place(&[subject.as_str(), id.as_str()])).ok()??;
+    fn waiting(&self, id: &ConnectionId, now: u64) -> Option<u32> {
+        let wait: Wait = self.read(wait_place(&id.identity())).ok()??;
         u32::try_from(wait.until.saturating_sub(now)).ok().filter(|seconds| *seconds > 0)
     }
 
-    fn wait(&self, subject: &Subject, id: &ServiceId, until: u64) {
-        if let Err(error) = self.write(wait_place(&[subject.as_str(), id.as_str()]), &Wait { until }) {
-            self.host.log(&format!("{id}: when to come back could not be noted: {error}"));
+    fn wait(&self, id: &ConnectionId, until: u64) {
+        if let Err(error) = self.write(wait_place(&id.identity()), &Wait { until }) {
+            self.host.log(&format!("{}: when to come back could not be noted: {error}", id.service));
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What is kept of a connection? (rows of kind `c`)
 //!
-//! One row per subject and service; the account field of its identity is empty until several accounts are kept.
+//! One row for each account of a subject at a service.
 //!
 //! `grant` names one consent: it is made anew whenever a person connects. `generation` counts the token answers of
 //! that grant. Whoever writes what a refresh brought reads the row again first, and writes only over the same grant and
@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 
 use crate::Broker;
 use crate::host::Host;
-use crate::names::{ServiceId, Subject};
+use crate::names::ConnectionId;
 use crate::provider::Grant;
 use crate::secret::Secret;
 use crate::vault::rows::RowError;
@@ -123,21 +123,17 @@ impl Connection {
 }
 
 impl<H: Host> Broker<'_, H> {
-    pub(crate) fn connection(&self, subject: &Subject, service: &ServiceId) -> Result<Option<Connection>, RowError> {
-        self.read(place(&identity(subject, service)))
+    pub(crate) fn connection(&self, id: &ConnectionId) -> Result<Option<Connection>, RowError> {
+        self.read(place(&id.identity()))
     }
 
-    pub(crate) fn keep(&self, subject: &Subject, service: &ServiceId, connection: &Connection) -> Result<(), RowError> {
-        self.write(place(&identity(subject, service)), connection)
+    pub(crate) fn keep(&self, id: &ConnectionId, connection: &Connection) -> Result<(), RowError> {
+        self.write(place(&id.identity()), connection)
     }
 
-    pub(crate) fn forget(&self, subject: &Subject, service: &ServiceId) -> Result<(), RowError> {
-        self.erase(place(&identity(subject, service)))
+    pub(crate) fn forget(&self, id: &ConnectionId) -> Result<(), RowError> {
+        self.erase(place(&id.identity()))
     }
-}
-
-fn identity<'a>(subject: &'a Subject, service: &'a ServiceId) -> [&'a str; 3] {
-    [subject.as_str(), service.as_str(), ""]
 }
 
 fn place<'a>(identity: &'a [&'a str]) -> Place<'a> {

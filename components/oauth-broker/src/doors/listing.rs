@@ -8,7 +8,7 @@ use super::{Refusal, pages};
 use crate::Broker;
 use crate::connections::row::State;
 use crate::host::Host;
-use crate::names::{ServiceId, Subject};
+use crate::names::{ConnectionId, ServiceId, Subject};
 use crate::vault::rows::RowError;
 
 /// `GET /connections`
@@ -90,7 +90,7 @@ fn listing<H: Host>(broker: &Broker<'_, H>, subject: Subject) -> Result<Listing,
             connect_url: format!("{public_url}/auth/{}", service.id),
             service: service.id.clone(),
         };
-        match broker.connection(&subject, &service.id) {
+        match broker.connection(&ConnectionId::new(subject.clone(), service.id.clone())) {
             Ok(None) => {}
             Ok(Some(connection)) => {
                 let ended = match &connection.state {

@@ -18,7 +18,7 @@ pub use refusal::Refusal;
 
 use crate::Broker;
 use crate::host::Host;
-use crate::names::ServiceId;
+use crate::names::{AccountName, ConnectionId, ServiceId, Subject};
 use crate::people::cookies::Cookie;
 use crate::people::sign_in;
 use params::Params;
@@ -68,22 +68,22 @@ async fn route<H: Host>(broker: &Broker<'_, H>, request: &Request<Vec<u8>>) -> R
         "" => listing::page(broker, request),
         "connections" => listing::json(broker, request),
         "health" => Ok(health::answer(broker)),
-        "auth" => auth(broker, request, &service()?),
+        "auth" => auth(broker, request, service()?).await,
         "callback" => callback(broker, request, &service()?).await,
-        "token" if request.method() == Method::DELETE => token::delete(broker, request, &service()?).await,
-        "token" => token::post(broker, request, &service()?).await,
+        "token" if request.method() == Method::DELETE => token::delete(broker, request, service()?).await,
+        "token" => token::post(broker, request, service()?).await,
         "resolve" => resolve::post(broker, request).await,
         "sign-in" => broker.sign_in(request),
         "sign-out" => broker.sign_out(request),
-        _ => token::disconnect(broker, request, &service()?).await,
+        _ => token::disconnect(broker, request, service()?).await,
     }
 }
 
 /// `GET /auth/{service}`
-fn auth<H: Host>(
+async fn auth<H: Host>(
     broker: &Broker<'_, H>,
     request: &Request<Vec<u8>>,
-    id: &ServiceId,
+    id: ServiceId,
 ) -> Result<Response<Vec<u8>>, Refusal> {
     let params = Params::of(request.uri())?;
     let ticket = params.get("ticket");
@@ -92,7 +92,7 @@ fn auth<H: Host>(
         None => format!("/auth/{id}"),
     };
     let subject = broker.person(request)?.ok_or_else(|| Refusal::SignIn(here()))?;
-    let started = broker.start(&subject, id, ticket)?;
+    let started = broker.start(connection(subject, id, params.get("account"))?, ticket).await?;
     let mut response = pages::see_other(started.to.as_str())?;
     sign_in::set(&mut response, &started.cookie);
     Ok(response)
@@ -112,6 +112,13 @@ async fn callback<H: Host>(
     let mut response = pages::see_other(&format!("/?connected={id}"))?;
     sign_in::set(&mut response, &Cookie::over(cookie, secure));
     Ok(response)
+}
+
+/// Which connection a request is about.
+fn connection(subject: Subject, service: ServiceId, account: Option<&str>) -> Result<ConnectionId, Refusal> {
+    let account = AccountName::parse(account.unwrap_or_default())
+        .map_err(|_| Refusal::Request("account is not a name of at most 32 of a-z, 0-9, _ and -"))?;
+    Ok(ConnectionId { subject, service, account })
 }
 
 /// An answer in JSON, which nobody may keep (RFC 6749 section 5.1).

@@ -13,7 +13,8 @@ use super::Refusal;
 use crate::Broker;
 use crate::connections::Standing;
 use crate::host::Host;
-use crate::names::{ServiceId, Subject};
+use crate::names::{AccountName, ConnectionId, ServiceId, Subject};
+use crate::people::{self, By};
 use crate::secret::Secret;
 use crate::settings::SettingError;
 
@@ -26,12 +27,18 @@ pub struct Question {
     pub services: Vec<Wanted>,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 pub struct Wanted {
     pub service: String,
+    /// Which of the person's accounts there.
+    #[serde(default)]
+    pub account: Option<String>,
     /// The fingerprint of a token that the upstream has just refused.
     #[serde(default)]
     pub refused: Option<String>,
+    /// The scopes that the upstream has just called for.
+    #[serde(default)]
+    pub scopes: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -103,7 +110,11 @@ pub async fn resolve<H: Host>(host: &H, question: Question) -> Result<Resolution
         _ => ResolveError::Bearer,
     });
     let resolution = match subject {
-        Ok(subject) => resolve_for(&broker, subject, &question).await,
+        // Whoever is a part of this app passes for the service that it is.
+        Ok(subject) => {
+            let caller = people::Caller { subject, by: By::Service("gateway".to_owned()) };
+            resolve_for(&broker, caller, &question).await
+        }
         Err(error) => Err(error),
     };
     if let Err(ResolveError::Setting(error)) = &resolution {
@@ -117,15 +128,15 @@ pub async fn post<H: Host>(broker: &Broker<'_, H>, request: &Request<Vec<u8>>) -
     // The key before the body: who has none learns nothing of how a question is read.
     let question = serde_json::from_slice::<Question>(request.body());
     let bearer = question.as_ref().ok().and_then(|question| question.subject_token.as_ref()).map(Secret::reveal);
-    let subject = broker.subject_of_service_request(request, bearer);
-    let question = match (&subject, question) {
+    let caller = broker.caller_for_resolution(request, bearer);
+    let question = match (&caller, question) {
         (Err(Refusal::SubjectToken), Err(_)) | (Ok(_), Err(_)) => {
             return Err(Refusal::Request("the body is not the JSON of a question: resource, services, subject_token"));
         }
-        (Err(_), Err(_)) => return Err(subject.err().unwrap_or(Refusal::Client)),
+        (Err(_), Err(_)) => return Err(caller.err().unwrap_or(Refusal::Client)),
         (_, Ok(question)) => question,
     };
-    let resolution = resolve_for(broker, subject?, &question).await.map_err(|error| match error {
+    let resolution = resolve_for(broker, caller?, &question).await.map_err(|error| match error {
         ResolveError::Bearer => Refusal::SubjectToken,
         ResolveError::Audience => Refusal::Target,
         ResolveError::Request(what) => Refusal::Request(what),
@@ -136,14 +147,19 @@ pub async fn post<H: Host>(broker: &Broker<'_, H>, request: &Request<Vec<u8>>) -
 
 async fn resolve_for<H: Host>(
     broker: &Broker<'_, H>,
-    subject: Subject,
+    people::Caller { subject, .. }: people::Caller,
     question: &Question,
 ) -> Result<Resolution, ResolveError> {
     if question.services.len() > MOST {
         return Err(ResolveError::Request("more than 64 services"));
     }
     for (place, wanted) in question.services.iter().enumerate() {
-        if question.services.iter().take(place).any(|earlier| earlier.service == wanted.service) {
+        if question
+            .services
+            .iter()
+            .take(place)
+            .any(|earlier| (&earlier.service, &earlier.account) == (&wanted.service, &wanted.account))
+        {
             return Err(ResolveError::Request("a service is asked for twice"));
         }
     }
@@ -163,24 +179,29 @@ async fn resolve_for<H: Host>(
 }
 
 async fn one<H: Host>(broker: &Broker<'_, H>, subject: &Subject, wanted: &Wanted) -> Result<Resolved, SettingError> {
-    let outcome = match ServiceId::parse(&wanted.service) {
+    let service = ServiceId::parse(&wanted.service);
+    let account = AccountName::parse(wanted.account.as_deref().unwrap_or_default());
+    let outcome = match service.and_then(|service| Ok((service, account?))) {
         Err(_) => Outcome::UnknownService,
-        Ok(id) => match broker.standing(subject, &id, wanted.refused.as_deref()).await? {
-            Standing::Token(connection) => Outcome::Token {
-                fingerprint: connection.fingerprint(),
-                access_token: connection.access_token,
-                token_type: connection.token_type,
-                expires_at: connection.expires_at,
-                scopes: connection.scopes,
-                extra: connection.extra,
-            },
-            Standing::NotConnected => Outcome::NotConnected { connect_url: broker.connect_url(subject, &id)? },
-            Standing::NeedsReconnect { missing_scopes } => {
-                Outcome::NeedsReconnect { connect_url: broker.connect_url(subject, &id)?, missing_scopes }
+        Ok((service, account)) => {
+            let id = ConnectionId { subject: subject.clone(), service, account };
+            match broker.standing(&id, wanted.refused.as_deref(), &wanted.scopes).await? {
+                Standing::Token(connection) => Outcome::Token {
+                    fingerprint: connection.fingerprint(),
+                    access_token: connection.access_token,
+                    token_type: connection.token_type,
+                    expires_at: connection.expires_at,
+                    scopes: connection.scopes,
+                    extra: connection.extra,
+                },
+                Standing::NotConnected => Outcome::NotConnected { connect_url: broker.connect_url(&id, &[])? },
+                Standing::NeedsReconnect { missing_scopes } => {
+                    Outcome::NeedsReconnect { connect_url: broker.connect_url(&id, &missing_scopes)?, missing_scopes }
+                }
+                Standing::Later(retry_after) => Outcome::TemporarilyUnavailable { retry_after },
+                Standing::UnknownService => Outcome::UnknownService,
             }
-            Standing::Later(retry_after) => Outcome::TemporarilyUnavailable { retry_after },
-            Standing::UnknownService => Outcome::UnknownService,
-        },
+        }
     };
     Ok(Resolved { service: wanted.service.clone(), outcome })
 }

@@ -17,17 +17,19 @@ use crate::secret::Secret;
 pub async fn post<H: Host>(
     broker: &Broker<'_, H>,
     request: &Request<Vec<u8>>,
-    id: &ServiceId,
+    service: ServiceId,
 ) -> Result<Response<Vec<u8>>, Refusal> {
-    let subject_token = subject_token(request)?;
-    let subject = broker.subject_of_token_request(request, subject_token.as_ref().map(Secret::reveal))?;
-    let connection = match broker.standing(&subject, id, None).await? {
+    let asked = Asked::of(request)?;
+    let caller = broker.caller_for_token(request, asked.subject_token.as_ref().map(Secret::reveal))?;
+    let id = super::connection(caller.subject, service, asked.account.as_deref())?;
+    let connection = match broker.standing(&id, None, &[]).await? {
         Standing::Token(connection) => connection,
         Standing::NotConnected => {
-            return Err(Refusal::NotConnected { connect_url: broker.connect_url(&subject, id)? });
+            return Err(Refusal::NotConnected { connect_url: broker.connect_url(&id, &[])? });
         }
         Standing::NeedsReconnect { missing_scopes } => {
-            return Err(Refusal::NeedsReconnect { connect_url: broker.connect_url(&subject, id)?, missing_scopes });
+            let connect_url = broker.connect_url(&id, &missing_scopes)?;
+            return Err(Refusal::NeedsReconnect { connect_url, missing_scopes });
         }
         Standing::Later(seconds) => return Err(Refusal::Later(seconds)),
         Standing::UnknownService => return Err(Refusal::UnknownService),
@@ -48,11 +50,11 @@ pub async fn post<H: Host>(
 pub async fn delete<H: Host>(
     broker: &Broker<'_, H>,
     request: &Request<Vec<u8>>,
-    id: &ServiceId,
+    service: ServiceId,
 ) -> Result<Response<Vec<u8>>, Refusal> {
-    let subject_token = subject_token(request)?;
-    let subject = broker.subject_of_token_request(request, subject_token.as_ref().map(Secret::reveal))?;
-    let ended = broker.disconnect(&subject, id).await?;
+    let asked = Asked::of(request)?;
+    let caller = broker.caller_for_token(request, asked.subject_token.as_ref().map(Secret::reveal))?;
+    let ended = broker.disconnect(&super::connection(caller.subject, service, asked.account.as_deref())?).await?;
     Ok(match ended {
         Disconnected::Forgotten => super::empty(ended.status()),
         Disconnected::NotRevoked(why) => {
@@ -65,28 +67,36 @@ pub async fn delete<H: Host>(
 pub async fn disconnect<H: Host>(
     broker: &Broker<'_, H>,
     request: &Request<Vec<u8>>,
-    id: &ServiceId,
+    service: ServiceId,
 ) -> Result<Response<Vec<u8>>, Refusal> {
     local::check_origin(request, broker.settings.public_url()?)?;
     let subject = broker.person(request)?.ok_or_else(|| Refusal::SignIn("/".to_owned()))?;
-    match broker.disconnect(&subject, id).await? {
-        Disconnected::Forgotten => pages::see_other(&format!("/?disconnected={id}")),
-        Disconnected::NotRevoked(_) => pages::see_other(&format!("/?disconnected={id}&revoked=no")),
+    let form = Params::parse(request.body())?;
+    let id = super::connection(subject, service, form.get("account"))?;
+    match broker.disconnect(&id).await? {
+        Disconnected::Forgotten => pages::see_other(&format!("/?disconnected={}", id.service)),
+        Disconnected::NotRevoked(_) => pages::see_other(&format!("/?disconnected={}&revoked=no", id.service)),
     }
 }
 
-/// `subject_token` of a body in JSON or as a form.
-fn subject_token(request: &Request<Vec<u8>>) -> Result<Option<Secret>, Refusal> {
-    #[derive(Deserialize)]
-    struct Body {
-        #[serde(default)]
-        subject_token: Option<Secret>,
+/// What the body says, in JSON or as a form: nothing of it is needed by everyone.
+#[derive(Deserialize)]
+struct Asked {
+    #[serde(default)]
+    subject_token: Option<Secret>,
+    #[serde(default)]
+    account: Option<String>,
+}
+
+impl Asked {
+    fn of(request: &Request<Vec<u8>>) -> Result<Self, Refusal> {
+        let body = request.body();
+        let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+        if kind.to_ascii_lowercase().starts_with("application/json") && !body.is_empty() {
+            return serde_json::from_slice(body).map_err(|_| Refusal::Request("the body is not a JSON object"));
+        }
+        let form = Params::parse(body)?;
+        let owned = |name: &str| form.get(name).map(str::to_owned);
+        Ok(Self { subject_token: owned("subject_token").map(Secret::from), account: owned("account") })
     }
-    let body = request.body();
-    let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    if kind.to_ascii_lowercase().starts_with("application/json") && !body.is_empty() {
-        let body: Body = serde_json::from_slice(body).map_err(|_| Refusal::Request("the body is not a JSON object"))?;
-        return Ok(body.subject_token);
-    }
-    Ok(Params::parse(body)?.get("subject_token").map(|token| Secret::from(token.to_owned())))
 }

@@ -20,6 +20,22 @@ use crate::doors::Refusal;
 use crate::host::Host;
 use crate::names::Subject;
 
+/// Who asks, and for whom.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller {
+    pub subject: Subject,
+    pub by: By,
+}
+
+/// Who asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum By {
+    /// The person, by an API key, or the owner in local mode.
+    Person,
+    /// A service, by the name that its key has in `service_keys`.
+    Service(String),
+}
+
 impl<H: Host> Broker<'_, H> {
     /// The person who is calling for themselves: by an API key, by being at the machine in local mode, or by a session.
     /// None when nobody has signed in.
@@ -36,40 +52,39 @@ impl<H: Host> Broker<'_, H> {
     }
 
     /// Who may ask for a token of whom. `subject_token` is the person's bearer, as a service passes it on.
-    pub(crate) fn subject_of_token_request(
+    pub(crate) fn caller_for_token(
         &self,
         request: &Request<Vec<u8>>,
         subject_token: Option<&str>,
-    ) -> Result<Subject, Refusal> {
+    ) -> Result<Caller, Refusal> {
         let Some(key) = bearer(request.headers()) else {
             local::check_no_browser(request, self.settings.public_url()?).map_err(|refusal| match refusal {
                 local::Refused::NotLocal => Refusal::Client,
                 local::Refused::Foreign(why) => Refusal::Foreign(why),
             })?;
-            return self.subject_behind(subject_token);
+            return Ok(Caller { subject: self.subject_behind(subject_token)?, by: By::Person });
         };
-        if self.settings.service_keys()?.owner_of(key).is_some() {
-            return self.subject_behind(subject_token);
+        if let Some(service) = self.settings.service_keys()?.owner_of(key) {
+            return Ok(Caller { subject: self.subject_behind(subject_token)?, by: By::Service(service.to_owned()) });
         }
         // Who shows their own key speaks for nobody else.
-        let holder = self.holder_of_api_key(key)?.ok_or(Refusal::Client)?;
+        let subject = self.holder_of_api_key(key)?.ok_or(Refusal::Client)?;
         match subject_token {
-            Some(token) if self.holder_of_api_key(token)?.as_ref() != Some(&holder) => Err(Refusal::SubjectToken),
-            _ => Ok(holder),
+            Some(token) if self.holder_of_api_key(token)?.as_ref() != Some(&subject) => Err(Refusal::SubjectToken),
+            _ => Ok(Caller { subject, by: By::Person }),
         }
     }
 
     /// The service that is calling, and whose bearer it passes on.
-    pub(crate) fn subject_of_service_request(
+    pub(crate) fn caller_for_resolution(
         &self,
         request: &Request<Vec<u8>>,
         subject_token: Option<&str>,
-    ) -> Result<Subject, Refusal> {
-        match bearer(request.headers()) {
-            Some(key) if self.settings.service_keys()?.owner_of(key).is_some() => self.subject_behind(subject_token),
-            Some(_) => Err(Refusal::Client),
-            None => self.subject_of_token_request(request, subject_token),
-        }
+    ) -> Result<Caller, Refusal> {
+        let Some(key) = bearer(request.headers()) else { return self.caller_for_token(request, subject_token) };
+        let keys = self.settings.service_keys()?;
+        let service = keys.owner_of(key).ok_or(Refusal::Client)?;
+        Ok(Caller { subject: self.subject_behind(subject_token)?, by: By::Service(service.to_owned()) })
     }
 
     /// The person behind a bearer that someone who may do so passes on. In local mode there is one person, who needs none.

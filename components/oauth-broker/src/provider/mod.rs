@@ -42,10 +42,16 @@ pub struct Grant {
 }
 
 /// Where to send the person (RFC 6749 section 4.1.1).
-pub fn authorize_url(service: &Service, state: &str, redirect_uri: &str, verifier: &Secret) -> Result<Url, Failure> {
+pub fn authorize_url(
+    service: &Service,
+    scopes: &[String],
+    state: &str,
+    redirect_uri: &str,
+    verifier: &Secret,
+) -> Result<Url, Failure> {
     let client =
         client(service, &service.token_url).set_auth_uri(AuthUrl::from_url(service.authorize_url.url().clone()));
-    let scopes = service.scopes.join(&service.scope_separator);
+    let scopes = scopes.join(&service.scope_separator);
     let mut request =
         client.authorize_url(|| CsrfToken::new(state.to_owned())).set_redirect_uri(Cow::Owned(redirect(redirect_uri)?));
     if service.pkce == Pkce::S256 {

@@ -189,7 +189,7 @@ fn the_wit_interface_answers_the_same_without_a_service_key() {
     let question = |bearer: Option<&str>, resource: &str| Question {
         subject_token: bearer.map(|bearer| bearer.to_owned().into()),
         resource: resource.to_owned(),
-        services: vec![Wanted { service: "forge".to_owned(), refused: None }],
+        services: vec![Wanted { service: "forge".to_owned(), ..Wanted::default() }],
     };
     let resolution = run(resolve(&world, question(Some(ANNS_KEY), "https://auth.example.com/mcp"))).unwrap();
     assert!(

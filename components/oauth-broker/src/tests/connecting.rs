@@ -70,10 +70,10 @@ fn the_code_is_exchanged_with_the_verifier_of_the_challenge() {
 #[test]
 fn the_challenge_is_that_of_the_standard() {
     let world = World::local();
-    let service =
-        crate::Broker::new(&world).service(&crate::names::ServiceId::parse("forge").unwrap()).unwrap().unwrap();
+    let service = run(crate::Broker::new(&world).service(&owners("forge").service)).unwrap().unwrap();
     let verifier = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk".to_owned().into();
-    let url = crate::provider::authorize_url(&service, "s", "http://127.0.0.1:3000/callback/forge", &verifier).unwrap();
+    let redirect_uri = "http://127.0.0.1:3000/callback/forge";
+    let url = crate::provider::authorize_url(&service, &[], "s", redirect_uri, &verifier).unwrap();
     assert!(url.query().unwrap().contains("code_challenge=E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM&"), "{url}");
 }
 

@@ -106,9 +106,9 @@ fn what_is_printed_for_debugging_shows_no_secret() {
     let world = World::local();
     world.connect(&mut Browser::default(), "forge", grant("access-1", 3600, "refresh-1"));
     let broker = crate::Broker::new(&world);
-    let forge = crate::names::ServiceId::parse("forge").unwrap();
-    let connection = broker.connection(&crate::names::Subject::owner(), &forge).unwrap().unwrap();
-    let service = broker.service(&forge).unwrap().unwrap();
+    let id = owners("forge");
+    let connection = broker.connection(&id).unwrap().unwrap();
+    let service = run(broker.service(&id.service)).unwrap().unwrap();
     let printed = format!("{connection:?} {service:?}");
     for secret in ["access-1", "refresh-1", "canary"] {
         assert!(!printed.contains(secret), "{secret}");

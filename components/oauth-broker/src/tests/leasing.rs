@@ -7,7 +7,6 @@ use super::*;
 use crate::Broker;
 use crate::connections::Standing;
 use crate::host::Host;
-use crate::names::{ServiceId, Subject};
 
 /// A crowd of the owner's, whose token ends in `left` seconds.
 fn crowd(left: u64, seed: u64) -> Crowd {
@@ -22,8 +21,7 @@ fn crowd(left: u64, seed: u64) -> Crowd {
 fn caller<'a>(crowd: &'a Crowd, delay: u64, refused: Option<&'a str>) -> Caller<'a, String> {
     Box::pin(async move {
         crowd.sleep(Duration::from_millis(delay)).await;
-        let (owner, forge) = (Subject::owner(), ServiceId::parse("forge").unwrap());
-        match Broker::new(crowd).standing(&owner, &forge, refused).await.unwrap() {
+        match Broker::new(crowd).standing(&owners("forge"), refused, &[]).await.unwrap() {
             Standing::Token(connection) => connection.access_token.reveal().to_owned(),
             Standing::NeedsReconnect { .. } => "reconnect".to_owned(),
             Standing::NotConnected => "not connected".to_owned(),
@@ -92,8 +90,7 @@ fn a_token_that_is_valid_is_handed_out_without_waiting_for_its_successor() {
 fn a_refused_token_is_waited_for_though_it_is_valid() {
     for seed in 0..50 {
         let crowd = crowd(3000, seed);
-        let owner = Subject::owner();
-        let connection = Broker::new(&crowd).connection(&owner, &ServiceId::parse("forge").unwrap());
+        let connection = Broker::new(&crowd).connection(&owners("forge"));
         let refused = connection.unwrap().unwrap().fingerprint();
         let told = crowd.run((0..5).map(|place| caller(&crowd, place * 40, Some(&refused))).collect());
         assert_eq!((told, requests(&crowd)), (vec!["access-2".to_owned(); 5], 1), "seed {seed}");
@@ -118,7 +115,7 @@ fn whoever_waited_learns_of_a_disconnect() {
     all.push(Box::pin(async {
         crowd.sleep(Duration::from_millis(220)).await;
         let broker = Broker::new(&crowd);
-        broker.forget(&Subject::owner(), &ServiceId::parse("forge").unwrap()).unwrap();
+        broker.forget(&owners("forge")).unwrap();
         "not connected".to_owned()
     }));
     assert_eq!(crowd.run(all), ["not connected"; 4]);

@@ -5,7 +5,6 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::Broker;
-use crate::names::{ServiceId, Subject};
 
 /// A world whose owner has connected the forge with a token of an hour.
 fn connected() -> World {
@@ -273,11 +272,10 @@ fn a_key_that_was_taken_out_too_early_can_be_put_back() {
 /// What another instance would have stored: the next generation of the same grant.
 fn renew_elsewhere(world: &World, token: &str, expires_at: u64) {
     let broker = Broker::new(world);
-    let (owner, forge) = (Subject::owner(), ServiceId::parse("forge").unwrap());
-    let mut connection = broker.connection(&owner, &forge).unwrap().unwrap();
+    let mut connection = broker.connection(&owners("forge")).unwrap().unwrap();
     connection.generation += 1;
     connection.access_token = token.to_owned().into();
     connection.refresh_token = Some("refresh-s".to_owned().into());
     connection.expires_at = Some(expires_at);
-    broker.keep(&owner, &forge, &connection).unwrap();
+    broker.keep(&owners("forge"), &connection).unwrap();
 }

@@ -12,6 +12,7 @@ use url::Url;
 
 pub use crate::host::SendFault;
 use crate::host::{Host, StoreFault};
+use crate::names::{ConnectionId, ServiceId, Subject};
 use crate::people::keys;
 
 pub type Answer = Result<Response<Vec<u8>>, SendFault>;
@@ -288,6 +289,11 @@ impl Browser {
         }
         response
     }
+}
+
+/// The owner's connection to a service, by the account without a name.
+pub fn owners(service: &str) -> ConnectionId {
+    ConnectionId::new(Subject::owner(), ServiceId::parse(service).unwrap())
 }
 
 /// Runs what never has to wait, as nothing in this world does.
