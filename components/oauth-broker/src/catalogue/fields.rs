@@ -24,6 +24,8 @@ pub struct Fields {
     pub token_body: TokenBody,
     pub pkce: Pkce,
     pub scopes: Vec<String>,
+    #[serde(default = "code")]
+    pub code_parameter: String,
     #[serde(default = "scope")]
     pub scope_parameter: String,
     #[serde(default = "space")]
@@ -45,6 +47,10 @@ pub struct Fields {
     pub misconfigured_errors: Vec<String>,
     pub revoke: Option<RevokeFields>,
     pub whoami: Option<WhoamiFields>,
+}
+
+fn code() -> String {
+    "code".to_owned()
 }
 
 fn scope() -> String {

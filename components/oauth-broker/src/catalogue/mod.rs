@@ -27,6 +27,7 @@
 //! | `pkce` | `s256` | `none` where the provider refuses it |
 //! | `scopes` | `[]` | what to ask for |
 //! | `scope_parameter` | `scope` | its name in the authorize URL; empty: scopes are the app's |
+//! | `code_parameter` | `code` | the callback's parameter that is to be exchanged |
 //! | `scope_separator` | space | between the scopes asked for |
 //! | `granted_separator` | space | between the scopes of the answer, beside spaces |
 //! | `scope_aliases` | `{}` | scope asked for → the name under which it is granted |
@@ -78,6 +79,7 @@ pub struct Service {
     pub token_body: TokenBody,
     pub pkce: Pkce,
     pub scopes: Vec<String>,
+    pub code_parameter: String,
     pub scope_parameter: String,
     pub scope_separator: String,
     pub granted_separator: String,
@@ -170,6 +172,7 @@ impl Service {
             token_body: fields.token_body,
             pkce: fields.pkce,
             scopes: fields.scopes,
+            code_parameter: fields.code_parameter,
             scope_parameter: fields.scope_parameter,
             scope_separator: fields.scope_separator,
             granted_separator: fields.granted_separator,

@@ -17,7 +17,7 @@ use crate::doors::params::Params;
 use crate::host::Host;
 use crate::names::{ServiceId, Subject};
 use crate::people::cookies;
-use crate::provider;
+use crate::provider::{self, Returned};
 
 use base64ct::{Base64UrlUnpadded, Encoding};
 
@@ -52,8 +52,10 @@ impl<H: Host> Broker<'_, H> {
             let description = params.get("error_description").map(|text| text.chars().take(300).collect());
             return Err(ConnectError::Declined { error: error.chars().take(64).collect(), description });
         }
-        let code = params.get("code").ok_or(ConnectError::NoCode)?;
-        let grant = provider::exchange(self.host, &service, code, &flow.redirect_uri, &flow.verifier).await?;
+        let code = params.get(&service.code_parameter).ok_or(ConnectError::NoCode)?;
+        let Flow { redirect_uri, verifier, kept, .. } = &flow;
+        let returned = Returned { code, params, kept, redirect_uri, verifier };
+        let grant = provider::exchange(self.host, &service, returned).await?;
         self.connected(&service, flow, grant).await?;
         Ok(cookie_name)
     }
@@ -64,10 +66,11 @@ impl<H: Host> Broker<'_, H> {
         let mut connection = Connection::new(name, grant, &flow.scopes, self.host.now());
         connection.missing_scopes = service.missing_scopes(&connection.scopes);
         self.keep(&flow.connection, &connection)?;
-        let Some(account) = provider::whoami(self.host, service, &connection.access_token).await else { return Ok(()) };
+        let Some(account) = provider::whoami(self.host, service, connection.held()).await else { return Ok(()) };
         match self.connection(&flow.connection) {
             Ok(Some(current)) if current.is_same_generation(&connection) => {
-                connection.account = Some(account);
+                connection.account = account.label;
+                connection.extra.extend(account.extra);
                 if let Err(error) = self.keep(&flow.connection, &connection) {
                     self.host.log(&format!("{}: an account's label could not be kept: {error}", service.id));
                 }

@@ -6,6 +6,8 @@
 //! and the oldest go when there are more than [`MOST`]. (Two starts in the same moment may lose one of the two names;
 //! what then stays behind, if its flow is not finished either, is one small row.)
 
+use std::collections::BTreeMap;
+
 use base64ct::{Base64UrlUnpadded, Encoding};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -23,6 +25,9 @@ pub struct Flow {
     pub connection: ConnectionId,
     pub redirect_uri: String,
     pub verifier: Secret,
+    /// What the provider wants back with the answer.
+    #[serde(default)]
+    pub kept: BTreeMap<String, Secret>,
     /// Digest of the cookie of the browser that started it.
     pub cookie: String,
     /// The scopes that were asked for.

@@ -37,19 +37,22 @@ impl<H: Host> Broker<'_, H> {
         let state = self.token();
         let cookie = self.token();
         let flow_id = FlowId::of(&state);
+        let redirect_uri = redirect_uri(public_url.as_str(), &id.service);
+        let verifier = Secret::from(self.token());
+        let begun = provider::begin(self.host, &service, &scopes, &state, &redirect_uri, &verifier).await?;
         let flow = Flow {
-            redirect_uri: redirect_uri(public_url.as_str(), &id.service),
+            redirect_uri,
             connection: id,
-            verifier: Secret::from(self.token()),
+            verifier,
+            kept: begun.kept,
             cookie: flow::digest(&cookie),
             scopes,
             expires: self.host.now() + flow::LIFETIME,
         };
-        let to = provider::authorize_url(&service, &flow.scopes, &state, &flow.redirect_uri, &flow.verifier)?;
         self.remember(&flow_id, &flow)?;
         let secure = public_url.is_secure();
         let cookie = Cookie { name: flow_id.cookie_name(secure), value: cookie, lifetime: flow::LIFETIME, secure };
-        Ok(Started { to, cookie })
+        Ok(Started { to: begun.to, cookie })
     }
 
     /// 256 random bits as 43 letters: a state, a cookie, a PKCE verifier (RFC 7636 section 4.1).

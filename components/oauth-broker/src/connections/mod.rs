@@ -100,8 +100,7 @@ impl<H: Host> Broker<'_, H> {
         let Some(offered) = offered else {
             return Ok(Disconnected::NotRevoked("it has no client of this service any more"));
         };
-        let refresh_token = connection.refresh_token.as_ref();
-        Ok(match provider::revoke(self.host, &offered, &connection.access_token, refresh_token).await {
+        Ok(match provider::revoke(self.host, &offered, connection.held()).await {
             Ok(Revoked::AtProvider) => Disconnected::Forgotten,
             Ok(Revoked::NotOffered) => Disconnected::NotRevoked("the provider offers no revocation"),
             Err(failure) => {

@@ -90,12 +90,11 @@ impl<H: Host> Broker<'_, H> {
         due: &Connection,
         refused: bool,
     ) -> Result<Now, SettingError> {
-        let Some(refresh_token) = &due.refresh_token else { return Ok(Now::Same) };
         match self.look_again(id, due)? {
             Now::Same => {}
             changed => return Ok(changed),
         }
-        Ok(match provider::refresh(self.host, service, refresh_token).await {
+        Ok(match provider::refresh(self.host, service, due.held()).await {
             Ok(grant) => Now::Settled(self.renew(id, service, due, grant, refused)),
             Err(Failure::Ended(reason)) => match self.look_again(id, due)? {
                 Now::Same => Now::Settled(self.end(id, due.clone(), reason)),

@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 use crate::Broker;
 use crate::host::Host;
 use crate::names::ConnectionId;
-use crate::provider::Grant;
+use crate::provider::{Grant, Held};
 use crate::secret::Secret;
 use crate::vault::rows::RowError;
 use crate::vault::{Kind, Place};
@@ -90,7 +90,7 @@ impl Connection {
     fn take(&mut self, granted: Grant, now: u64) {
         self.access_token = granted.access_token;
         self.token_type = granted.token_type;
-        self.expires_at = granted.lifetime.map(|lifetime| now.saturating_add(lifetime)).or(granted.expires_at);
+        self.expires_at = granted.lifetime.map(|lifetime| now.saturating_add(lifetime));
         self.refresh_token = granted.refresh_token.or(self.refresh_token.take());
         self.scopes = granted.scopes.unwrap_or(std::mem::take(&mut self.scopes));
         self.extra.extend(granted.extra);
@@ -108,6 +108,11 @@ impl Connection {
 
     pub fn is_expired(&self, now: u64) -> bool {
         self.expires_at.is_some_and(|end| end <= now)
+    }
+
+    /// What its provider has to be shown.
+    pub fn held(&self) -> Held<'_> {
+        Held { access_token: &self.access_token, refresh_token: self.refresh_token.as_ref(), extra: &self.extra }
     }
 
     /// Opaque name of this very token, safe to log and to send about.

@@ -22,9 +22,8 @@ pub struct Answer {
     expires_in: Option<u64>,
     refresh_token: Option<RefreshToken>,
     scope: Option<Vec<Scope>>,
+    refresh_expires_in: Option<u64>,
     extra: BTreeMap<String, String>,
-    /// Where the provider names the moment instead of the duration; told apart here because only the caller has a clock.
-    expires_at: Option<u64>,
 }
 
 impl TokenResponse for Answer {
@@ -59,8 +58,8 @@ impl Answer {
                 other => other.as_ref().to_owned(),
             },
             lifetime: self.expires_in,
-            expires_at: self.expires_at,
             refresh_token: self.refresh_token.map(|token| Secret::from(token.into_secret())),
+            refresh_lifetime: self.refresh_expires_in,
             scopes: self.scope.map(|scopes| scopes.into_iter().map(|scope| scope.to_string()).collect()),
             extra: self.extra,
             access_token: Secret::from(self.access_token.into_secret()),
@@ -69,7 +68,7 @@ impl Answer {
 }
 
 /// The standard form of a successful answer; none when it holds no access token.
-pub fn standard(service: &Service, asking: Asking, said: &Value) -> Option<Value> {
+pub fn standard(service: &Service, asking: Asking, said: &Value, now: u64) -> Option<Value> {
     let nested =
         service.token_at.as_ref().map(|path| at(said, path).filter(|nested| nested["access_token"].is_string()));
     let tokens = match nested {
@@ -85,8 +84,11 @@ pub fn standard(service: &Service, asking: Asking, said: &Value) -> Option<Value
     // Its case means nothing (RFC 6749 section 5.1), but the crate looks at it.
     let bearer = token_type.eq_ignore_ascii_case("bearer");
     answer.insert("token_type".into(), if bearer { "bearer" } else { token_type }.into());
-    answer.insert("expires_in".into(), lifetime(service, tokens).into());
-    answer.insert("expires_at".into(), moment(&tokens["expires_at"]).into());
+    answer.insert("expires_in".into(), lifetime(service, tokens, now).into());
+    answer.insert(
+        "refresh_expires_in".into(),
+        seconds(&tokens["refresh_token_expires_in"]).map(|seconds| seconds.min(LONGEST)).into(),
+    );
     if let Some(token) = tokens["refresh_token"].as_str().filter(|token| !token.is_empty()) {
         answer.insert("refresh_token".into(), token.into());
     }
@@ -101,19 +103,25 @@ pub fn standard(service: &Service, asking: Asking, said: &Value) -> Option<Value
     Some(Value::Object(answer))
 }
 
-/// `expires_in` as a number or as text. What is not above zero is no lifetime: it is as if the provider had not said,
-/// and the upstream's refusal is what tells that such a token has ended.
-fn lifetime(service: &Service, tokens: &Value) -> Option<u64> {
-    let said =
-        number(&tokens["expires_in"]).filter(|lifetime| *lifetime > 0.0).map(|lifetime| match service.lifetime_unit {
-            LifetimeUnit::Seconds => lifetime,
-            LifetimeUnit::Milliseconds => lifetime / 1000.0,
-        });
-    // Ten years: beyond it stands a unit that the row has wrong, and no sum below overflows.
-    said.map(|lifetime| (lifetime.min(315_360_000.0) as u64).max(1)).or(match tokens["expires_at"] {
+/// How long the token lives: the answer's `expires_in`, or what is left until its `expires_at`.
+fn lifetime(service: &Service, tokens: &Value, now: u64) -> Option<u64> {
+    let unit = match service.lifetime_unit {
+        LifetimeUnit::Seconds => 1,
+        LifetimeUnit::Milliseconds => 1000,
+    };
+    if let Some(lifetime) = seconds(&tokens["expires_in"]) {
+        return Some((lifetime / unit).clamp(1, LONGEST));
+    }
+    match &tokens["expires_at"] {
         Value::Null => service.default_lifetime,
-        _ => None,
-    })
+        end => moment(end)?.checked_sub(now).filter(|left| *left > 0),
+    }
+}
+
+/// A duration as a number or as text. What is not above zero is none: it is as if the provider had not said, and the
+/// upstream's refusal is what tells that such a token has ended.
+fn seconds(said: &Value) -> Option<u64> {
+    number(said).filter(|seconds| *seconds > 0.0).map(|seconds| (seconds as u64).max(1))
 }
 
 /// `expires_at`: seconds or milliseconds since the epoch, or the form of RFC 3339.
@@ -182,6 +190,9 @@ pub fn text_at(value: &Value, path: &str) -> Option<String> {
         _ => None,
     }
 }
+
+/// Ten years, in seconds: beyond it stands a unit that the row has wrong, and no sum with it overflows.
+const LONGEST: u64 = 315_360_000;
 
 #[cfg(test)]
 mod tests {

@@ -41,7 +41,10 @@ pub async fn ask<H: Host>(
     let said = read(&answer).ok_or(Failure::Malformed("answer"))?;
     let standard = match error(service, answer.status(), &said) {
         Some(error) => json(StatusCode::BAD_REQUEST, &serde_json::json!({ "error": error })),
-        None => json(StatusCode::OK, &answer::standard(service, asking, &said).ok_or(Failure::Malformed("answer"))?),
+        None => json(
+            StatusCode::OK,
+            &answer::standard(service, asking, &said, host.now()).ok_or(Failure::Malformed("answer"))?,
+        ),
     };
     Ok(standard)
 }

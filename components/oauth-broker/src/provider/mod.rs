@@ -21,6 +21,7 @@ use url::Url;
 pub use failure::Failure;
 
 use crate::catalogue::{ClientAuth, Endpoint, Pkce, RevokeStyle, Service};
+use crate::doors::params::Params;
 use crate::host::Host;
 use crate::secret::Secret;
 use answer::Answer;
@@ -33,22 +34,59 @@ pub struct Grant {
     pub token_type: String,
     /// Seconds from now; none when the provider did not say, or said nothing that can be a lifetime.
     pub lifetime: Option<u64>,
-    /// Where the provider named the moment instead.
-    pub expires_at: Option<u64>,
     pub refresh_token: Option<Secret>,
+    /// Seconds from now that the refresh token lives, where the answer says so.
+    pub refresh_lifetime: Option<u64>,
     /// None when the provider did not say: then it is what was asked for (RFC 6749 section 5.1).
     pub scopes: Option<Vec<String>>,
     pub extra: BTreeMap<String, String>,
 }
 
+/// How a flow begins at the provider.
+pub struct Begun {
+    /// Where to send the person.
+    pub to: Url,
+    /// What [`Returned`] has to bring back.
+    pub kept: BTreeMap<String, Secret>,
+}
+
+/// What came to the callback of a flow, and what the flow remembered.
+pub struct Returned<'a> {
+    pub code: &'a str,
+    /// All parameters of the callback, for those that a row wants kept.
+    pub params: &'a Params,
+    pub kept: &'a BTreeMap<String, Secret>,
+    pub redirect_uri: &'a str,
+    pub verifier: &'a Secret,
+}
+
+/// What is held of a grant.
+pub struct Held<'a> {
+    pub access_token: &'a Secret,
+    pub refresh_token: Option<&'a Secret>,
+    pub extra: &'a BTreeMap<String, String>,
+}
+
+/// Whose grant it is, as far as the provider tells.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Account {
+    /// What the provider never gives to anybody else.
+    pub id: Option<String>,
+    /// What people recognise it by.
+    pub label: Option<String>,
+    /// To be kept beside the token.
+    pub extra: BTreeMap<String, String>,
+}
+
 /// Where to send the person (RFC 6749 section 4.1.1).
-pub fn authorize_url(
+pub async fn begin<H: Host>(
+    _host: &H,
     service: &Service,
     scopes: &[String],
     state: &str,
     redirect_uri: &str,
     verifier: &Secret,
-) -> Result<Url, Failure> {
+) -> Result<Begun, Failure> {
     let client =
         client(service, &service.token_url).set_auth_uri(AuthUrl::from_url(service.authorize_url.url().clone()));
     let scopes = scopes.join(&service.scope_separator);
@@ -64,23 +102,17 @@ pub fn authorize_url(
     for (name, value) in &service.authorize_params {
         request = request.add_extra_param(name, value);
     }
-    Ok(request.url().0)
+    Ok(Begun { to: request.url().0, kept: BTreeMap::new() })
 }
 
 /// The code for a grant (RFC 6749 section 4.1.3, RFC 7636 section 4.5).
-pub async fn exchange<H: Host>(
-    host: &H,
-    service: &Service,
-    code: &str,
-    redirect_uri: &str,
-    verifier: &Secret,
-) -> Result<Grant, Failure> {
+pub async fn exchange<H: Host>(host: &H, service: &Service, returned: Returned<'_>) -> Result<Grant, Failure> {
     let client = client(service, &service.token_url);
     let mut request = client
-        .exchange_code(AuthorizationCode::new(code.to_owned()))
-        .set_redirect_uri(Cow::Owned(redirect(redirect_uri)?));
+        .exchange_code(AuthorizationCode::new(returned.code.to_owned()))
+        .set_redirect_uri(Cow::Owned(redirect(returned.redirect_uri)?));
     if service.pkce == Pkce::S256 {
-        request = request.set_pkce_verifier(PkceCodeVerifier::new(verifier.reveal().to_owned()));
+        request = request.set_pkce_verifier(PkceCodeVerifier::new(returned.verifier.reveal().to_owned()));
     }
     for (name, value) in &service.token_params {
         request = request.add_extra_param(name, value);
@@ -90,7 +122,8 @@ pub async fn exchange<H: Host>(
 }
 
 /// A new access token (RFC 6749 section 6).
-pub async fn refresh<H: Host>(host: &H, service: &Service, refresh_token: &Secret) -> Result<Grant, Failure> {
+pub async fn refresh<H: Host>(host: &H, service: &Service, held: Held<'_>) -> Result<Grant, Failure> {
+    let Some(refresh_token) = held.refresh_token else { return Err(Failure::Malformed("grant")) };
     let client = client(service, &service.refresh_url);
     let token = RefreshToken::new(refresh_token.reveal().to_owned());
     let mut request = client.exchange_refresh_token(&token);
@@ -111,12 +144,8 @@ pub enum Revoked {
 
 /// Ends a grant at the provider. The refresh token where there is one, since its end ends the grant (RFC 7009
 /// section 2.1).
-pub async fn revoke<H: Host>(
-    host: &H,
-    service: &Service,
-    access_token: &Secret,
-    refresh_token: Option<&Secret>,
-) -> Result<Revoked, Failure> {
+pub async fn revoke<H: Host>(host: &H, service: &Service, held: Held<'_>) -> Result<Revoked, Failure> {
+    let Held { access_token, refresh_token, .. } = held;
     let Some(revoke) = &service.revoke else { return Ok(Revoked::NotOffered) };
     let url = revoke.url.url();
     match revoke.style {
@@ -157,8 +186,9 @@ pub async fn revoke<H: Host>(
     Ok(Revoked::AtProvider)
 }
 
-/// A label of the account behind a token, for people to recognise it by. None when the provider does not tell.
-pub async fn whoami<H: Host>(host: &H, service: &Service, access_token: &Secret) -> Option<String> {
+/// The account behind a token. None when the provider does not tell.
+pub async fn whoami<H: Host>(host: &H, service: &Service, held: Held<'_>) -> Option<Account> {
+    let access_token = held.access_token;
     let whoami = service.whoami.as_ref()?;
     let mut request = Request::builder()
         .method(whoami.method.clone())
@@ -172,7 +202,9 @@ pub async fn whoami<H: Host>(host: &H, service: &Service, access_token: &Secret)
     }
     let answer = plain(host, request, whoami.body.clone().into_bytes()).await.ok()?;
     let answer: serde_json::Value = serde_json::from_slice(answer.body()).ok()?;
-    whoami.account.iter().find_map(|path| answer::text_at(&answer, path)).map(|label| label.chars().take(200).collect())
+    let label = whoami.account.iter().find_map(|path| answer::text_at(&answer, path));
+    let label = label.map(|label| label.chars().take(200).collect());
+    Some(Account { label, ..Account::default() })
 }
 
 async fn plain<H: Host>(
