@@ -41,6 +41,9 @@ mod component;
 #[cfg(test)]
 mod tests;
 
+#[cfg(fuzzing)]
+pub mod fuzz;
+
 pub use doors::resolve::{ResolveError, resolve};
 pub use doors::{BODY_LIMIT, handle, unreadable};
 pub use host::{Host, SendFault, StoreFault};
