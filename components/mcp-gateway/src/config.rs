@@ -18,7 +18,7 @@ use http::{HeaderName, HeaderValue, Uri, header};
 use thiserror::Error;
 
 use crate::json::{self, Object};
-use crate::names;
+use crate::{kept, names};
 
 /// Routes that a server's own route would hide.
 const RESERVED: [&str; 2] = ["servers", "sse"];
@@ -82,6 +82,8 @@ pub enum Fault {
 
 pub struct Config<'a> {
     entries: Vec<Entry<'a>>,
+    /// For how long a resolution may be used again; see [`kept`].
+    pub resolution_seconds: u64,
 }
 
 /// One entry of the file, not yet read.
@@ -111,10 +113,20 @@ pub struct Server<'a> {
 impl<'a> Config<'a> {
     pub fn read(text: &'a str) -> Result<Self, ConfigError> {
         let file = Object::parse(text).map_err(ConfigError::NotJson)?;
-        if let Some((key, _)) = file.members().find(|(key, _)| !["mcpServers", "$schema", "inputs"].contains(&&***key))
+        if let Some((key, _)) =
+            file.members().find(|(key, _)| !["mcpServers", "resolutionSeconds", "$schema", "inputs"].contains(&&***key))
         {
             return Err(ConfigError::Shape(format!("unknown key \"{key}\"")));
         }
+        let once = |twice: json::Twice| ConfigError::Shape(twice.to_string());
+        let resolution_seconds = match file.get("resolutionSeconds").map_err(once)? {
+            None => kept::SECONDS,
+            Some(seconds) => {
+                seconds.parse().ok().filter(|seconds| *seconds <= kept::MOST_SECONDS).ok_or_else(|| {
+                    ConfigError::Shape(format!("\"resolutionSeconds\" has to be 0 to {}", kept::MOST_SECONDS))
+                })?
+            }
+        };
         let servers = file.get("mcpServers").map_err(|twice| ConfigError::Shape(twice.to_string()))?;
         let servers = servers.ok_or_else(|| ConfigError::Shape("\"mcpServers\" is missing".into()))?;
         let servers =
@@ -130,7 +142,7 @@ impl<'a> Config<'a> {
             };
             entries.push(Entry { name: name.clone(), prefix, text, clash });
         }
-        Ok(Self { entries })
+        Ok(Self { entries, resolution_seconds })
     }
 
     pub fn entries(&self) -> &[Entry<'a>] {

@@ -103,6 +103,7 @@ pub struct Resolution {
 /// `caller` of `wit/tokens.wit`, as far as the gateway needs it.
 pub struct Caller {
     pub subject: String,
+    pub expires_at: Option<u64>,
     pub sealing_key: Vec<u8>,
 }
 
@@ -121,6 +122,8 @@ pub enum Outcome {
 pub struct AccessToken {
     pub value: Secret,
     pub token_type: String,
+    /// Seconds since the Unix epoch.
+    pub expires_at: Option<u64>,
     pub fingerprint: String,
 }
 

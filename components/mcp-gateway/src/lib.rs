@@ -27,6 +27,7 @@ pub mod eras;
 pub mod host;
 pub mod json;
 pub mod jsonrpc;
+pub mod kept;
 pub mod lists;
 pub mod memory;
 pub mod names;

@@ -74,7 +74,7 @@ async fn respond<'h, H: Host>(host: &'h H, head: &Parts, body: &[u8]) -> Result<
 
     if matches!(place, Place::Servers) {
         let servers = site.servers();
-        let visitor = Visitor::meet(host, &head.headers, resource, servers.iter())?;
+        let visitor = Visitor::meet(host, &head.headers, resource, servers.iter(), 0)?;
         return Ok(Answer::Whole(connections::overview(host, &site, &visitor), None));
     }
     if head.method == Method::DELETE {
@@ -90,7 +90,7 @@ async fn respond<'h, H: Host>(host: &'h H, head: &Parts, body: &[u8]) -> Result<
             Target::Tool { server, .. } => Some(&**server),
             _ => None,
         });
-        Visitor::meet(host, &head.headers, resource, listed.iter().chain(called))?
+        Visitor::meet(host, &head.headers, resource, listed.iter().chain(called), config.resolution_seconds)?
     };
     if let Route::One(prefix) = route
         && calls_of(&decision).next().is_none_or(|target| !matches!(target, Target::Tool { .. }))
@@ -206,7 +206,7 @@ fn end_session<'h, H: Host>(host: &'h H, head: &Parts, resource: String) -> Resu
     if modern::named_in(&head.headers) {
         return Err(not_allowed(&[Method::POST]));
     }
-    Visitor::meet(host, &head.headers, resource, std::iter::empty())?;
+    Visitor::meet(host, &head.headers, resource, std::iter::empty(), 0)?;
     match legacy::session(&head.headers) {
         Ok(Some(_)) => {
             let mut response = Response::new(Vec::new());

@@ -114,7 +114,11 @@ impl Host for Spin {
         };
         let resolution = tokens::resolve(&request).map_err(resolve_error)?;
         Ok(Resolution {
-            caller: Caller { subject: resolution.caller.subject, sealing_key: resolution.caller.sealing_key },
+            caller: Caller {
+                subject: resolution.caller.subject,
+                expires_at: resolution.caller.expires_at,
+                sealing_key: resolution.caller.sealing_key,
+            },
             outcomes: resolution.outcomes.into_iter().map(outcome).collect(),
         })
     }
@@ -168,6 +172,7 @@ fn outcome(outcome: tokens::Outcome) -> Outcome {
         tokens::Outcome::Token(token) => Outcome::Token(AccessToken {
             value: Secret::new(token.value),
             token_type: token.token_type,
+            expires_at: token.expires_at,
             fingerprint: token.fingerprint,
         }),
         tokens::Outcome::NotConnected(url) => Outcome::NotConnected(url),

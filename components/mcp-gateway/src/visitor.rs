@@ -1,12 +1,13 @@
 //! Who is calling, and which tokens may be used for them?
 //!
-//! Asked of the broker once for each request, and once more for tokens that an upstream has refused.
+//! Asked of the broker once for each request, unless it was asked a moment ago ([`kept`]), and once more for tokens that
+//! an upstream has refused.
 
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 
 use crate::config::Server;
 use crate::host::{AccessToken, Caller, Host, Outcome, ResolveError, ResolveRequest, Secret, WantedService};
-use crate::jsonrpc;
+use crate::{jsonrpc, kept};
 
 /// The most services that one question may name (`resolve-request` of `wit/tokens.wit`).
 const MOST_SERVICES: usize = 64;
@@ -17,6 +18,7 @@ pub struct Visitor {
     bearer: Option<Secret>,
     resource: String,
     outcomes: Vec<(String, Outcome)>,
+    kept: Option<kept::Place>,
 }
 
 /// Whether a server can be called for a visitor.
@@ -27,12 +29,14 @@ pub enum Standing<'a> {
 }
 
 impl Visitor {
-    /// Asks who sent `headers` to `resource`, and for the tokens of `servers`.
+    /// Asks who sent `headers` to `resource`, and for the tokens of `servers`. An answer may be used again for
+    /// `keep_seconds`.
     pub fn meet<'a>(
         host: &impl Host,
         headers: &HeaderMap,
         resource: String,
         servers: impl Iterator<Item = &'a Server<'a>>,
+        keep_seconds: u64,
     ) -> Result<Self, Response<Vec<u8>>> {
         let mut services: Vec<WantedService> = Vec::new();
         for service in servers.filter_map(|server| server.service.as_deref()) {
@@ -43,15 +47,24 @@ impl Visitor {
         let bearer = bearer(headers);
         let had_bearer = bearer.is_some();
         let request = ResolveRequest { bearer, resource, services };
-        match host.resolve(&request) {
-            Ok(resolution) => Ok(Self {
-                caller: resolution.caller,
-                bearer: request.bearer,
-                resource: request.resource,
-                outcomes: request.services.into_iter().map(|wanted| wanted.service).zip(resolution.outcomes).collect(),
-            }),
-            Err(error) => Err(refusal(host, &error, had_bearer)),
-        }
+        let kept = kept::Place::of(&request, keep_seconds);
+        let resolution = match kept.as_ref().and_then(|kept| kept.recall(host)) {
+            Some(resolution) => resolution,
+            None => {
+                let resolution = host.resolve(&request).map_err(|error| refusal(host, &error, had_bearer))?;
+                if let Some(kept) = &kept {
+                    kept.keep(host, &resolution, keep_seconds);
+                }
+                resolution
+            }
+        };
+        Ok(Self {
+            caller: resolution.caller,
+            bearer: request.bearer,
+            resource: request.resource,
+            outcomes: request.services.into_iter().map(|wanted| wanted.service).zip(resolution.outcomes).collect(),
+            kept,
+        })
     }
 
     pub fn standing(&self, server: &Server<'_>) -> Standing<'_> {
@@ -66,6 +79,9 @@ impl Visitor {
     /// Tells the broker that upstreams have refused the tokens of `services`, and takes what it has instead. Where it
     /// cannot answer, nothing can be done now. Gives whether there may be something new.
     pub fn renew(&mut self, host: &impl Host, services: &[&str]) {
+        if let Some(kept) = &self.kept {
+            kept.forget(host);
+        }
         let wanted =
             services.iter().filter_map(|service| match self.outcomes.iter().find(|(known, _)| known == service) {
                 Some((_, Outcome::Token(token))) => {

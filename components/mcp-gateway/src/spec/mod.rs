@@ -4,6 +4,7 @@
 mod bytes;
 mod calls;
 mod config;
+mod kept;
 mod legacy;
 mod lists;
 mod modern;
@@ -90,10 +91,10 @@ struct Clock {
 }
 
 impl World {
-    /// The servers `name -> (url, extra keys)`, each with what answers at its URL.
+    /// The servers `name -> (url, extra keys)`, each with what answers at its URL. The broker is asked each time.
     pub fn new(servers: &str, upstreams: Vec<(&'static str, Upstream)>) -> Self {
         Self {
-            servers: RefCell::new(servers.to_owned()),
+            servers: RefCell::new(servers.replacen('{', r#"{"resolutionSeconds":0,"#, 1)),
             gateway: GATEWAY.to_owned(),
             upstreams: upstreams.into_iter().collect(),
             sent: RefCell::default(),
@@ -170,6 +171,10 @@ impl World {
         self.sent().iter().map(Sent::method).collect()
     }
 
+    pub fn pass(&self, seconds: u64) {
+        self.clock.now.set(self.clock.now.get() + Duration::from_secs(seconds));
+    }
+
     pub fn elapsed(&self) -> Duration {
         self.clock.now.get()
     }
@@ -217,7 +222,7 @@ impl Host for World {
         };
         Ok(Resolution {
             outcomes: request.services.iter().map(|wanted| wanted.service.as_str()).map(outcome).collect(),
-            caller: Caller { subject: "alice".into(), sealing_key: vec![self.sealing_key.get(); 32] },
+            caller: Caller { subject: "alice".into(), expires_at: None, sealing_key: vec![self.sealing_key.get(); 32] },
         })
     }
 
@@ -357,6 +362,7 @@ pub fn token(value: &str) -> Outcome {
     Outcome::Token(AccessToken {
         value: Secret::new(value.into()),
         token_type: "Bearer".into(),
+        expires_at: None,
         fingerprint: format!("fingerprint of {value}"),
     })
 }

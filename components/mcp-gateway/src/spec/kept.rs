@@ -1,0 +1,134 @@
+//! For how long is the broker's answer used again, and by whom?
+
+use super::upstreams::{behind_token, echo, modern};
+use super::*;
+use crate::kept::SECONDS;
+
+fn world(seconds: &str) -> World {
+    let file = r#"{"mcpServers":{"up":{"url":"https://up.example/mcp","service":"s"}}KEPT}"#.replace("KEPT", seconds);
+    let world = World::new(&file, vec![("https://up.example/mcp", behind_token("good", modern(echo)))]);
+    *world.servers.borrow_mut() = file;
+    world.outcomes.borrow_mut().insert("s", [token("good")].into());
+    world
+}
+
+fn call(world: &World) -> String {
+    world.serve(Era::Modern.call("/mcp", "up__echo")).json()["result"]["content"][0]["text"].to_string()
+}
+
+fn asked(world: &World) -> usize {
+    world.asked.borrow().len()
+}
+
+#[test]
+fn a_warm_call_asks_no_broker_until_the_time_is_over() {
+    let world = world("");
+    for _ in 0..3 {
+        assert_eq!(call(&world), "\"hi of echo\"");
+    }
+    assert_eq!(asked(&world), 1);
+    world.pass(SECONDS);
+    call(&world);
+    assert_eq!(asked(&world), 2);
+}
+
+#[test]
+fn an_operator_sets_the_time_and_zero_means_never() {
+    let never = world(r#","resolutionSeconds":0"#);
+    call(&never);
+    call(&never);
+    assert_eq!(asked(&never), 2);
+    assert!(never.store.borrow().keys().all(|key| !key.starts_with("g.k.")));
+    let long = world(r#","resolutionSeconds":300"#);
+    call(&long);
+    long.pass(299);
+    call(&long);
+    assert_eq!(asked(&long), 1);
+    for wrong in ["301", "-1", "1.5", "\"5\"", "null"] {
+        let got = world(&format!(r#","resolutionSeconds":{wrong}"#)).serve(Era::Modern.call("/mcp", "up__echo"));
+        assert_eq!(got.status, 500, "{wrong}");
+        assert!(got.text().contains("resolutionSeconds"), "{}", got.text());
+    }
+}
+
+#[test]
+fn it_ends_with_the_token_and_with_the_bearer() {
+    let world = world("");
+    let Outcome::Token(good) = token("good") else { unreachable!() };
+    let ends = Outcome::Token(AccessToken { expires_at: Some(1_800_000_000 + 8), ..good });
+    world.outcomes.borrow_mut().insert("s", [ends].into());
+    call(&world);
+    world.pass(2);
+    call(&world);
+    assert_eq!(asked(&world), 1);
+    world.pass(1);
+    call(&world);
+    assert_eq!(asked(&world), 2, "five seconds before its end a token is asked for anew");
+}
+
+#[test]
+fn a_token_that_the_upstream_refuses_is_not_used_again() {
+    let world = world("");
+    world.outcomes.borrow_mut().insert("s", [token("old"), token("good"), token("good")].into());
+    assert_eq!(call(&world), "\"hi of echo\"");
+    assert_eq!(asked(&world), 2);
+    assert_eq!(call(&world), "\"hi of echo\"");
+    assert_eq!(asked(&world), 3, "and what came of it is asked for once");
+    call(&world);
+    assert_eq!(asked(&world), 3);
+}
+
+#[test]
+fn who_still_has_to_connect_is_looked_at_anew_each_time() {
+    let world = world("");
+    let connect = Outcome::NotConnected("https://auth.example.com/auth/s?ticket=t".into());
+    world.outcomes.borrow_mut().insert("s", [connect, token("good")].into());
+    assert!(call(&world).contains("https://auth.example.com/auth/s"));
+    assert_eq!(call(&world), "\"hi of echo\"");
+}
+
+#[test]
+fn another_bearer_another_endpoint_or_another_row_opens_nothing() {
+    let world = world("");
+    call(&world);
+    let kept: Vec<(String, Vec<u8>)> = world
+        .store
+        .borrow()
+        .iter()
+        .filter(|(key, _)| key.starts_with("g.k."))
+        .map(|(k, v)| (k.clone(), v.clone()))
+        .collect();
+    assert_eq!(kept.len(), 1);
+    let raw = String::from_utf8_lossy(&kept[0].1).into_owned() + &kept[0].0;
+    assert!(!raw.contains("good") && !raw.contains("alice") && !raw.contains(BEARER), "{raw}");
+    world.serve(with_header(Era::Modern.call("/mcp", "up__echo"), "authorization", "Bearer of-another"));
+    assert_eq!(asked(&world), 2);
+    world.serve(Era::Modern.call("/mcp/up", "echo"));
+    assert_eq!(asked(&world), 3);
+    // Each row put in the place of each other one.
+    let rows: Vec<(String, Vec<u8>)> = world
+        .store
+        .borrow()
+        .iter()
+        .filter(|(key, _)| key.starts_with("g.k."))
+        .map(|(k, v)| (k.clone(), v.clone()))
+        .collect();
+    for (key, _) in &rows {
+        for (other, row) in &rows {
+            if other != key {
+                world.store.borrow_mut().insert(key.clone(), row.clone());
+            }
+        }
+    }
+    call(&world);
+    assert_eq!(asked(&world), 4);
+}
+
+#[test]
+fn nothing_is_kept_for_a_client_without_a_bearer() {
+    let world = world("");
+    let mut request = Era::Modern.call("/mcp", "up__echo");
+    request.headers_mut().remove("authorization");
+    world.serve(request);
+    assert!(world.store.borrow().keys().all(|key| !key.starts_with("g.k.")));
+}
