@@ -1,7 +1,7 @@
 //! What has the operator set, and is it right?
 //!
 //! Settings are read and parsed at most once in a request, and only when something asks for them: most requests need
-//! three of the seven. What is missing or malformed is one [`SettingError`], which names the setting and never its
+//! three of the eight. What is missing or malformed is one [`SettingError`], which names the setting and never its
 //! value.
 //!
 //! | setting | form |
@@ -12,6 +12,7 @@
 //! | `service_keys` | `name:sha256` (hex) of each calling service's key, comma-separated |
 //! | `api_keys` | `subject:sha256` (hex) of each API key, comma-separated; a subject may have several |
 //! | `owner_passphrase` | signs the owner in where `public_url` is not loopback |
+//! | `return_urls` | URLs to which a person may be sent when a connection is made, comma-separated |
 //! | `oauth_clients` | JSON: service id to client and [`crate::catalogue`] fields |
 
 use std::cell::OnceCell;
@@ -19,6 +20,7 @@ use std::cell::OnceCell;
 use thiserror::Error;
 use url::{Host as UrlHost, Url};
 
+use crate::connect::way_back::ReturnUrl;
 use crate::host::Host;
 use crate::people::keys::HashedKeys;
 use crate::secret::Secret;
@@ -78,6 +80,20 @@ impl<'h, H: Host> Settings<'h, H> {
     /// The text of `oauth_clients`; [`crate::catalogue`] reads it.
     pub fn oauth_clients(&self) -> &str {
         self.oauth_clients.get_or_init(|| self.optional("oauth_clients").unwrap_or_else(|| "{}".to_owned()))
+    }
+
+    pub fn return_urls(&self) -> Result<Vec<ReturnUrl>, SettingError> {
+        let list = self.optional("return_urls").unwrap_or_default();
+        let entry = |(place, entry): (usize, &str)| {
+            ReturnUrl::parse(entry.trim()).ok_or_else(|| SettingError {
+                setting: "return_urls",
+                problem: format!(
+                    "entry {} is not an https URL in the form that a browser would show, without user and fragment",
+                    place + 1
+                ),
+            })
+        };
+        list.split(',').enumerate().filter(|(_, entry)| !entry.trim().is_empty()).map(entry).collect()
     }
 
     fn hashed_keys(&self, setting: &'static str) -> Result<HashedKeys, SettingError> {

@@ -3,6 +3,7 @@
 
 mod callers;
 mod connecting;
+mod consenting;
 mod crowd;
 mod leaks;
 mod leasing;
@@ -10,6 +11,7 @@ mod listing;
 mod providers;
 mod refreshing;
 mod sessions;
+mod tickets;
 mod world;
 
 pub use world::*;
