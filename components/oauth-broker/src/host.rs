@@ -32,7 +32,7 @@ pub trait Host {
     /// Fills `bytes` from a cryptographically secure source.
     fn random(&self, bytes: &mut [u8]);
 
-    /// Tells the operator. Never a secret, never who or what.
+    /// Tells the operator. Never a secret; who and what only in lines of [`crate::audit`].
     fn log(&self, line: &str);
 }
 

@@ -3,28 +3,28 @@
 //!
 //! | route | who | does |
 //! |---|---|---|
-//! | `GET /auth/{service}` | the signed-in person | shows what will be connected, with or without a one-time ticket |
-//! | `POST /auth/{service}` | the button of that page | starts the connect flow |
+//! | `GET /auth/{service}` | the signed-in person | starts the connect flow, with or without a one-time ticket |
 //! | `GET /callback/{service}` | the browser that started it | finishes it |
 //! | `POST /token/{service}` | a service key, an API key | hands out a fresh access token |
 //! | `DELETE /token/{service}` | a service key, an API key | revokes at the provider and forgets |
 //! | `POST /resolve` | a service key | who is calling, and a token for each of several services |
-//! | `POST /tickets` | a service key, an API key, a session | makes a one-time link to connect |
 //! | `GET /connections` | an API key, a session | what this subject has connected, as JSON |
 //! | `GET /`, `POST /disconnect/{service}` | a session | the same as a page |
 //! | `POST /sign-in`, `POST /sign-out` | anyone | begins and ends a session |
+//! | `GET /admin/audit` | an admin key | who got which token, and what changed |
 //! | `GET /health` | anyone | settings and store, without secrets |
 //!
 //! Where `public_url` is a loopback address there is one owner and no login: *local mode* (see [`people`]).
 //!
 //! The rooms, in the order in which a request passes them: [`doors`] (routes, who may enter, the form of answers),
 //! [`people`] (who is calling), [`connect`] (the way to a grant), [`connections`] (what was granted, kept fresh),
-//! [`provider`] (how each service speaks OAuth), [`catalogue`] (which services there are), [`vault`] (how anything is
-//! kept), [`settings`]. Everything but the last, small piece (`component`, which is built for WebAssembly only) knows
+//! [`policy`] (what a service may have of it), [`provider`] (how each service speaks OAuth), [`catalogue`] (which services
+//! there are), [`vault`] (how anything is kept), [`audit`] (what is noted of it), [`settings`]. Everything but the last, small piece (`component`, which is built for WebAssembly only) knows
 //! nothing of Spin: it asks a [`Host`].
 //!
 //! May touch: the variables of [`settings`], the key-value store `broker` or `default`, and the providers' hosts.
 
+pub mod audit;
 pub mod catalogue;
 pub mod connect;
 pub mod connections;
@@ -32,6 +32,7 @@ pub mod doors;
 pub mod host;
 pub mod names;
 pub mod people;
+pub mod policy;
 pub mod provider;
 pub mod secret;
 pub mod settings;

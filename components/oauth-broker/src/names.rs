@@ -46,6 +46,11 @@ impl ServiceId {
         if is_word(id, 64) { Ok(Self(id.to_owned())) } else { Err(NameError::Service) }
     }
 
+    /// What no service is called: whoever is to be told that there is no such service asks for this one.
+    pub(crate) fn nobodys() -> Self {
+        Self("-".to_owned())
+    }
+
     pub fn as_str(&self) -> &str {
         &self.0
     }

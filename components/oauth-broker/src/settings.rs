@@ -1,7 +1,7 @@
 //! What has the operator set, and is it right?
 //!
 //! Settings are read and parsed at most once in a request, and only when something asks for them: most requests need
-//! three of the eight. What is missing or malformed is one [`SettingError`], which names the setting and never its
+//! a few of them. What is missing or malformed is one [`SettingError`], which names the setting and never its
 //! value.
 //!
 //! | setting | form |
@@ -12,17 +12,21 @@
 //! | `service_keys` | `name:sha256` (hex) of each calling service's key, comma-separated |
 //! | `api_keys` | `subject:sha256` (hex) of each API key, comma-separated; a subject may have several |
 //! | `owner_passphrase` | signs the owner in where `public_url` is not loopback |
-//! | `return_urls` | URLs to which a person may be sent when a connection is made, comma-separated |
+//! | `admin_keys` | `name:sha256` (hex) of each admin's key, comma-separated: for `/admin/…` |
+//! | `handout_policy` | JSON: what each calling service may have ([`crate::policy`]); not set: everything |
+//! | `audit` | `store` (the log too; not set: this) or `log` (nothing else) |
 //! | `oauth_clients` | JSON: service id to client and [`crate::catalogue`] fields |
 
 use std::cell::OnceCell;
 
 use thiserror::Error;
 use url::{Host as UrlHost, Url};
+use zeroize::Zeroizing;
 
-use crate::connect::way_back::ReturnUrl;
+use crate::audit::Kept;
 use crate::host::Host;
 use crate::people::keys::HashedKeys;
+use crate::policy::Policy;
 use crate::secret::Secret;
 use crate::vault::Vault;
 
@@ -39,12 +43,19 @@ pub struct Settings<'h, H> {
     host: &'h H,
     public_url: OnceCell<PublicUrl>,
     vault: OnceCell<Vault>,
-    oauth_clients: OnceCell<String>,
+    oauth_clients: OnceCell<Zeroizing<String>>,
+    handout_policy: OnceCell<Option<Policy>>,
 }
 
 impl<'h, H: Host> Settings<'h, H> {
     pub fn new(host: &'h H) -> Self {
-        Self { host, public_url: OnceCell::new(), vault: OnceCell::new(), oauth_clients: OnceCell::new() }
+        Self {
+            host,
+            public_url: OnceCell::new(),
+            vault: OnceCell::new(),
+            oauth_clients: OnceCell::new(),
+            handout_policy: OnceCell::new(),
+        }
     }
 
     pub fn public_url(&self) -> Result<&PublicUrl, SettingError> {
@@ -73,27 +84,35 @@ impl<'h, H: Host> Settings<'h, H> {
         self.hashed_keys("api_keys")
     }
 
+    pub fn admin_keys(&self) -> Result<HashedKeys, SettingError> {
+        self.hashed_keys("admin_keys")
+    }
+
+    /// None: every service may ask for everything.
+    pub fn handout_policy(&self) -> Result<Option<&Policy>, SettingError> {
+        let policy = once(&self.handout_policy, || {
+            let policy = self.optional("handout_policy").map(|json| Policy::parse(&json)).transpose();
+            policy.map_err(|problem| SettingError { setting: "handout_policy", problem })
+        })?;
+        Ok(policy.as_ref())
+    }
+
+    pub fn audit(&self) -> Result<Kept, SettingError> {
+        match self.optional("audit").as_deref().map(str::trim) {
+            None | Some("store") => Ok(Kept::Store),
+            Some("log") => Ok(Kept::Log),
+            Some(_) => Err(SettingError { setting: "audit", problem: "neither store nor log".to_owned() }),
+        }
+    }
+
     pub fn owner_passphrase(&self) -> Option<Secret> {
         self.optional("owner_passphrase").map(Secret::from)
     }
 
     /// The text of `oauth_clients`; [`crate::catalogue`] reads it.
     pub fn oauth_clients(&self) -> &str {
-        self.oauth_clients.get_or_init(|| self.optional("oauth_clients").unwrap_or_else(|| "{}".to_owned()))
-    }
-
-    pub fn return_urls(&self) -> Result<Vec<ReturnUrl>, SettingError> {
-        let list = self.optional("return_urls").unwrap_or_default();
-        let entry = |(place, entry): (usize, &str)| {
-            ReturnUrl::parse(entry.trim()).ok_or_else(|| SettingError {
-                setting: "return_urls",
-                problem: format!(
-                    "entry {} is not an https URL in the form that a browser would show, without user and fragment",
-                    place + 1
-                ),
-            })
-        };
-        list.split(',').enumerate().filter(|(_, entry)| !entry.trim().is_empty()).map(entry).collect()
+        self.oauth_clients
+            .get_or_init(|| Zeroizing::new(self.optional("oauth_clients").unwrap_or_else(|| "{}".to_owned())))
     }
 
     fn hashed_keys(&self, setting: &'static str) -> Result<HashedKeys, SettingError> {

@@ -11,6 +11,7 @@ use subtle::ConstantTimeEq;
 use super::ConnectError;
 use super::flow::{self, Flow, FlowId};
 use crate::Broker;
+use crate::audit::{About, Actor, Event, Line};
 use crate::catalogue::Service;
 use crate::connections::row::Connection;
 use crate::doors::params::Params;
@@ -21,22 +22,15 @@ use crate::provider::{self, Returned};
 
 use base64ct::{Base64UrlUnpadded, Encoding};
 
-/// A flow that this answer may finish, and that is over.
-pub struct Answered {
-    pub flow: Flow,
-    /// The name of the flow's cookie, which has done its work.
-    pub cookie: String,
-}
-
 impl<H: Host> Broker<'_, H> {
-    /// Takes the flow that `params` answers, if this browser and this person may finish it.
-    pub(crate) fn answered(
+    /// Finishes the flow that `params` answers. Gives the name of its cookie, which has done its work.
+    pub(crate) async fn callback(
         &self,
         id: &ServiceId,
         params: &Params,
         headers: &http::HeaderMap,
         person: Option<&Subject>,
-    ) -> Result<Answered, ConnectError> {
+    ) -> Result<String, ConnectError> {
         let flow_id = FlowId::of(params.get("state").ok_or(ConnectError::NoState)?);
         let flow = self.flow(&flow_id)?.ok_or(ConnectError::UnknownState)?;
         if flow.connection.service != *id {
@@ -52,12 +46,8 @@ impl<H: Host> Broker<'_, H> {
             return Err(ConnectError::OtherPerson);
         }
         self.end_flow(&flow_id)?;
-        Ok(Answered { flow, cookie: cookie_name })
-    }
 
-    /// Turns the answer to `flow` into a connection.
-    pub(crate) async fn finish(&self, flow: Flow, params: &Params) -> Result<(), ConnectError> {
-        let service = self.service(&flow.connection.service).await?.ok_or(ConnectError::UnknownService)?;
+        let service = self.service(id).await?.ok_or(ConnectError::UnknownService)?;
         check_issuer(&service, params)?;
         if let Some(error) = params.get("error") {
             let description = params.get("error_description").map(|text| text.chars().take(300).collect());
@@ -67,7 +57,8 @@ impl<H: Host> Broker<'_, H> {
         let Flow { redirect_uri, verifier, kept, .. } = &flow;
         let returned = Returned { code, params, kept, redirect_uri, verifier };
         let grant = provider::exchange(self.host, &service, returned).await?;
-        self.connected(&service, flow, grant).await
+        self.connected(&service, flow, grant).await?;
+        Ok(cookie_name)
     }
 
     /// Keeps the grant at once, and the account's label when the provider has told it: that may take a while, or fail.
@@ -76,6 +67,8 @@ impl<H: Host> Broker<'_, H> {
         let mut connection = Connection::new(name, grant, &flow.scopes, self.host.now());
         connection.missing_scopes = service.missing_scopes(&connection.scopes);
         self.keep(&flow.connection, &connection)?;
+        let about = [About::new(&flow.connection).token(&connection.grant, connection.generation)];
+        self.note(Line::new(Event::Connected, Actor::Person, Some(&flow.connection.subject)).about(&about));
         let Some(account) = provider::whoami(self.host, service, connection.held()).await else { return Ok(()) };
         match self.connection(&flow.connection) {
             Ok(Some(current)) if current.is_same_generation(&connection) => {

@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use super::Standing;
 use super::row::{Connection, State};
 use crate::Broker;
+use crate::audit::{About, Actor, Event, Line};
 use crate::catalogue::Service;
 use crate::host::Host;
 use crate::names::ConnectionId;
@@ -149,6 +150,8 @@ impl<H: Host> Broker<'_, H> {
     /// Marks a grant that the provider has ended. All that was stored stays.
     fn end(&self, id: &ConnectionId, mut connection: Connection, reason: String) -> Standing {
         self.host.log(&format!("{}: the provider ended a grant ({reason})", id.service));
+        let about = [About::new(id).token(&connection.grant, connection.generation)];
+        self.note(Line::new(Event::GrantEnded, Actor::Provider, Some(&id.subject)).about(&about).reason(&reason));
         connection.state = State::NeedsReconnect { reason };
         if let Err(error) = self.keep(id, &connection) {
             self.host.log(&format!("{}: the end of a grant could not be noted: {error}", id.service));

@@ -41,6 +41,8 @@ pub enum Refusal {
     /// The calling service's key.
     #[error("a known service key, or an API key, is needed as bearer")]
     Client,
+    #[error("a known admin key is needed as bearer")]
+    Admin,
     /// The bearer that a service passes on.
     #[error("subject_token is missing or not known")]
     SubjectToken,
@@ -48,9 +50,8 @@ pub enum Refusal {
     Target,
     #[error(transparent)]
     Foreign(#[from] Foreign),
-    /// Somebody was not connected. They may start again at this path.
-    #[error("{error}")]
-    Connect { error: ConnectError, again: Option<String> },
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
     #[error("not connected yet")]
     NotConnected { connect_url: String },
     #[error("the grant has ended: connect again")]
@@ -108,7 +109,7 @@ impl Refusal {
             Self::Bearer => {
                 headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(r#"Bearer error="invalid_token""#));
             }
-            Self::SignIn(_) | Self::Client => {
+            Self::SignIn(_) | Self::Client | Self::Admin => {
                 headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
             }
             _ => {}
@@ -128,14 +129,14 @@ impl Refusal {
             Self::Credential(_) => (StatusCode::UNAUTHORIZED, "access_denied"),
             Self::TooManySignIns(_) => (StatusCode::TOO_MANY_REQUESTS, "temporarily_unavailable"),
             Self::Bearer => (StatusCode::UNAUTHORIZED, "invalid_token"),
-            Self::Client => (StatusCode::UNAUTHORIZED, "invalid_client"),
+            Self::Client | Self::Admin => (StatusCode::UNAUTHORIZED, "invalid_client"),
             Self::SubjectToken => (StatusCode::BAD_REQUEST, "invalid_token"),
             Self::Target => (StatusCode::BAD_REQUEST, "invalid_target"),
             Self::Foreign(_) => (StatusCode::FORBIDDEN, "access_denied"),
             Self::NotConnected { .. } => (StatusCode::NOT_FOUND, "not_connected"),
             Self::NeedsReconnect { .. } => (StatusCode::CONFLICT, "needs_reconnect"),
             Self::Later(_) => (StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable"),
-            Self::Connect { error, .. } => match error {
+            Self::Connect(error) => match error {
                 ConnectError::UnknownService => (StatusCode::NOT_FOUND, "unknown_service"),
                 ConnectError::TicketOfAnother | ConnectError::OtherPerson => (StatusCode::FORBIDDEN, "access_denied"),
                 ConnectError::Declined { .. } => (StatusCode::BAD_REQUEST, "access_denied"),
@@ -157,9 +158,7 @@ impl Refusal {
     fn retry_after(&self) -> Option<u32> {
         match self {
             Self::Later(seconds) | Self::TooManySignIns(seconds) => Some(*seconds),
-            Self::Connect { error: ConnectError::Provider(failure), .. }
-                if self.class().0 == StatusCode::SERVICE_UNAVAILABLE =>
-            {
+            Self::Connect(ConnectError::Provider(failure)) if self.class().0 == StatusCode::SERVICE_UNAVAILABLE => {
                 Some(retry_after(failure))
             }
             _ if self.class().0 == StatusCode::SERVICE_UNAVAILABLE => Some(5),

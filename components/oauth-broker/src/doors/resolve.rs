@@ -1,7 +1,8 @@
 //! Who is calling, and with which token may each service be called for them? (`POST /resolve`, and the WIT export)
 //!
 //! This is on the way of every call of a gateway. When no token is due it costs: the settings that it names, one read
-//! of the store and one decryption per service.
+//! of the store and one decryption per service; and one read and one write for the [`audit`](crate::audit), unless the
+//! setting `audit` is `log`.
 
 use base64ct::{Base64UrlUnpadded, Encoding};
 use futures_util::future::join_all;
@@ -11,10 +12,12 @@ use std::collections::BTreeMap;
 
 use super::Refusal;
 use crate::Broker;
+use crate::audit::{About, Event, Line};
 use crate::connections::Standing;
 use crate::host::Host;
 use crate::names::{AccountName, ConnectionId, ServiceId, Subject};
 use crate::people::{self, By};
+use crate::policy::Handout;
 use crate::secret::Secret;
 use crate::settings::SettingError;
 
@@ -147,7 +150,7 @@ pub async fn post<H: Host>(broker: &Broker<'_, H>, request: &Request<Vec<u8>>) -
 
 async fn resolve_for<H: Host>(
     broker: &Broker<'_, H>,
-    people::Caller { subject, .. }: people::Caller,
+    people::Caller { subject, by }: people::Caller,
     question: &Question,
 ) -> Result<Resolution, ResolveError> {
     if question.services.len() > MOST {
@@ -167,43 +170,84 @@ async fn resolve_for<H: Host>(
         return Err(ResolveError::Audience);
     }
     let sealing_key = broker.settings.vault()?.sealing_key(subject.as_str());
-    let services = join_all(question.services.iter().map(|wanted| one(broker, &subject, wanted))).await;
+    let asked = question.services.iter().map(|wanted| one(broker, &by, &subject, wanted));
+    let answers: Vec<Answered> = join_all(asked).await.into_iter().collect::<Result<_, _>>()?;
+    note(broker, &by, &subject, &question.resource, &answers);
     Ok(Resolution {
         caller: Caller {
             scopes: Vec::new(),
             sealing_key: Secret::from(Base64UrlUnpadded::encode_string(sealing_key.as_slice())),
             subject: subject.into(),
         },
-        services: services.into_iter().collect::<Result<_, _>>()?,
+        services: answers.into_iter().map(|answered| answered.resolved).collect(),
     })
 }
 
-async fn one<H: Host>(broker: &Broker<'_, H>, subject: &Subject, wanted: &Wanted) -> Result<Resolved, SettingError> {
+/// One line for all that leaves in this answer, and one for what does not.
+fn note<H: Host>(broker: &Broker<'_, H>, by: &By, subject: &Subject, resource: &str, answers: &[Answered]) {
+    let handed_out: Vec<About> = answers.iter().filter_map(Answered::about).collect();
+    if !handed_out.is_empty() {
+        let line = Line::new(Event::HandedOut, by.into(), Some(subject));
+        broker.note(line.about(&handed_out).resource(Some(resource)));
+    }
+    let unknown = answers.iter().filter(|answered| matches!(answered.resolved.outcome, Outcome::UnknownService));
+    let unknown: Vec<ConnectionId> = unknown.filter_map(|answered| answered.id.clone()).collect();
+    if !unknown.is_empty() {
+        broker.note_refused(by, subject, &unknown);
+    }
+}
+
+async fn one<H: Host>(
+    broker: &Broker<'_, H>,
+    by: &By,
+    subject: &Subject,
+    wanted: &Wanted,
+) -> Result<Answered, SettingError> {
+    let answered = |id, token, outcome| {
+        Ok(Answered { id, token, resolved: Resolved { service: wanted.service.clone(), outcome } })
+    };
     let service = ServiceId::parse(&wanted.service);
     let account = AccountName::parse(wanted.account.as_deref().unwrap_or_default());
-    let outcome = match service.and_then(|service| Ok((service, account?))) {
-        Err(_) => Outcome::UnknownService,
-        Ok((service, account)) => {
-            let id = ConnectionId { subject: subject.clone(), service, account };
-            match broker.standing(&id, wanted.refused.as_deref(), &wanted.scopes).await? {
-                Standing::Token(connection) => Outcome::Token {
-                    fingerprint: connection.fingerprint(),
-                    access_token: connection.access_token,
-                    token_type: connection.token_type,
-                    expires_at: connection.expires_at,
-                    scopes: connection.scopes,
-                    extra: connection.extra,
-                },
-                Standing::NotConnected => Outcome::NotConnected { connect_url: broker.connect_url(&id, &[])? },
-                Standing::NeedsReconnect { missing_scopes } => {
-                    Outcome::NeedsReconnect { connect_url: broker.connect_url(&id, &missing_scopes)?, missing_scopes }
-                }
-                Standing::Later(retry_after) => Outcome::TemporarilyUnavailable { retry_after },
-                Standing::UnknownService => Outcome::UnknownService,
-            }
-        }
+    let Ok((service, account)) = service.and_then(|service| Ok((service, account?))) else {
+        return answered(None, None, Outcome::UnknownService);
     };
-    Ok(Resolved { service: wanted.service.clone(), outcome })
+    let id = ConnectionId { subject: subject.clone(), service, account };
+    let outcome = match broker.standing_for(by, &id, wanted.refused.as_deref(), &wanted.scopes).await? {
+        Standing::Token(connection) => {
+            let handout = Handout::from(*connection);
+            let outcome = Outcome::Token {
+                access_token: handout.access_token,
+                token_type: handout.token_type,
+                expires_at: handout.expires_at,
+                scopes: handout.scopes,
+                extra: handout.extra,
+                fingerprint: handout.fingerprint,
+            };
+            return answered(Some(id), Some((handout.grant, handout.generation)), outcome);
+        }
+        Standing::NotConnected => Outcome::NotConnected { connect_url: broker.connect_url(&id, &[])? },
+        Standing::NeedsReconnect { missing_scopes } => {
+            Outcome::NeedsReconnect { connect_url: broker.connect_url(&id, &missing_scopes)?, missing_scopes }
+        }
+        Standing::Later(retry_after) => Outcome::TemporarilyUnavailable { retry_after },
+        Standing::UnknownService => Outcome::UnknownService,
+    };
+    answered(Some(id), None, outcome)
+}
+
+/// An answer, and what is noted of it.
+struct Answered {
+    resolved: Resolved,
+    id: Option<ConnectionId>,
+    /// The grant and the generation of a token that leaves.
+    token: Option<(String, u64)>,
+}
+
+impl Answered {
+    fn about(&self) -> Option<About<'_>> {
+        let (grant, generation) = self.token.as_ref()?;
+        Some(About::new(self.id.as_ref()?).token(grant, *generation))
+    }
 }
 
 const MOST: usize = 64;

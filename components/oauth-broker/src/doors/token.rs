@@ -1,16 +1,20 @@
 //! How does one token leave, and how does a connection end?
 
+use std::collections::BTreeMap;
+
 use http::{Request, Response, StatusCode, header};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::params::Params;
 use super::{Refusal, pages};
 use crate::Broker;
-use crate::connections::{Disconnected, Standing};
+use crate::audit::{About, Event, Line};
+use crate::connections::{DisconnectError, Disconnected, Standing};
 use crate::host::Host;
-use crate::names::ServiceId;
-use crate::people::local;
+use crate::names::{ConnectionId, ServiceId};
+use crate::people::{self, By, local};
+use crate::policy::Handout;
 use crate::secret::Secret;
 
 /// `POST /token/{service}`
@@ -21,9 +25,10 @@ pub async fn post<H: Host>(
 ) -> Result<Response<Vec<u8>>, Refusal> {
     let asked = Asked::of(request)?;
     let caller = broker.caller_for_token(request, asked.subject_token.as_ref().map(Secret::reveal))?;
-    let id = super::connection(caller.subject, service, asked.account.as_deref())?;
-    let connection = match broker.standing(&id, None, &[]).await? {
-        Standing::Token(connection) => connection,
+    let people::Caller { subject, by } = caller;
+    let id = super::connection(subject, service, asked.account.as_deref())?;
+    let handout = match broker.standing_for(&by, &id, None, &[]).await? {
+        Standing::Token(connection) => Handout::from(*connection),
         Standing::NotConnected => {
             return Err(Refusal::NotConnected { connect_url: broker.connect_url(&id, &[])? });
         }
@@ -32,18 +37,34 @@ pub async fn post<H: Host>(
             return Err(Refusal::NeedsReconnect { connect_url, missing_scopes });
         }
         Standing::Later(seconds) => return Err(Refusal::Later(seconds)),
-        Standing::UnknownService => return Err(Refusal::UnknownService),
+        Standing::UnknownService => {
+            broker.note_refused(&by, &id.subject, std::slice::from_ref(&id));
+            return Err(Refusal::UnknownService);
+        }
     };
-    let mut answer = json!({
-        "access_token": connection.access_token.reveal(),
-        "token_type": connection.token_type,
-        "scope": connection.scopes.join(" "),
-        "extra": connection.extra,
-    });
-    if let Some(end) = connection.expires_at {
-        answer["expires_in"] = json!(end.saturating_sub(broker.host.now()));
-    }
+    let about = [About::new(&id).token(&handout.grant, handout.generation)];
+    broker.note(
+        Line::new(Event::HandedOut, (&by).into(), Some(&id.subject)).about(&about).resource(asked.resource.as_deref()),
+    );
+    let answer = TokenAnswer {
+        expires_in: handout.expires_at.map(|end| end.saturating_sub(broker.host.now())),
+        scope: handout.scopes.join(" "),
+        extra: handout.extra,
+        access_token: handout.access_token,
+        token_type: handout.token_type,
+    };
     Ok(super::json(StatusCode::OK, &answer))
+}
+
+/// RFC 6749 section 5.1.
+#[derive(Serialize)]
+struct TokenAnswer {
+    access_token: Secret,
+    token_type: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_in: Option<u64>,
+    scope: String,
+    extra: BTreeMap<String, String>,
 }
 
 /// `DELETE /token/{service}`
@@ -54,7 +75,16 @@ pub async fn delete<H: Host>(
 ) -> Result<Response<Vec<u8>>, Refusal> {
     let asked = Asked::of(request)?;
     let caller = broker.caller_for_token(request, asked.subject_token.as_ref().map(Secret::reveal))?;
-    let ended = broker.disconnect(&super::connection(caller.subject, service, asked.account.as_deref())?).await?;
+    let people::Caller { subject, by } = caller;
+    let id = super::connection(subject, service, asked.account.as_deref())?;
+    let ended = match broker.disconnect_for(&by, &id).await {
+        Err(DisconnectError::UnknownService) => {
+            broker.note_refused(&by, &id.subject, std::slice::from_ref(&id));
+            return Err(Refusal::UnknownService);
+        }
+        ended => ended?,
+    };
+    note_disconnected(broker, &by, &id, &ended);
     Ok(match ended {
         Disconnected::Forgotten => super::empty(ended.status()),
         Disconnected::NotRevoked(why) => {
@@ -73,10 +103,21 @@ pub async fn disconnect<H: Host>(
     let subject = broker.person(request)?.ok_or_else(|| Refusal::SignIn("/".to_owned()))?;
     let form = Params::parse(request.body())?;
     let id = super::connection(subject, service, form.get("account"))?;
-    match broker.disconnect(&id).await? {
+    let ended = broker.disconnect(&id).await?;
+    note_disconnected(broker, &By::Person, &id, &ended);
+    match ended {
         Disconnected::Forgotten => pages::see_other(&format!("/?disconnected={}", id.service)),
         Disconnected::NotRevoked(_) => pages::see_other(&format!("/?disconnected={}&revoked=no", id.service)),
     }
+}
+
+fn note_disconnected<H: Host>(broker: &Broker<'_, H>, by: &By, id: &ConnectionId, ended: &Disconnected) {
+    let about = [About::new(id)];
+    let line = Line::new(Event::Disconnected, by.into(), Some(&id.subject)).about(&about);
+    broker.note(match ended {
+        Disconnected::Forgotten => line,
+        Disconnected::NotRevoked(why) => line.reason(why),
+    });
 }
 
 /// What the body says, in JSON or as a form: nothing of it is needed by everyone.
@@ -86,6 +127,9 @@ struct Asked {
     subject_token: Option<Secret>,
     #[serde(default)]
     account: Option<String>,
+    /// What the token is for: noted in the audit, and nothing else.
+    #[serde(default)]
+    resource: Option<String>,
 }
 
 impl Asked {
@@ -97,6 +141,10 @@ impl Asked {
         }
         let form = Params::parse(body)?;
         let owned = |name: &str| form.get(name).map(str::to_owned);
-        Ok(Self { subject_token: owned("subject_token").map(Secret::from), account: owned("account") })
+        Ok(Self {
+            subject_token: owned("subject_token").map(Secret::from),
+            account: owned("account"),
+            resource: owned("resource"),
+        })
     }
 }

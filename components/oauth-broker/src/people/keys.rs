@@ -6,7 +6,7 @@
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
 
-/// The form of `service_keys` and `api_keys`: `name:sha256` in hex, comma-separated. A name may have several keys.
+/// The form of `service_keys`, `api_keys` and `admin_keys`: `name:sha256` in hex, comma-separated. A name may have several keys.
 pub struct HashedKeys(Vec<(String, [u8; 32])>);
 
 impl HashedKeys {

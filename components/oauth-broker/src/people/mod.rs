@@ -5,9 +5,10 @@
 //! * **Local mode**, where `public_url` is loopback: whoever reaches this address is the owner. A browser reaches it for
 //!   any page that it is shown, so a request has to come from no other site and under our own name ([`local`]).
 //!
+//! * An **admin** shows an admin key, or is the owner's own tool in local mode.
+//!
 //! What a request says about its own address or its forwarding is never believed.
 
-pub mod browser;
 pub mod cookies;
 pub mod keys;
 pub mod local;
@@ -86,6 +87,18 @@ impl<H: Host> Broker<'_, H> {
         let keys = self.settings.service_keys()?;
         let service = keys.owner_of(key).ok_or(Refusal::Client)?;
         Ok(Caller { subject: self.subject_behind(subject_token)?, by: By::Service(service.to_owned()) })
+    }
+
+    /// The name of the admin who is calling.
+    pub(crate) fn admin(&self, request: &Request<Vec<u8>>) -> Result<String, Refusal> {
+        let Some(key) = bearer(request.headers()) else {
+            local::check_no_browser(request, self.settings.public_url()?).map_err(|refusal| match refusal {
+                local::Refused::NotLocal => Refusal::Admin,
+                local::Refused::Foreign(why) => Refusal::Foreign(why),
+            })?;
+            return Ok(Subject::owner().into());
+        };
+        self.settings.admin_keys()?.owner_of(key).map(str::to_owned).ok_or(Refusal::Admin)
     }
 
     /// The person behind a bearer that someone who may do so passes on. In local mode there is one person, who needs none.

@@ -1,17 +1,17 @@
 //! Does the broker keep what it promises? One behaviour each, against a store in memory and a provider that does what
 //! it is told. Numbers are those of the project's security checklist (`docs/`).
 
+mod auditing;
 mod callers;
 mod connecting;
-mod consenting;
 mod crowd;
+mod handing_out;
 mod leaks;
 mod leasing;
 mod listing;
 mod providers;
 mod refreshing;
 mod sessions;
-mod tickets;
 mod world;
 
 pub use world::*;

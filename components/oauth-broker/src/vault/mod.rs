@@ -13,9 +13,11 @@
 //! | `c` | connection | a flow ends well, a refresh | subject, service, account | when disconnected | [`crate::connections::row`] |
 //! | `f` | flow | a flow starts | digest of its state | 10 minutes, or its callback | [`crate::connect::flow`] |
 //! | `p` | pending flows | a flow starts | subject | replaced by the next | [`crate::connect::flow`] |
-//! | `t` | used tickets | a flow starts | subject | replaced by the next | [`crate::connect::ticket`] |
+//! | `t` | ticket mark | a ticket is used | subject, service | replaced by the next | [`crate::connect::ticket`] |
 //! | `w` | wait | a provider says when to come back | subject, service | at that time, replaced by the next | [`crate::connections::refresh`] |
 //! | `r` | lease | a refresh begins | subject, service | when the refresh ends, or after 40 seconds | [`crate::connections`] |
+//! | `a` | audit lines | an event | subject, place in the week, slot | after a week, replaced | [`crate::audit::ring`] |
+//! | `h` | refusal limit | a service gets nothing | name of the service key | a minute, replaced by the next | [`crate::audit`] |
 //! | `l` | sign-in limit | a sign-in fails | none: one row | a minute, replaced by the next | [`crate::people::sign_in`] |
 //!
 //! The same seal makes what travels through browsers: connect tickets (`k`) and sessions (`s`). Their kind is in the
@@ -59,10 +61,12 @@ pub enum Kind {
     Connection,
     Flow,
     Pending,
-    UsedTickets,
+    TicketMark,
     Wait,
     Lease,
     SignInLimit,
+    Audit,
+    RefusalLimit,
     Ticket,
     Session,
 }
@@ -179,10 +183,12 @@ impl Kind {
             Self::Connection => "c",
             Self::Flow => "f",
             Self::Pending => "p",
-            Self::UsedTickets => "t",
+            Self::TicketMark => "t",
             Self::Wait => "w",
             Self::Lease => "r",
             Self::SignInLimit => "l",
+            Self::Audit => "a",
+            Self::RefusalLimit => "h",
             Self::Ticket => "k",
             Self::Session => "s",
         }

@@ -1,0 +1,167 @@
+//! Who got what, and what changed?
+//!
+//! Each event is one JSON object ([`Line`]): a line of the log, after the word `audit`, and in the store, where the
+//! operator reads it by `GET /admin/audit` ([`ring`]). The log's line comes first and always; the stored one is left out
+//! where the setting `audit` is `log`. No fault of the store keeps a token from its caller.
+//!
+//! A hand-out of several tokens in one answer is one line.
+
+pub mod ring;
+
+use serde::Serialize;
+
+use crate::Broker;
+use crate::host::Host;
+use crate::names::{ConnectionId, ServiceId, Subject};
+use crate::people::By;
+use crate::vault::{Kind, Place};
+
+/// Where lines are kept, beside the log: the setting `audit`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kept {
+    Store,
+    Log,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Event {
+    /// An access token left.
+    HandedOut,
+    /// A service asked for what it may not have, or what there is not. At most once a minute for each service.
+    NotHandedOut,
+    Connected,
+    Disconnected,
+    /// The provider ended a grant.
+    GrantEnded,
+    SignedIn,
+    SignInRefused,
+    /// An admin has read audit lines.
+    Read,
+    /// An admin has gone over what is stored.
+    Swept,
+}
+
+/// Whose doing an event was.
+#[derive(Debug, Clone, Copy, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Actor<'a> {
+    Person,
+    Service(&'a str),
+    Admin(&'a str),
+    Provider,
+    /// Someone who could not say who they are.
+    Stranger,
+}
+
+/// What is noted of an event. No field can hold a secret.
+#[derive(Serialize)]
+pub struct Line<'a> {
+    /// Seconds since the Unix epoch. First, where [`ring`] looks for it.
+    time: u64,
+    event: Event,
+    by: Actor<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    subject: Option<&'a Subject>,
+    /// What the token is for, as the caller says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resource: Option<&'a str>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    connections: &'a [About<'a>],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
+}
+
+/// Which connection an event is about.
+#[derive(Serialize)]
+pub struct About<'a> {
+    service: &'a ServiceId,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    account: &'a str,
+    /// Names one consent of the person.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    grant: Option<&'a str>,
+    /// Counts its access tokens.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    generation: Option<u64>,
+}
+
+impl<'a> About<'a> {
+    pub fn new(id: &'a ConnectionId) -> Self {
+        Self { service: &id.service, account: id.account.as_str(), grant: None, generation: None }
+    }
+
+    pub fn token(self, grant: &'a str, generation: u64) -> Self {
+        Self { grant: Some(grant), generation: Some(generation), ..self }
+    }
+}
+
+impl<'a> Line<'a> {
+    pub fn new(event: Event, by: Actor<'a>, subject: Option<&'a Subject>) -> Self {
+        Self { time: 0, event, by, subject, resource: None, connections: &[], reason: None }
+    }
+
+    pub fn about(self, connections: &'a [About<'a>]) -> Self {
+        Self { connections, ..self }
+    }
+
+    pub fn resource(self, resource: Option<&'a str>) -> Self {
+        let cut = |text: &'a str| text.get(..text.floor_char_boundary(LONGEST)).unwrap_or_default();
+        Self { resource: resource.map(cut), ..self }
+    }
+
+    pub fn reason(self, reason: &'a str) -> Self {
+        Self { reason: Some(reason), ..self }
+    }
+}
+
+impl<'a> From<&'a By> for Actor<'a> {
+    fn from(by: &'a By) -> Self {
+        match by {
+            By::Person => Self::Person,
+            By::Service(name) => Self::Service(name),
+        }
+    }
+}
+
+impl<H: Host> Broker<'_, H> {
+    /// Notes an event.
+    pub(crate) fn note(&self, line: Line<'_>) {
+        let line = Line { time: self.host.now(), ..line };
+        let Ok(json) = serde_json::to_string(&line) else { unreachable!("a line is strings and numbers") };
+        self.host.log(&format!("audit {json}"));
+        let kept = self.settings.audit().unwrap_or_else(|error| {
+            self.host.log(&error.to_string());
+            Kept::Store
+        });
+        if kept == Kept::Store
+            && let Err(error) = self.append(line.subject, &json)
+        {
+            self.host.log(&format!("an audit line could not be stored: {error}"));
+        }
+    }
+
+    /// Notes that a service asked for what it may not have, or for what there is not: the same for both, so that the
+    /// time this takes tells nothing. At most once in [`PAUSE`] for each service, which may ask as often as it likes.
+    pub(crate) fn note_refused(&self, by: &By, subject: &Subject, asked: &[ConnectionId]) {
+        let (By::Service(name), Ok(Some(_))) = (by, self.settings.handout_policy()) else { return };
+        let identity = [name.as_str()];
+        let place = Place { kind: Kind::RefusalLimit, identity: &identity };
+        let now = self.host.now();
+        let last: Option<u64> = self.read(place).unwrap_or_default();
+        if last.is_some_and(|last| now.saturating_sub(last) < PAUSE) {
+            return;
+        }
+        if let Err(error) = self.write(place, &now) {
+            self.host.log(&format!("a refusal could not be counted: {error}"));
+        }
+        let about: Vec<About> = asked.iter().map(About::new).collect();
+        self.note(Line::new(Event::NotHandedOut, by.into(), Some(subject)).about(&about));
+    }
+}
+
+/// Seconds.
+const PAUSE: u64 = 60;
+
+/// Of what a caller says, in bytes.
+const LONGEST: usize = 512;

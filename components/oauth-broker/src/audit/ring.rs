@@ -1,0 +1,143 @@
+//! Where do audit lines lie? (rows of kind `a`)
+//!
+//! The store can neither be appended to nor listed. So the lines of a subject go round in a ring of [`BLOCKS`] blocks of
+//! [`BLOCK`] seconds: a week. Each block is [`SLOTS`] rows, and a line goes to one of them by chance: it is read, the
+//! line put at its end, and written back. A row of an earlier week is begun anew; a full one counts what it cannot take.
+//!
+//! **What can be lost.** Two requests that write to the same row of the same subject at the same moment keep one of the two
+//! lines. The log has both. So it is with what a full row or a fault of the store leaves out.
+//!
+//! **What it costs.** One read and one write for each answer that holds a token, of at most [`ROW`] bytes.
+//!
+//! What belongs to nobody, such as a sign-in that was refused, has a ring of its own.
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+use zeroize::Zeroizing;
+
+use crate::Broker;
+use crate::host::Host;
+use crate::names::Subject;
+use crate::vault::rows::RowError;
+use crate::vault::{Kind, OpenError, Place};
+
+/// The lines of a time, oldest first.
+#[derive(Default, Serialize)]
+pub struct Record {
+    pub lines: Vec<Box<RawValue>>,
+    /// Lines that a full row did not take.
+    pub dropped: u64,
+    /// Rows that do not open.
+    pub unreadable: u32,
+    /// Whether older lines of that time have been left out, because there are more than an answer holds.
+    pub cut: bool,
+}
+
+/// A row in clear: `block dropped`, and then the lines, each behind a line feed.
+struct Row<'p> {
+    block: u64,
+    dropped: u64,
+    lines: &'p str,
+}
+
+impl<H: Host> Broker<'_, H> {
+    pub(super) fn append(&self, subject: Option<&Subject>, line: &str) -> Result<(), RowError> {
+        let vault = self.settings.vault()?;
+        let block = self.host.now() / BLOCK;
+        let [dice] = self.random::<1>();
+        let spot = Spot::new(block, u64::from(dice) % SLOTS);
+        let identity = spot.identity(subject);
+        let place = Place { kind: Kind::Audit, identity: &identity };
+        let key = place.key();
+        let old = self.host.get(&key)?;
+        // One that does not open is begun anew: it is of this block or a week old, and must not stand in the way.
+        let old = old.and_then(|sealed| vault.open(place, &sealed).ok());
+        let row = old.as_ref().and_then(|plain| Row::parse(plain)).filter(|row| row.block == block);
+        let Row { dropped, lines, .. } = row.unwrap_or(Row { block, dropped: 0, lines: "" });
+        let fits = lines.len() + line.len() < ROW;
+        let dropped = dropped + u64::from(!fits);
+        let plain = Zeroizing::new(match fits {
+            true => format!("{block} {dropped}{lines}\n{line}"),
+            false => format!("{block} {dropped}{lines}"),
+        });
+        Ok(self.host.set(&key, &vault.seal(place, plain.as_bytes(), self.random()))?)
+    }
+
+    /// The lines of a subject, or those of nobody, from `from` to `until`.
+    pub(crate) fn record(&self, subject: Option<&Subject>, from: u64, until: u64) -> Result<Record, RowError> {
+        let vault = self.settings.vault()?;
+        let mut record = Record::default();
+        let mut found = Vec::new();
+        let newest = until / BLOCK;
+        for block in (from / BLOCK).max(newest.saturating_sub(BLOCKS - 1))..=newest {
+            for slot in 0..SLOTS {
+                let spot = Spot::new(block, slot);
+                let identity = spot.identity(subject);
+                let place = Place { kind: Kind::Audit, identity: &identity };
+                let Some(sealed) = self.host.get(&place.key())? else { continue };
+                let plain = match vault.open(place, &sealed) {
+                    Ok(plain) => plain,
+                    Err(OpenError::UnknownKey(_) | OpenError::Broken) => {
+                        record.unreadable += 1;
+                        continue;
+                    }
+                };
+                let Some(row) = Row::parse(&plain).filter(|row| row.block == block) else { continue };
+                record.dropped += row.dropped;
+                for line in row.lines.lines().filter(|line| !line.is_empty()) {
+                    let Some(time) = time_of(line) else { continue };
+                    if (from..=until).contains(&time)
+                        && let Ok(line) = RawValue::from_string(line.to_owned())
+                    {
+                        found.push((time, line));
+                    }
+                }
+            }
+        }
+        found.sort_by_key(|(time, _)| *time);
+        record.cut = found.len() > MOST;
+        let surplus = found.len().saturating_sub(MOST);
+        record.lines = found.into_iter().skip(surplus).map(|(_, line)| line).collect();
+        Ok(record)
+    }
+}
+
+impl<'p> Row<'p> {
+    fn parse(plain: &'p [u8]) -> Option<Self> {
+        let plain = std::str::from_utf8(plain).ok()?;
+        let (head, lines) = plain.split_at(plain.find('\n').unwrap_or(plain.len()));
+        let (block, dropped) = head.split_once(' ')?;
+        Some(Self { block: block.parse().ok()?, dropped: dropped.parse().ok()?, lines })
+    }
+}
+
+/// A row's place in the ring, as text.
+pub(crate) struct Spot {
+    place: String,
+    slot: String,
+}
+
+impl Spot {
+    fn new(block: u64, slot: u64) -> Self {
+        Self { place: (block % BLOCKS).to_string(), slot: slot.to_string() }
+    }
+
+    pub(crate) fn identity<'a>(&'a self, subject: Option<&'a Subject>) -> [&'a str; 3] {
+        [subject.map_or("", Subject::as_str), &self.place, &self.slot]
+    }
+}
+
+/// The time of a line, which it begins with.
+fn time_of(line: &str) -> Option<u64> {
+    line.strip_prefix(r#"{"time":"#)?.split(',').next()?.parse().ok()
+}
+
+/// Seconds: four hours.
+const BLOCK: u64 = 14_400;
+/// A week.
+pub(crate) const BLOCKS: u64 = 42;
+const SLOTS: u64 = 8;
+/// Bytes of lines in a row. Some backends take no value of more than 400 KB, and every line costs sealing its row again.
+const ROW: usize = 32 * 1024;
+/// Lines in an answer.
+const MOST: usize = 5_000;

@@ -1,0 +1,263 @@
+//! What is noted of who got what, and who may read it.
+
+use http::{Response, StatusCode};
+use serde_json::{Value, json};
+
+use super::*;
+use crate::names::{ConnectionId, Subject};
+
+/// Ann has connected the forge, and what is noted is kept.
+fn anns() -> World {
+    let world = World::public();
+    world.set("audit", "store");
+    let mut browser = Browser::default();
+    browser.sign_in(&world, ANNS_KEY);
+    world.connect(&mut browser, "forge", grant("access-1", 3600, "refresh-1"));
+    world
+}
+
+fn ask(world: &World, path: &str, key: Option<&str>) -> Response<Vec<u8>> {
+    let mut request = world.request("GET", path);
+    if let Some(key) = key {
+        request = request.header("authorization", format!("Bearer {key}"));
+    }
+    world.handle(request.body(Vec::new()).unwrap())
+}
+
+fn record(world: &World, query: &str) -> Value {
+    let answer = ask(world, &format!("/admin/audit{query}"), Some(ADMIN_KEY));
+    assert_eq!(answer.status(), StatusCode::OK, "{}", text(&answer));
+    read(&answer)["record"].clone()
+}
+
+fn events(record: &Value) -> Vec<&str> {
+    record["lines"].as_array().unwrap().iter().map(|line| line["event"].as_str().unwrap()).collect()
+}
+
+fn logged(world: &World) -> Vec<Value> {
+    let log = world.log.borrow();
+    let lines = log.iter().filter_map(|line| line.strip_prefix("audit "));
+    lines.map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn a_token_that_leaves_says_to_whom_of_whom_and_for_what() {
+    let world = anns();
+    world.resolve(Some(ANNS_KEY), json!({ "service": "forge" }));
+    let grant = crate::Broker::new(&world)
+        .connection(&ConnectionId { subject: Subject::parse("ann").unwrap(), ..owners("forge") })
+        .unwrap()
+        .unwrap()
+        .grant;
+    let expected = json!({
+        "time": NOW, "event": "handed_out", "by": { "service": "gateway" }, "subject": "ann",
+        "resource": "https://auth.example.com/mcp",
+        "connections": [{ "service": "forge", "grant": grant, "generation": 1 }],
+    });
+    assert_eq!(logged(&world).last(), Some(&expected));
+    assert_eq!(record(&world, "?subject=ann")["lines"].as_array().unwrap().last(), Some(&expected));
+}
+
+#[test]
+fn a_script_may_say_what_its_token_is_for() {
+    let world = anns();
+    let request = world.request("POST", "/token/forge").header("authorization", format!("Bearer {ANNS_KEY}"));
+    let long = "x".repeat(5000);
+    world.handle(request.body(format!("resource={long}").into_bytes()).unwrap());
+    let line = logged(&world).pop().unwrap();
+    assert_eq!((&line["by"], line["resource"].as_str().unwrap().len()), (&json!("person"), 512));
+}
+
+#[test]
+fn all_that_one_answer_holds_is_one_line_and_nothing_is_none() {
+    let world = anns();
+    let mut browser = Browser::default();
+    browser.sign_in(&world, ANNS_KEY);
+    world.connect(
+        &mut browser,
+        "github",
+        json!({ "access_token": "access-2", "token_type": "bearer", "scope": "repo" }),
+    );
+    let before = logged(&world).len();
+    let question = |services: Value| json!({ "subject_token": ANNS_KEY, "resource": "https://auth.example.com/mcp", "services": services });
+    world.ask(
+        SERVICE_KEY,
+        &question(json!([{ "service": "github" }, { "service": "nothing" }, { "service": "forge" }])),
+    );
+    world.ask(SERVICE_KEY, &question(json!([{ "service": "nothing" }])));
+    world.ask(SERVICE_KEY, &question(json!([])));
+    let lines = logged(&world);
+    assert_eq!(lines.len(), before + 1);
+    let services: Vec<&Value> =
+        lines[before]["connections"].as_array().unwrap().iter().map(|one| &one["service"]).collect();
+    assert_eq!(services, ["github", "forge"]);
+}
+
+#[test]
+fn the_life_of_a_connection_is_told() {
+    let world = anns();
+    world.pass(3600);
+    world.answer(400, json!({ "error": "invalid_grant" }));
+    world.token("forge", Some(ANNS_KEY));
+    world.pass(1);
+    let request = world.request("DELETE", "/token/forge").header("authorization", format!("Bearer {ANNS_KEY}"));
+    world.handle(request.body(Vec::new()).unwrap());
+    world.pass(1);
+    let mut told: Vec<String> = events(&record(&world, "?subject=ann")).into_iter().map(str::to_owned).collect();
+    // Within one second the order is chance.
+    told[..2].sort();
+    assert_eq!(told, ["connected", "signed_in", "grant_ended", "disconnected"]);
+    assert_eq!(events(&record(&world, "?subject=ann")).last(), Some(&"read"), "and so is who read it");
+}
+
+#[test]
+fn a_sign_in_that_was_refused_belongs_to_nobody() {
+    let world = anns();
+    Browser::default().sign_in(&world, "canary-wrong");
+    assert_eq!(events(&record(&world, "")), ["sign_in_refused"]);
+    assert!(!events(&record(&world, "?subject=ann")).contains(&"sign_in_refused"));
+}
+
+#[test]
+fn a_service_that_asks_for_what_it_may_not_have_is_noted_once_a_minute() {
+    let world = anns();
+    world.set("handout_policy", "{}");
+    let noted = |world: &World| logged(world).iter().filter(|line| line["event"] == "not_handed_out").count();
+    for _ in 0..5 {
+        world.resolve(Some(ANNS_KEY), json!({ "service": "forge" }));
+    }
+    assert_eq!(noted(&world), 1);
+    world.pass(61);
+    world.resolve(Some(ANNS_KEY), json!({ "service": "forge" }));
+    assert_eq!(noted(&world), 2);
+}
+
+/// What the way of every call costs beside its own read: one read and one write, or nothing.
+#[test]
+fn a_stored_line_costs_one_read_and_one_write() {
+    let world = anns();
+    for (audit, cost) in [("store", (2, 1)), ("", (2, 1)), ("log", (1, 0))] {
+        world.set("audit", audit);
+        world.reads.set(0);
+        world.writes.set(0);
+        world.resolve(Some(ANNS_KEY), json!({ "service": "forge" }));
+        assert_eq!((world.reads.get(), world.writes.get()), cost, "{audit}");
+    }
+}
+
+#[test]
+fn a_store_that_takes_no_line_keeps_no_token_back() {
+    let world = anns();
+    world.read_only.set(true);
+    assert_eq!(world.resolve(Some(ANNS_KEY), json!({ "service": "forge" }))["status"], "token");
+    assert_eq!(logged(&world).last().unwrap()["event"], "handed_out");
+    assert!(world.log.borrow().last().unwrap().starts_with("an audit line could not be stored"));
+}
+
+#[test]
+fn a_setting_that_says_nothing_known_keeps_lines_and_is_named() {
+    let world = anns();
+    world.set("audit", "nowhere");
+    assert_eq!(world.resolve(Some(ANNS_KEY), json!({ "service": "forge" }))["status"], "token");
+    assert_eq!(events(&record(&world, "?subject=ann")).last(), Some(&"handed_out"));
+    assert_ne!(read(&world.get("/health"))["checks"]["audit"], "ok");
+}
+
+#[test]
+fn a_busy_person_has_a_bounded_record_that_says_what_is_missing() {
+    let world = anns();
+    let form = format!("resource={}", "x".repeat(512)).into_bytes();
+    for _ in 0..600 {
+        let request = world.request("POST", "/token/forge").header("authorization", format!("Bearer {ANNS_KEY}"));
+        world.handle(request.body(form.clone()).unwrap());
+    }
+    let rows: Vec<usize> =
+        world.dump().into_iter().filter(|(key, _)| key.starts_with("b.a.")).map(|(_, row)| row.len()).collect();
+    assert!(rows.len() <= 8 && rows.iter().all(|row| *row < 34 * 1024), "{rows:?}");
+    let record = record(&world, "?subject=ann");
+    let kept = record["lines"].as_array().unwrap().len() as u64;
+    assert_eq!(kept + record["dropped"].as_u64().unwrap(), 602);
+    assert!(kept > 300, "{kept}");
+}
+
+#[test]
+fn a_week_later_the_ring_begins_anew() {
+    let world = anns();
+    assert_eq!(events(&record(&world, "?subject=ann&hours=1")).len(), 2);
+    world.pass(3 * 3600);
+    assert_eq!(events(&record(&world, "?subject=ann&hours=2")), ["read"; 0]);
+    assert!(events(&record(&world, "?subject=ann&hours=4")).len() >= 3);
+    for _ in 0..30 {
+        world.pass(86_400);
+        for _ in 0..20 {
+            world.resolve(Some(BOBS_KEY), json!({ "service": "forge" }));
+            record(&world, "?subject=ann&hours=1");
+        }
+    }
+    let rows = world.dump().into_keys().filter(|key| key.starts_with("b.a.")).count();
+    assert!(rows <= 42 * 8, "{rows}");
+    let week = record(&world, "?subject=ann&hours=168");
+    let times = week["lines"].as_array().unwrap().iter().map(|line| line["time"].as_u64().unwrap());
+    let times: Vec<u64> = times.collect();
+    assert!(times.is_sorted() && times[0] > world.clock.get() / 1000 - 168 * 3600);
+}
+
+#[test]
+fn a_row_that_does_not_open_is_counted_and_begun_anew() {
+    let world = anns();
+    let keys: Vec<String> = world.dump().into_keys().filter(|key| key.starts_with("b.a.")).collect();
+    for key in &keys {
+        world.store.borrow_mut().insert(key.clone(), b"broken".to_vec());
+    }
+    assert_eq!(record(&world, "?subject=ann")["unreadable"].as_u64(), Some(keys.len() as u64));
+    for _ in 0..100 {
+        world.token("forge", Some(ANNS_KEY));
+    }
+    assert_eq!(record(&world, "?subject=ann")["unreadable"], 0);
+}
+
+/// Item 35: in the form of the other doors.
+#[test]
+fn who_shows_no_admin_key_sees_nothing() {
+    let world = anns();
+    for key in [None, Some(""), Some("wrong"), Some(ANNS_KEY), Some(SERVICE_KEY), Some(PASSPHRASE)] {
+        let answer = ask(&world, "/admin/audit?subject=ann", key);
+        assert_eq!((answer.status(), &read(&answer)["error"]), (StatusCode::UNAUTHORIZED, &json!("invalid_client")));
+        assert_eq!(head(&answer, "www-authenticate"), "Bearer");
+    }
+    let mut session = Browser::default();
+    session.sign_in(&world, PASSPHRASE);
+    assert_eq!(session.get(&world, "/admin/audit").status(), StatusCode::UNAUTHORIZED);
+    world.set("admin_keys", "");
+    assert_eq!(ask(&world, "/admin/audit", Some(ADMIN_KEY)).status(), StatusCode::UNAUTHORIZED);
+    assert_eq!(ask(&world, "/admin/else", Some(ADMIN_KEY)).status(), StatusCode::NOT_FOUND);
+}
+
+/// An admin key opens nothing else: it reads what happened and holds no one's tokens.
+#[test]
+fn an_admin_key_gets_no_token() {
+    let world = anns();
+    assert_eq!(world.token("forge", Some(ADMIN_KEY)).status(), StatusCode::UNAUTHORIZED);
+    assert_eq!(world.ask(ADMIN_KEY, &json!({})).status(), StatusCode::UNAUTHORIZED);
+    assert_eq!(ask(&world, "/connections", Some(ADMIN_KEY)).status(), StatusCode::UNAUTHORIZED);
+}
+
+#[test]
+fn in_local_mode_the_owners_tools_are_admins_and_no_browser_is() {
+    let world = World::local();
+    assert_eq!(ask(&world, "/admin/audit", None).status(), StatusCode::OK);
+    assert_eq!(ask(&world, "/admin/audit", Some("wrong")).status(), StatusCode::UNAUTHORIZED);
+    for (name, value) in [("sec-fetch-site", "same-origin"), ("origin", LOCAL), ("sec-fetch-site", "none")] {
+        let request = world.request("GET", "/admin/audit").header(name, value);
+        assert_eq!(world.handle(request.body(Vec::new()).unwrap()).status(), StatusCode::FORBIDDEN, "{name}: {value}");
+    }
+}
+
+#[test]
+fn a_question_about_the_audit_that_makes_no_sense_is_told_so() {
+    let world = anns();
+    for query in ["?subject=a%20b", "?hours=0", "?hours=169", "?hours=x", "?hours=1&hours=2"] {
+        let answer = ask(&world, &format!("/admin/audit{query}"), Some(ADMIN_KEY));
+        assert_eq!(answer.status(), StatusCode::BAD_REQUEST, "{query}");
+    }
+}
