@@ -11,6 +11,10 @@ use crate::settings::is_loopback;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint(Url);
 
+/// An endpoint of which parts may still be missing, because only a grant knows them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Address(String);
+
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum EndpointError {
     #[error("not a URL")]
@@ -23,8 +27,14 @@ pub enum EndpointError {
     Internal,
     #[error("`variables` has no `{0}`")]
     Variable(String),
-    #[error("`variables` has a `{0}` that is not letters, digits, `.`, `-`, `_` or `:`")]
+    #[error(
+        "`variables` has a `{0}` that is not letters, digits, `.`, `-`, `_` or `:`, or that `allowed` does not have"
+    )]
     Value(String),
+    #[error("`allowed` says nothing of `{0}`, which only a grant knows")]
+    Anything(String),
+    #[error("the provider has not said what `{0}` is, or said what `allowed` does not have")]
+    Said(String),
 }
 
 impl Endpoint {
@@ -50,28 +60,99 @@ impl Endpoint {
     }
 }
 
-/// Puts the variables into a URL template: `https://{host}/oauth/token`.
-pub fn fill(template: &str, client_id: &str, variables: &BTreeMap<String, String>) -> Result<String, EndpointError> {
+/// What `{…}` may stand for in the URLs of one service.
+pub struct Variables<'a> {
+    pub client_id: &'a str,
+    pub set: &'a BTreeMap<String, String>,
+    pub allowed: &'a BTreeMap<String, Vec<String>>,
+    /// Names of values that come with a grant.
+    pub later: &'a [&'a str],
+}
+
+impl Address {
+    /// Puts in what is known of a URL template such as `https://{host}/oauth/token`.
+    pub fn read(template: &str, variables: &Variables) -> Result<Self, EndpointError> {
+        let mut complete = true;
+        let filled = fill(template, &mut |name| {
+            let Some(value) =
+                variables.set.get(name).map(String::as_str).or((name == "client_id").then_some(variables.client_id))
+            else {
+                if !TOKENS.contains(&name) {
+                    if !variables.later.contains(&name) {
+                        return Err(EndpointError::Variable(name.to_owned()));
+                    }
+                    if !variables.allowed.contains_key(name) {
+                        return Err(EndpointError::Anything(name.to_owned()));
+                    }
+                }
+                complete = false;
+                return Ok(format!("{{{name}}}"));
+            };
+            let fits = match variables.allowed.get(name) {
+                Some(patterns) => patterns.iter().any(|pattern| matches(pattern, value)),
+                // A value names a host or a tenant: it cannot bring a path, a query or a user name along.
+                None => {
+                    !value.is_empty()
+                        && value.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_:".contains(&byte))
+                }
+            };
+            if fits { Ok(value.to_owned()) } else { Err(EndpointError::Value(name.to_owned())) }
+        })?;
+        if complete {
+            Endpoint::parse(&filled)?;
+        }
+        Ok(Self(filled))
+    }
+
+    /// The endpoint of one grant. What its provider or its callback said has to be `allowed`; tokens are quoted.
+    pub fn endpoint(
+        &self,
+        allowed: &BTreeMap<String, Vec<String>>,
+        value: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Endpoint, EndpointError> {
+        let filled = fill(&self.0, &mut |name| {
+            let said = || EndpointError::Said(name.to_owned());
+            let value = value(name).ok_or_else(said)?;
+            if TOKENS.contains(&name) {
+                return Ok(url::form_urlencoded::byte_serialize(value.as_bytes()).collect());
+            }
+            let fits =
+                allowed.get(name).is_some_and(|patterns| patterns.iter().any(|pattern| matches(pattern, &value)));
+            if fits { Ok(value) } else { Err(said()) }
+        })?;
+        Endpoint::parse(&filled)
+    }
+}
+
+impl From<Endpoint> for Address {
+    fn from(endpoint: Endpoint) -> Self {
+        Self(endpoint.0.into())
+    }
+}
+
+fn fill(template: &str, value: &mut dyn FnMut(&str) -> Result<String, EndpointError>) -> Result<String, EndpointError> {
     let mut filled = String::with_capacity(template.len());
     let mut rest = template;
     while let Some((before, after)) = rest.split_once('{') {
         let (name, after) = after.split_once('}').ok_or(EndpointError::Url)?;
-        let value = match variables.get(name) {
-            Some(value) => value,
-            None if name == "client_id" => client_id,
-            None => return Err(EndpointError::Variable(name.to_owned())),
-        };
-        // A value names a host or a tenant: it cannot bring a path, a query or a user name along.
-        if value.is_empty() || !value.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_:".contains(&byte)) {
-            return Err(EndpointError::Value(name.to_owned()));
-        }
         filled.push_str(before);
-        filled.push_str(value);
+        filled.push_str(&value(name)?);
         rest = after;
     }
     filled.push_str(rest);
     Ok(filled)
 }
+
+/// Whether a value is what a pattern of `allowed` says: the text itself, in which `*` is one label of a host's name.
+fn matches(pattern: &str, value: &str) -> bool {
+    let Some((before, after)) = pattern.split_once('*') else { return pattern == value };
+    let Some(rest) = value.strip_prefix(before) else { return false };
+    let label = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '-').unwrap_or(rest.len());
+    (1..=63).contains(&label) && !rest.starts_with('-') && matches(after, &rest[label..])
+}
+
+/// What of a grant may stand in a URL, where a provider wants it there.
+const TOKENS: [&str; 3] = ["access_token", "refresh_token", "token"];
 
 #[cfg(test)]
 mod tests {
@@ -104,18 +185,80 @@ mod tests {
         }
     }
 
+    fn read(template: &str, set: &[(&str, &str)], allowed: &[(&str, &[&str])]) -> Result<Address, EndpointError> {
+        let own = |text: &&str| (*text).to_owned();
+        let set = set.iter().map(|(name, value)| (own(name), own(value))).collect();
+        let allowed = lists(allowed);
+        Address::read(template, &Variables { client_id: "id", set: &set, allowed: &allowed, later: &["said"] })
+    }
+
+    fn lists(allowed: &[(&str, &[&str])]) -> BTreeMap<String, Vec<String>> {
+        let list = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect();
+        allowed.iter().map(|(name, patterns)| ((*name).to_owned(), list(patterns))).collect()
+    }
+
     #[test]
     fn a_variable_stands_for_a_host_and_for_nothing_wider() {
-        let variables = |value: &str| BTreeMap::from([("host".to_owned(), value.to_owned())]);
-        let filled = fill("https://{host}/oauth/{client_id}", "id", &variables("git.example:8443"));
-        assert_eq!(filled.unwrap(), "https://git.example:8443/oauth/id");
+        let filled = read("https://{host}/oauth/{client_id}", &[("host", "git.example:8443")], &[]);
+        assert_eq!(filled.unwrap().0, "https://git.example:8443/oauth/id");
         for bad in ["a/b", "user@a", "", "a?b", "a#b"] {
-            assert_eq!(
-                fill("https://{host}/", "id", &variables(bad)),
-                Err(EndpointError::Value("host".into())),
-                "{bad}"
-            );
+            let read = read("https://{host}/", &[("host", bad)], &[]);
+            assert_eq!(read, Err(EndpointError::Value("host".into())), "{bad}");
         }
-        assert_eq!(fill("https://{tenant}/", "id", &variables("a")), Err(EndpointError::Variable("tenant".into())));
+        assert_eq!(read("https://{tenant}/", &[], &[]), Err(EndpointError::Variable("tenant".into())));
+    }
+
+    #[test]
+    fn a_variable_with_a_list_is_on_it() {
+        let shop: &[(&str, &[&str])] = &[("shop", &["*"]), ("region", &["", "eu."])];
+        for good in ["our-shop", "a", "0"] {
+            assert!(read("https://{shop}.example/", &[("shop", good)], shop).is_ok(), "{good}");
+        }
+        for bad in ["", "a.b", "-a", "a/b", "evil.example/", "a_b", &"a".repeat(64)] {
+            assert!(read("https://{shop}.example/", &[("shop", bad)], shop).is_err(), "{bad}");
+        }
+        for (region, fits) in [("", true), ("eu.", true), ("us.", false), ("eu", false)] {
+            assert_eq!(read("https://api.{region}example/", &[("region", region)], shop).is_ok(), fits, "{region}");
+        }
+    }
+
+    /// The provider's word for a host counts only where the row lists it.
+    #[test]
+    fn what_a_grant_says_is_allowed_or_goes_nowhere() {
+        let unlisted = read("{said}/token", &[], &[]);
+        assert_eq!(unlisted, Err(EndpointError::Anything("said".into())));
+        let allowed: &[(&str, &[&str])] = &[("said", &["https://accounts.example.eu", "https://*.api.example"])];
+        let address = read("{said}/token", &[], allowed).unwrap();
+        let endpoint = |said: &str| {
+            let said = said.to_owned();
+            address.endpoint(&lists(allowed), &move |_| Some(said.clone()))
+        };
+        assert_eq!(
+            endpoint("https://accounts.example.eu").unwrap().url().as_str(),
+            "https://accounts.example.eu/token"
+        );
+        assert!(endpoint("https://ours.api.example").is_ok());
+        for bad in [
+            "https://accounts.example.eu.evil.example",
+            "https://evil.example",
+            "http://accounts.example.eu",
+            "",
+            "https://a.b.api.example",
+            "https://evil.example/.api.example",
+            "https://accounts.example.eu@evil.example",
+            "https://x@evil.api.example",
+            "https://evil.example#.api.example",
+            "https://.api.example",
+        ] {
+            assert_eq!(endpoint(bad), Err(EndpointError::Said("said".into())), "{bad}");
+        }
+        assert!(address.endpoint(&lists(allowed), &|_| None).is_err());
+    }
+
+    #[test]
+    fn a_token_in_a_path_stays_one_segment() {
+        let address = read("https://a.example/tokens/{token}", &[], &[]).unwrap();
+        let endpoint = address.endpoint(&BTreeMap::new(), &|_| Some("a/../b?c#d".into())).unwrap();
+        assert_eq!(endpoint.url().path(), "/tokens/a%2F..%2Fb%3Fc%23d");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use http::{HeaderName, HeaderValue, Method};
+use http::{HeaderName, Method};
 use serde::Deserialize;
 
 use crate::secret::Secret;
@@ -15,17 +15,18 @@ pub struct Fields {
     pub client_secret: Option<Secret>,
     pub name: Option<String>,
     pub variables: BTreeMap<String, String>,
+    pub allowed: BTreeMap<String, Vec<String>>,
     pub authorize_url: Option<String>,
     pub token_url: Option<String>,
     pub refresh_url: Option<String>,
+    pub request_token_url: Option<String>,
     pub issuer: Option<String>,
     pub issuer_required: bool,
     pub client_auth: ClientAuth,
-    pub token_body: TokenBody,
+    pub token_body: Body,
     pub pkce: Pkce,
+    pub rename: BTreeMap<String, String>,
     pub scopes: Vec<String>,
-    #[serde(default = "code")]
-    pub code_parameter: String,
     #[serde(default = "scope")]
     pub scope_parameter: String,
     #[serde(default = "space")]
@@ -37,16 +38,29 @@ pub struct Fields {
     pub authorize_params: BTreeMap<String, String>,
     pub token_params: BTreeMap<String, String>,
     pub refresh_params: BTreeMap<String, String>,
+    #[serde(default = "code")]
+    pub code_parameter: String,
+    pub callback_expect: BTreeMap<String, String>,
+    pub callback_hmac: bool,
+    pub exchange_again: Option<CallFields>,
+    pub renew: Option<CallFields>,
     pub success_field: Option<String>,
+    pub error_at: Vec<String>,
     pub token_at: Option<String>,
+    pub answer: AnswerPaths,
     pub token_type: Option<String>,
     pub lifetime_unit: LifetimeUnit,
     pub default_lifetime: Option<u64>,
+    pub rotation: Option<Rotation>,
+    pub refresh_lifetime: RefreshLifetime,
     pub extra: BTreeMap<String, String>,
     pub terminal_errors: Vec<String>,
+    pub consent_errors: Vec<String>,
+    pub retry_errors: Vec<String>,
     pub misconfigured_errors: Vec<String>,
-    pub revoke: Option<RevokeFields>,
-    pub whoami: Option<WhoamiFields>,
+    pub revoke: Option<CallFields>,
+    pub shared_grant: bool,
+    pub whoami: Option<CallFields>,
 }
 
 fn code() -> String {
@@ -66,22 +80,35 @@ fn space() -> String {
 pub enum ClientAuth {
     #[default]
     Basic,
+    BasicRaw,
     Post,
+    SecretAsUser,
+    None,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum TokenBody {
+pub enum Body {
     #[default]
     Form,
     Json,
+    /// In the URL, for calls that are a GET.
+    Query,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Pkce {
     #[default]
+    #[serde(alias = "required")]
     S256,
+    /// The method's name in lower case.
+    Lowercase,
+    /// The digest in hexadecimal instead of base64url.
+    Hex,
+    /// Only from a client without a secret.
+    Public,
+    #[serde(alias = "reject")]
     None,
 }
 
@@ -93,46 +120,91 @@ pub enum LifetimeUnit {
     Milliseconds,
 }
 
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+/// What becomes of a refresh token that was used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum RevokeStyle {
-    /// A form with the token, from the authenticated client (RFC 7009 section 2.1).
-    #[default]
-    Rfc7009,
-    /// DELETE with the client's password and the access token in JSON.
-    Github,
-    /// POST, authorised by the token itself.
-    Bearer,
+pub enum Rotation {
+    /// A new one comes and the old dies at once.
+    Rotates,
+    /// A new one may come; the old lives on for a while.
+    Rolls,
+    /// It stays as it is.
+    Fixed,
+    /// There are no refresh tokens.
+    None,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RevokeFields {
-    pub url: String,
-    #[serde(default)]
-    pub style: RevokeStyle,
+/// How many seconds a refresh token lives without being used, and in all.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RefreshLifetime {
+    pub idle: Option<u64>,
+    pub absolute: Option<u64>,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct WhoamiFields {
+/// Where in the answer each thing is.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AnswerPaths {
+    pub access_token: String,
+    pub refresh_token: String,
+    pub token_type: String,
+    pub expires_in: String,
+    pub expires_at: String,
+    pub refresh_expires_in: String,
+    pub scope: String,
+}
+
+impl Default for AnswerPaths {
+    fn default() -> Self {
+        let own = str::to_owned;
+        Self {
+            access_token: own("access_token"),
+            refresh_token: own("refresh_token"),
+            token_type: own("token_type"),
+            expires_in: own("expires_in"),
+            expires_at: own("expires_at"),
+            refresh_expires_in: own("refresh_token_expires_in|refresh_expires_in|x_refresh_token_expires_in"),
+            scope: own("scope"),
+        }
+    }
+}
+
+/// A call beside the token requests; the last three are for `whoami`.
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub struct CallFields {
     pub url: String,
-    #[serde(default)]
-    method: Option<String>,
-    #[serde(default)]
+    pub method: Option<String>,
+    pub auth: Option<CallAuth>,
+    pub headers: BTreeMap<String, String>,
+    pub send: Option<Body>,
+    pub params: Option<BTreeMap<String, String>>,
     pub body: String,
-    #[serde(default)]
-    headers: BTreeMap<String, String>,
+    pub id: Vec<String>,
     pub account: Vec<String>,
+    pub extra: BTreeMap<String, String>,
 }
 
-impl WhoamiFields {
-    pub fn method(&self) -> Option<Method> {
-        self.method.as_deref().map_or(Some(Method::GET), |method| Method::from_bytes(method.as_bytes()).ok())
+/// How a call is authorised.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CallAuth {
+    /// As the client is at the token endpoint.
+    Client,
+    /// By the client's id and secret as user and password.
+    Basic,
+    /// By the access token.
+    Bearer,
+    None,
+}
+
+impl CallFields {
+    pub fn method(&self, usual: Method) -> Option<Method> {
+        self.method.as_deref().map_or(Some(usual), |method| Method::from_bytes(method.as_bytes()).ok())
     }
 
-    pub fn headers(&self) -> Option<Vec<(HeaderName, HeaderValue)>> {
-        let header = |(name, value): (&String, &String)| Some((name.parse().ok()?, value.parse().ok()?));
-        self.headers.iter().map(header).collect()
+    pub fn headers(&self) -> Option<Vec<(HeaderName, String)>> {
+        self.headers.iter().map(|(name, value)| Some((name.parse().ok()?, value.clone()))).collect()
     }
 }

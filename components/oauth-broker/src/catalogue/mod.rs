@@ -10,51 +10,81 @@
 //! ```
 //!
 //! The fields, in `catalogue.json` and in `oauth_clients` alike; a field that is given in the settings replaces the
-//! catalogue's whole, and an own `token_url` sets `refresh_url`, `issuer`, `revoke` and `whoami` aside. An unknown field
-//! is an error that names it.
+//! catalogue's whole (`variables`: one by one), and an own `token_url` sets every other URL of the row aside: tokens, codes and secrets of another
+//! server than the catalogue's are not shown to the catalogue's, nor the other way round. An unknown field is an error
+//! that names it.
 //!
 //! | field | default | meaning |
 //! |---|---|---|
 //! | `client_id`, `client_secret` | | settings only; without a secret the client is public (RFC 6749 section 2.1) |
 //! | `name` | the id | what people call it |
 //! | `variables` | `{}` | what `{…}` in the URLs stands for; `{client_id}` is always there |
+//! | `allowed` | `{}` | variable → what it may be; in each, `*` is one label of a host's name. What a grant says (`extra`) stands in a URL only if it is listed here |
 //! | `authorize_url`, `token_url` | needed | the provider's endpoints |
 //! | `refresh_url` | `token_url` | where to refresh |
-//! | `issuer` | | what `iss` in the callback has to be (RFC 9207) |
+//! | `request_token_url` | | OAuth 1.0a: where a flow begins |
+//! | `issuer` | | what `iss` in the callback has to be (RFC 9207), and in an id token |
 //! | `issuer_required` | `false` | a callback without `iss` is refused |
-//! | `client_auth` | `basic` | how the client authenticates: `basic`, `post` |
+//! | `client_auth` | `basic` | how the client authenticates: `basic` (form-encoded, RFC 6749 section 2.3.1), `basic_raw` (as they are; no secret is an empty password), `post`, `secret_as_user` (Basic, the secret as user, no password), `none` |
 //! | `token_body` | `form` | the token request's body: `form`, `json` |
-//! | `pkce` | `s256` | `none` where the provider refuses it |
+//! | `pkce` | `s256` | `s256` or `required`, which are sent alike; `lowercase` (`code_challenge_method=s256`), `hex` (the digest in hexadecimal), `public` (only without a secret), `none` or `reject` |
+//! | `rename` | `{}` | parameter of the standard → what the provider calls it; empty: left out |
 //! | `scopes` | `[]` | what to ask for |
 //! | `scope_parameter` | `scope` | its name in the authorize URL; empty: scopes are the app's |
-//! | `code_parameter` | `code` | the callback's parameter that is to be exchanged |
 //! | `scope_separator` | space | between the scopes asked for |
 //! | `granted_separator` | space | between the scopes of the answer, beside spaces |
 //! | `scope_aliases` | `{}` | scope asked for → the name under which it is granted |
 //! | `ungranted_scopes` | `[]` | never listed among the granted, so never missing |
-//! | `authorize_params`, `token_params`, `refresh_params` | `{}` | further parameters of each request |
+//! | `authorize_params`, `token_params`, `refresh_params` | `{}` | further parameters of each request; `response_mode: form_post` in the first lets the callback be posted |
+//! | `code_parameter` | `code` | the callback's parameter that is to be exchanged |
+//! | `callback_expect` | `{}` | parameter of the callback → what it has to be, `{…}` a variable |
+//! | `callback_hmac` | `false` | the callback is signed with the client's secret |
+//! | `exchange_again` | none | the call that turns the first token into the lasting one |
+//! | `renew` | none | the call that renews the access token by itself, where there is no refresh token |
 //! | `success_field` | | a field of the answer that is `true` unless it is an error |
-//! | `token_at` | the top | path of the object of the answer that holds the tokens |
+//! | `error_at` | `error`, `error.code`, `error.type` | paths of the error code; the first that has a class counts |
+//! | `token_at` | the top | path of the object of the answer to a code that holds the tokens |
+//! | `answer` | RFC 6749's names | where in it each is: `access_token`, `refresh_token`, `token_type`, `expires_in`, `expires_at`, `refresh_expires_in`, `scope` |
 //! | `token_type` | the answer's | how the token is sent, whatever the answer says |
 //! | `lifetime_unit` | `seconds` | of `expires_in`: `seconds`, `milliseconds` |
 //! | `default_lifetime` | none | seconds, where the answer does not say |
+//! | `rotation` | unknown | a refresh token that was used: `rotates` (the old one dies), `rolls`, `fixed`, or there is `none` |
+//! | `refresh_lifetime` | unknown | seconds that a refresh token lives: `idle`, `absolute` |
 //! | `extra` | `{}` | values of the answer to keep beside the token: name → path |
 //! | `terminal_errors` | `[]` | errors that end a grant, beside `invalid_grant` |
-//! | `misconfigured_errors` | `[]` | errors of the client's registration, beside `invalid_client` |
-//! | `revoke` | none | `url`, and `style`: `rfc7009`, `github` (DELETE with the client's password), `bearer` (POST with the token) |
-//! | `whoami` | none | `url`, `method`, `body`, `headers`, and `account`: the paths at which a label may be |
+//! | `consent_errors` | `[]` | errors that need the person, beside OpenID Connect's |
+//! | `retry_errors` | `[]` | errors that pass, beside `temporarily_unavailable`, `server_error` and `slow_down` |
+//! | `misconfigured_errors` | `[]` | errors of the client's registration, beside `invalid_client` and `unauthorized_client` |
+//! | `revoke` | none | the call that ends a grant; RFC 7009 unless it says otherwise |
+//! | `shared_grant` | `false` | all connections of an account are one grant, which is therefore never revoked for one of them |
+//! | `whoami` | none | the call that tells the account, with `id`, `account` (paths of what never changes, and of a label) and `extra`; without `url` these look at the token's `extra` |
 //!
-//! A path is names with dots between: `authed_user.id`.
+//! A path is names with dots between (`authed_user.id`), `|` between one place and the next that it may be at. In
+//! `answer` and `extra`, `callback.` begins a parameter of the callback and `id_token.` a claim.
+//!
+//! A call has `url`, `method` (`POST`, `whoami`: `GET`), `auth` (`client` as at the token endpoint, `basic`, `bearer`,
+//! `none`; `revoke`: `client`, `whoami`: `bearer`, else `none`), `headers`, and either `body` as it is or `params`, sent as
+//! `send` says: `form`, `json`, `query`. `{…}` in them is `client_id`, `client_secret`, `access_token`, `refresh_token`, `token`
+//! (the one whose end is the grant's) with `token_kind`, a variable or a name of `extra`. A call for which something
+//! is missing is not made.
+//!
+//! What data does not say is code, one function each: OAuth 1.0a ([`oauth1`](crate::provider), for `request_token_url`), the
+//! signed callback of `callback_hmac`, the claims of an id token (for `id_token.` paths), and the callback that is posted
+//! (`doors`). No code knows a provider by name. Apple's client secret is a JWT that the operator makes, at most six months
+//! long, and sets like any other.
 
 mod endpoint;
 mod fields;
+mod service;
 
 use std::collections::BTreeMap;
 
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
-pub use endpoint::Endpoint;
-pub use fields::{ClientAuth, LifetimeUnit, Pkce, RevokeStyle, TokenBody};
+pub use endpoint::{Address, Endpoint};
+pub use fields::{AnswerPaths, Body, CallAuth, ClientAuth, LifetimeUnit, Pkce, RefreshLifetime, Rotation};
+pub use service::{Call, Service, Whoami};
 
 use crate::Broker;
 use crate::host::Host;
@@ -63,63 +93,12 @@ use crate::secret::Secret;
 use crate::settings::SettingError;
 use fields::Fields;
 
-/// A service that this installation offers: its client, and how its provider speaks.
-#[derive(Debug)]
-pub struct Service {
-    pub id: ServiceId,
-    pub name: String,
-    pub client_id: String,
-    pub client_secret: Option<Secret>,
-    pub authorize_url: Endpoint,
-    pub token_url: Endpoint,
-    pub refresh_url: Endpoint,
-    pub issuer: Option<String>,
-    pub issuer_required: bool,
-    pub client_auth: ClientAuth,
-    pub token_body: TokenBody,
-    pub pkce: Pkce,
-    pub scopes: Vec<String>,
-    pub code_parameter: String,
-    pub scope_parameter: String,
-    pub scope_separator: String,
-    pub granted_separator: String,
-    pub scope_aliases: BTreeMap<String, String>,
-    pub ungranted_scopes: Vec<String>,
-    pub authorize_params: BTreeMap<String, String>,
-    pub token_params: BTreeMap<String, String>,
-    pub refresh_params: BTreeMap<String, String>,
-    pub success_field: Option<String>,
-    pub token_at: Option<String>,
-    pub token_type: Option<String>,
-    pub lifetime_unit: LifetimeUnit,
-    pub default_lifetime: Option<u64>,
-    pub extra: BTreeMap<String, String>,
-    pub terminal_errors: Vec<String>,
-    pub misconfigured_errors: Vec<String>,
-    pub revoke: Option<Revoke>,
-    pub whoami: Option<Whoami>,
-}
-
-#[derive(Debug)]
-pub struct Revoke {
-    pub style: RevokeStyle,
-    pub url: Endpoint,
-}
-
-#[derive(Debug)]
-pub struct Whoami {
-    pub url: Endpoint,
-    pub method: http::Method,
-    pub body: String,
-    pub headers: Vec<(http::HeaderName, http::HeaderValue)>,
-    pub account: Vec<String>,
-}
-
 impl<H: Host> Broker<'_, H> {
     /// The service of that id; none when it is not offered.
     pub(crate) async fn service(&self, id: &ServiceId) -> Result<Option<Service>, SettingError> {
         let clients = entries(self.settings.oauth_clients())?;
         let Some(entry) = clients.get(id.as_str()) else { return Ok(None) };
+        own_client(id, entry, &clients)?;
         Service::read(id, entry).map(Some)
     }
 
@@ -128,100 +107,54 @@ impl<H: Host> Broker<'_, H> {
         let clients = entries(self.settings.oauth_clients())?;
         let service = |(id, entry): (&String, &&RawValue)| {
             let id = ServiceId::parse(id).map_err(|error| setting(format!("`{}`: {error}", id.escape_default())))?;
+            own_client(&id, entry, &clients)?;
             Service::read(&id, entry)
         };
         clients.iter().map(service).collect()
     }
 }
 
-impl Service {
-    fn read(id: &ServiceId, entry: &RawValue) -> Result<Self, SettingError> {
-        let wrong = |what: &str| setting(format!("`{id}`: {what}"));
-        let mut fields = fields(entry.get()).map_err(|error| wrong(&without_values(&error)))?;
-        if let Some(row) = over_catalogue(id, entry) {
-            fields = row.map_err(|error| wrong(&without_values(&error)))?;
+/// A client belongs to one server: an entry that brings its own `token_url` is refused where it has the client of another
+/// entry, whose server is another and would have its secret or its codes shown to a stranger (cross-app attacks,
+/// draft-ietf-oauth-security-topics-update).
+fn own_client(id: &ServiceId, entry: &RawValue, clients: &BTreeMap<String, &RawValue>) -> Result<(), SettingError> {
+    let Ok(ours) = serde_json::from_str::<Client>(entry.get()) else { return Ok(()) };
+    let Some(token_url) = &ours.token_url else { return Ok(()) };
+    let catalogue = entries(CATALOGUE)?;
+    for (other, entry) in clients.iter().filter(|(other, _)| *other != id.as_str()) {
+        let Ok(mut theirs) = serde_json::from_str::<Client>(entry.get()) else { continue };
+        if let (None, Some(row)) = (&theirs.token_url, catalogue.get(other.as_str())) {
+            let row: Client = serde_json::from_str(row.get()).unwrap_or_default();
+            theirs.token_url = row.token_url;
+            theirs.authorize_url = theirs.authorize_url.or(row.authorize_url);
         }
-        let client_id = fields.client_id;
-        if client_id.is_empty() {
-            return Err(wrong("`client_id` is missing"));
-        }
-        let endpoint = |field: &str, template: &str| {
-            endpoint::fill(template, &client_id, &fields.variables)
-                .and_then(|url| Endpoint::parse(&url))
-                .map_err(|error| wrong(&format!("`{field}`: {error}")))
+        let elsewhere = theirs.token_url.as_deref().is_some_and(|theirs| server(theirs) != server(token_url));
+        let same_secret = ours.client_secret.is_some() && ours.client_secret == theirs.client_secret;
+        let same_door = match (&ours.authorize_url, &theirs.authorize_url) {
+            (Some(ours), Some(theirs)) => server(ours) == server(theirs),
+            _ => false,
         };
-        let needed = |field: &str, template: Option<&String>| match template {
-            Some(template) => endpoint(field, template),
-            None => Err(wrong(&format!("`{field}` is missing, and the catalogue has no such service"))),
-        };
-        let token_url = needed("token_url", fields.token_url.as_ref())?;
-        if let Some(name) = fields.authorize_params.keys().find(|name| OURS.contains(&name.as_str())) {
-            return Err(wrong(&format!("`authorize_params` may not set `{name}`")));
+        if ours.client_id == theirs.client_id && elsewhere && (same_secret || same_door) {
+            return Err(setting(format!("`{id}`: it has the client of `{other}`, which belongs to another server")));
         }
-        Ok(Self {
-            name: fields.name.unwrap_or_else(|| id.to_string()),
-            authorize_url: needed("authorize_url", fields.authorize_url.as_ref())?,
-            refresh_url: match &fields.refresh_url {
-                Some(template) => endpoint("refresh_url", template)?,
-                None => token_url.clone(),
-            },
-            token_url,
-            issuer: fields.issuer,
-            issuer_required: fields.issuer_required,
-            client_auth: fields.client_auth,
-            token_body: fields.token_body,
-            pkce: fields.pkce,
-            scopes: fields.scopes,
-            code_parameter: fields.code_parameter,
-            scope_parameter: fields.scope_parameter,
-            scope_separator: fields.scope_separator,
-            granted_separator: fields.granted_separator,
-            scope_aliases: fields.scope_aliases,
-            ungranted_scopes: fields.ungranted_scopes,
-            authorize_params: fields.authorize_params,
-            token_params: fields.token_params,
-            refresh_params: fields.refresh_params,
-            success_field: fields.success_field,
-            token_at: fields.token_at.filter(|path| !path.is_empty()),
-            token_type: fields.token_type,
-            lifetime_unit: fields.lifetime_unit,
-            default_lifetime: fields.default_lifetime,
-            extra: fields.extra,
-            terminal_errors: fields.terminal_errors,
-            misconfigured_errors: fields.misconfigured_errors,
-            revoke: match fields.revoke {
-                Some(revoke) => Some(Revoke { style: revoke.style, url: endpoint("revoke.url", &revoke.url)? }),
-                None => None,
-            },
-            whoami: match fields.whoami {
-                Some(whoami) => Some(Whoami {
-                    url: endpoint("whoami.url", &whoami.url)?,
-                    method: whoami.method().ok_or_else(|| wrong("`whoami.method` is no method"))?,
-                    headers: whoami.headers().ok_or_else(|| wrong("`whoami.headers` has one that is no header"))?,
-                    body: whoami.body,
-                    account: whoami.account,
-                }),
-                None => None,
-            },
-            client_secret: fields.client_secret.filter(|secret| !secret.reveal().is_empty()),
-            client_id,
-            id: id.clone(),
-        })
     }
-
-    /// The scopes that were asked for and not granted.
-    pub fn missing_scopes(&self, granted: &[String]) -> Vec<String> {
-        let has = |scope: &String| {
-            granted.contains(self.scope_aliases.get(scope).unwrap_or(scope)) || granted.contains(scope)
-        };
-        let counts = |scope: &&String| !self.ungranted_scopes.contains(scope) && !has(scope);
-        if self.scope_parameter.is_empty() { Vec::new() } else { self.scopes.iter().filter(counts).cloned().collect() }
-    }
+    Ok(())
 }
 
-/// What a redirect to the provider consists of (RFC 6749 section 4.1.1, RFC 7636 section 4.3): never a row's to set.
-const OURS: [&str; 7] =
-    ["client_id", "code_challenge", "code_challenge_method", "redirect_uri", "response_type", "scope", "state"];
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Client {
+    client_id: String,
+    client_secret: Option<Secret>,
+    authorize_url: Option<String>,
+    token_url: Option<String>,
+}
+
+/// Scheme and host of a URL or its template.
+fn server(url: &str) -> &str {
+    let (_, after) = url.split_once("://").unwrap_or_default();
+    after.split(['/', '?']).next().unwrap_or_default()
+}
 
 /// The services of a text by their ids, each still to be read.
 fn entries(text: &str) -> Result<BTreeMap<String, &RawValue>, SettingError> {
@@ -232,21 +165,39 @@ fn fields(text: &str) -> Result<Fields, serde_json::Error> {
     serde_json::from_slice(text.as_bytes())
 }
 
-/// The catalogue's row with the settings' fields laid over it; none where the catalogue has no such service. Tokens of
-/// another server than the catalogue's are not shown to the catalogue's: with an own `token_url`, no other URL that takes
-/// a token is taken over.
+/// The catalogue's row with the settings' fields laid over it; none where the catalogue has no such service.
 fn over_catalogue(id: &ServiceId, set: &RawValue) -> Option<Result<Fields, serde_json::Error>> {
     let catalogue = entries(CATALOGUE).ok()?;
     let mut row = entries(catalogue.get(id.as_str())?.get()).ok()?;
     let set = entries(set.get()).ok()?;
     if set.contains_key("token_url") {
-        for url in ["refresh_url", "revoke", "whoami", "issuer"] {
+        for url in URLS {
             row.remove(url);
         }
     }
-    row.extend(set);
+    let merged;
+    if let (Some(usual), Some(own)) = (row.get("variables"), set.get("variables")) {
+        merged = merged_variables(usual, own).ok();
+        row.extend(set);
+        if let Some(merged) = &merged {
+            row.insert("variables".into(), merged);
+        }
+    } else {
+        row.extend(set);
+    }
     Some(serde_json::to_string(&row).and_then(|merged| fields(&merged)))
 }
+
+/// Each variable has a value of its own: setting one leaves the others.
+fn merged_variables(usual: &RawValue, own: &RawValue) -> Result<Box<RawValue>, serde_json::Error> {
+    let mut variables: BTreeMap<String, String> = serde_json::from_str(usual.get())?;
+    variables.extend(serde_json::from_str::<BTreeMap<String, String>>(own.get())?);
+    serde_json::value::to_raw_value(&variables)
+}
+
+/// Whatever names a server, of which there shall not be two.
+const URLS: [&str; 8] =
+    ["authorize_url", "refresh_url", "request_token_url", "exchange_again", "renew", "issuer", "revoke", "whoami"];
 
 const CATALOGUE: &str = include_str!("../../catalogue.json");
 

@@ -102,6 +102,7 @@ impl<H: Host> Broker<'_, H> {
         };
         Ok(match provider::revoke(self.host, &offered, connection.held()).await {
             Ok(Revoked::AtProvider) => Disconnected::Forgotten,
+            Ok(Revoked::Shared) => Disconnected::NotRevoked("other connections of that account live on the same grant"),
             Ok(Revoked::NotOffered) => Disconnected::NotRevoked("the provider offers no revocation"),
             Err(failure) => {
                 self.host.log(&format!("{}: revocation failed: {failure}", id.service));

@@ -97,7 +97,7 @@ impl<H: Host> Broker<'_, H> {
         }
         Ok(match provider::refresh(self.host, service, due.held()).await {
             Ok(grant) => Now::Settled(self.renew(id, service, due, grant, refused)),
-            Err(Failure::Ended(reason)) => match self.look_again(id, due)? {
+            Err(Failure::Ended(reason) | Failure::NeedsPerson(reason)) => match self.look_again(id, due)? {
                 Now::Same => Now::Settled(self.end(id, due.clone(), reason)),
                 changed => changed,
             },
@@ -217,7 +217,12 @@ pub(crate) fn retry_after(failure: &Failure) -> u32 {
         Failure::Busy { retry_after: Some(seconds), .. } => (*seconds).clamp(1, LONGEST_WAIT),
         Failure::Busy { .. } | Failure::Unreachable(_) => BRIEFLY,
         // These need someone to do something.
-        Failure::Ended(_) | Failure::Misconfigured(_) | Failure::Refused(_) | Failure::Malformed(_) => 60,
+        Failure::Ended(_)
+        | Failure::NeedsPerson(_)
+        | Failure::Misconfigured(_)
+        | Failure::Refused(_)
+        | Failure::Malformed(_)
+        | Failure::Forged(_) => 60,
     }
 }
 

@@ -25,6 +25,10 @@ impl Params {
         Self::parse(uri.query().unwrap_or_default().as_bytes())
     }
 
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.reveal()))
+    }
+
     pub fn get(&self, name: &str) -> Option<&str> {
         let (_, value) = self.0.iter().find(|(known, _)| known == name)?;
         Some(value.reveal()).filter(|value| !value.is_empty())

@@ -141,7 +141,9 @@ impl Refusal {
                 ConnectError::TicketOfAnother | ConnectError::OtherPerson => (StatusCode::FORBIDDEN, "access_denied"),
                 ConnectError::Declined { .. } => (StatusCode::BAD_REQUEST, "access_denied"),
                 ConnectError::Provider(failure) => match failure {
-                    Failure::Ended(_) => (StatusCode::BAD_REQUEST, "invalid_grant"),
+                    Failure::Ended(_) | Failure::NeedsPerson(_) | Failure::Forged(_) => {
+                        (StatusCode::BAD_REQUEST, "invalid_grant")
+                    }
                     Failure::Misconfigured(_) => (StatusCode::INTERNAL_SERVER_ERROR, "server_error"),
                     Failure::Busy { .. } | Failure::Unreachable(_) => {
                         (StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable")

@@ -1,15 +1,16 @@
 //! What does it mean for a grant when a provider does not give what was asked?
 //!
 //! The classes are kept apart because taking one for another is how grants are lost. Only an error that says so ends a
-//! grant: `invalid_grant` (RFC 6749 section 5.2) and the row's `terminal_errors`. What speaks of the client, not of the
-//! grant, is for the operator. All else, and above all silence, server errors, rate limits and answers that make no
-//! sense, says nothing about the grant: it is kept, and asked again later.
+//! grant: `invalid_grant` (RFC 6749 section 5.2) and the row's `terminal_errors`. One that wants the person there ends
+//! nothing, but no machine gets further. What speaks of the client, not of the grant, is for the operator. All else, and
+//! above all silence, server errors, rate limits and answers that make no sense, says nothing about the grant: it is
+//! kept, and asked again later. A row's lists come before what is usual.
 
 use http::{Response, StatusCode, header};
-use oauth2::basic::BasicErrorResponse;
 use oauth2::{ErrorResponse, RequestTokenError};
 use thiserror::Error;
 
+use super::moment::http_date;
 use crate::catalogue::Service;
 use crate::host::SendFault;
 
@@ -18,6 +19,9 @@ pub enum Failure {
     /// The grant, or the code, is not good any more. A person has to connect again.
     #[error("the provider ended the grant ({0})")]
     Ended(String),
+    /// The grant stands, but the provider wants to see the person before it gives another token.
+    #[error("the provider asks for the person ({0})")]
+    NeedsPerson(String),
     /// The provider does not accept the client: the operator has to look at `oauth_clients`.
     #[error("the provider does not accept the client ({0}): see oauth_clients")]
     Misconfigured(String),
@@ -33,43 +37,53 @@ pub enum Failure {
     /// What came is not an answer, or what was to be sent is not a request.
     #[error("malformed {0}")]
     Malformed(&'static str),
+    /// What came to the callback is not what this provider sends there.
+    #[error("the provider did not make this answer ({0})")]
+    Forged(&'static str),
 }
 
 impl Failure {
-    pub(super) fn of(service: &Service, error: RequestTokenError<Self, BasicErrorResponse>) -> Self {
+    pub(super) fn of<T: ErrorResponse>(error: RequestTokenError<Self, T>) -> Self {
         match error {
-            RequestTokenError::ServerResponse(said) => Self::said(service, said.error().as_ref()),
-            other => Self::without_words(other),
+            RequestTokenError::Request(failure) => failure,
+            // The parse error holds the answer's body, tokens and all: it goes nowhere.
+            _ => Self::Malformed("answer"),
         }
     }
 
-    pub(super) fn of_revocation<T: ErrorResponse>(service: &Service, error: RequestTokenError<Self, T>) -> Self {
-        match error {
-            RequestTokenError::ServerResponse(said) => {
-                let said = serde_json::to_value(&said).unwrap_or_default();
-                Self::said(service, said.get("error").and_then(|error| error.as_str()).unwrap_or_default())
+    /// The class of an answer with these error codes: the first that has one counts.
+    pub(super) fn said<T>(service: &Service, codes: &[String], answer: &Response<T>, now: u64) -> Self {
+        let class = |code: &String| {
+            let shown = || presentable(code);
+            let own = |list: &[String]| list.contains(code);
+            let usual = |list: &[&str]| list.contains(&code.as_str());
+            if own(&service.terminal_errors) {
+                Some(Self::Ended(shown()))
+            } else if own(&service.consent_errors) {
+                Some(Self::NeedsPerson(shown()))
+            } else if own(&service.retry_errors) {
+                Some(Self::of_status(answer, now))
+            } else if own(&service.misconfigured_errors) {
+                Some(Self::Misconfigured(shown()))
+            } else if code == "invalid_grant" {
+                Some(Self::Ended(shown()))
+            } else if usual(&CONSENT) {
+                Some(Self::NeedsPerson(shown()))
+            } else if usual(&RETRY) {
+                Some(Self::of_status(answer, now))
+            } else if usual(&MISCONFIGURED) {
+                Some(Self::Misconfigured(shown()))
+            } else {
+                None
             }
-            other => Self::without_words(other),
-        }
-    }
-
-    /// The class of an error code of the provider.
-    pub(super) fn said(service: &Service, error: &str) -> Self {
-        let shown = presentable(error);
-        let among = |list: &[String]| list.iter().any(|known| known == error);
-        if error == "invalid_grant" || among(&service.terminal_errors) {
-            Self::Ended(shown)
-        } else if ["invalid_client", "unauthorized_client"].contains(&error) || among(&service.misconfigured_errors) {
-            Self::Misconfigured(shown)
-        } else {
-            Self::Refused(shown)
-        }
+        };
+        let unknown = || Self::Refused(codes.first().map_or_else(String::new, |code| presentable(code)));
+        codes.iter().find_map(class).unwrap_or_else(unknown)
     }
 
     /// The class of an answer that is known by its status alone.
-    pub(super) fn of_status(answer: &Response<Vec<u8>>) -> Self {
-        let retry_after = answer.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
-        Self::Busy { status: answer.status().as_u16(), retry_after }
+    pub(super) fn of_status<T>(answer: &Response<T>, now: u64) -> Self {
+        Self::Busy { status: answer.status().as_u16(), retry_after: retry_after(answer, now) }
     }
 
     /// Whether a status says nothing about the request: it may be sent again.
@@ -77,19 +91,36 @@ impl Failure {
         status.is_server_error()
             || [StatusCode::TOO_MANY_REQUESTS, StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_EARLY].contains(&status)
     }
+}
 
-    fn without_words<T: ErrorResponse>(error: RequestTokenError<Self, T>) -> Self {
-        match error {
-            RequestTokenError::Request(failure) => failure,
-            // The parse error holds the answer's body, tokens and all: it goes nowhere.
-            _ => Self::Malformed("answer"),
-        }
-    }
+/// Seconds or a moment (RFC 9110 section 10.2.3), and that by the clock that wrote it.
+fn retry_after<T>(answer: &Response<T>, now: u64) -> Option<u32> {
+    let said = answer.headers().get(header::RETRY_AFTER)?.to_str().ok()?.trim();
+    said.parse().ok().or_else(|| {
+        let wait = http_date(said)?.saturating_sub(clock(answer, now));
+        Some(u32::try_from(wait).unwrap_or(u32::MAX))
+    })
+}
+
+/// What the provider's clock says, or else ours: a moment that it names is one of its own clock.
+pub(super) fn clock<T>(answer: &Response<T>, now: u64) -> u64 {
+    answer.headers().get(header::DATE).and_then(|date| http_date(date.to_str().ok()?)).unwrap_or(now)
 }
 
 /// A provider's error code, if it looks like one: whatever else stands in its place may be an echo of what we sent.
 fn presentable(error: &str) -> String {
-    let code = (1..=48).contains(&error.len()) && error.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
-    let status = error.strip_prefix("status_").is_some_and(|status| status.bytes().all(|byte| byte.is_ascii_digit()));
-    if code || status { error.to_owned() } else { "unnamed error".to_owned() }
+    let word = (1..=48).contains(&error.len()) && error.bytes().all(|byte| byte.is_ascii_alphabetic() || byte == b'_');
+    let digits = |text: &str| (1..=9).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
+    if word || digits(error.strip_prefix("status_").unwrap_or(error)) {
+        error.to_owned()
+    } else {
+        "unnamed error".to_owned()
+    }
 }
+
+/// OpenID Connect Core 1.0 section 3.1.2.6.
+const CONSENT: [&str; 4] = ["interaction_required", "login_required", "account_selection_required", "consent_required"];
+/// RFC 6749 section 4.1.2.1, RFC 8628 section 3.5.
+const RETRY: [&str; 3] = ["temporarily_unavailable", "server_error", "slow_down"];
+/// RFC 6749 section 5.2.
+const MISCONFIGURED: [&str; 2] = ["invalid_client", "unauthorized_client"];

@@ -1,26 +1,34 @@
 //! How do we speak with a service's authorization server?
 //!
-//! The `oauth2` crate does the standard protocol. Each request and answer passes [`dialect`], which turns what a
-//! catalogue row says is odd into the standard form, so that there is one protocol here and no provider by name.
+//! The `oauth2` crate does the standard protocol. Each token request and answer passes [`dialect`], which turns what a
+//! catalogue row says is odd into the standard form, so that there is one protocol here and no provider by name. What
+//! else a row describes (revocation, whoami, a second exchange) is a [`call`].
 
 mod answer;
+mod call;
+mod callback;
 mod dialect;
 mod failure;
+mod id_token;
+mod moment;
+mod oauth1;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use http::{HeaderValue, Method, Request, Response, header};
+use http::Response;
 use oauth2::basic::{BasicErrorResponse, BasicRevocationErrorResponse, BasicTokenIntrospectionResponse};
 use oauth2::{
     AuthType, AuthUrl, AuthorizationCode, Client, ClientId, ClientSecret, CsrfToken, EndpointNotSet, EndpointSet,
-    PkceCodeChallenge, PkceCodeVerifier, RedirectUrl, RefreshToken, RevocationUrl, StandardRevocableToken, TokenUrl,
+    PkceCodeChallenge, PkceCodeVerifier, RedirectUrl, RefreshToken, StandardRevocableToken, TokenUrl,
 };
+use serde_json::Value;
+use sha2::{Digest, Sha256};
 use url::Url;
 
 pub use failure::Failure;
 
-use crate::catalogue::{ClientAuth, Endpoint, Pkce, RevokeStyle, Service};
+use crate::catalogue::{Call, Pkce, Service};
 use crate::doors::params::Params;
 use crate::host::Host;
 use crate::secret::Secret;
@@ -80,19 +88,22 @@ pub struct Account {
 
 /// Where to send the person (RFC 6749 section 4.1.1).
 pub async fn begin<H: Host>(
-    _host: &H,
+    host: &H,
     service: &Service,
     scopes: &[String],
     state: &str,
     redirect_uri: &str,
     verifier: &Secret,
 ) -> Result<Begun, Failure> {
-    let client =
-        client(service, &service.token_url).set_auth_uri(AuthUrl::from_url(service.authorize_url.url().clone()));
+    if let Some(request_token_url) = &service.request_token_url {
+        return oauth1::begin(host, service, request_token_url.url(), scopes, state, redirect_uri).await;
+    }
+    let client = client(service, service.authorize_url.url().to_string())?
+        .set_auth_uri(AuthUrl::from_url(service.authorize_url.url().clone()));
     let scopes = scopes.join(&service.scope_separator);
     let mut request =
         client.authorize_url(|| CsrfToken::new(state.to_owned())).set_redirect_uri(Cow::Owned(redirect(redirect_uri)?));
-    if service.pkce == Pkce::S256 {
+    if service.proves_key() {
         let verifier = PkceCodeVerifier::new(verifier.reveal().to_owned());
         request = request.set_pkce_challenge(PkceCodeChallenge::from_code_verifier_sha256(&verifier));
     }
@@ -102,126 +113,143 @@ pub async fn begin<H: Host>(
     for (name, value) in &service.authorize_params {
         request = request.add_extra_param(name, value);
     }
-    Ok(Begun { to: request.url().0, kept: BTreeMap::new() })
+    Ok(Begun { to: in_its_words(service, request.url().0, verifier), kept: BTreeMap::new() })
+}
+
+/// The standard's authorize URL with the names and the challenge that the provider wants.
+fn in_its_words(service: &Service, standard: Url, verifier: &Secret) -> Url {
+    let mut to = service.authorize_url.url().clone();
+    let own = to.query_pairs().count();
+    for (name, value) in standard.query_pairs().skip(own) {
+        let value = match (&*name, service.pkce) {
+            ("code_challenge_method", Pkce::Lowercase) => "s256".into(),
+            ("code_challenge", Pkce::Hex) => {
+                let digest = Sha256::digest(verifier.reveal().as_bytes());
+                digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>().into()
+            }
+            _ => value,
+        };
+        if let Some(name) = service.renamed(&name) {
+            to.query_pairs_mut().append_pair(name, &value);
+        }
+    }
+    to
 }
 
 /// The code for a grant (RFC 6749 section 4.1.3, RFC 7636 section 4.5).
 pub async fn exchange<H: Host>(host: &H, service: &Service, returned: Returned<'_>) -> Result<Grant, Failure> {
-    let client = client(service, &service.token_url);
+    callback::check(service, returned.params)?;
+    let wanted = callback::wanted(service, returned.params);
+    let said = serde_json::json!({ "callback": wanted });
+    let extra = answer::picked(&service.extra, &said);
+    let extra = extra.into_iter().filter_map(|(name, value)| Some((name, value.as_str()?.to_owned()))).collect();
+    let nothing = Secret::from(String::new());
+    let url = call::endpoint(
+        service,
+        &service.token_url,
+        &Held { access_token: &nothing, refresh_token: None, extra: &extra },
+    )?;
+    if service.request_token_url.is_some() {
+        let answer = oauth1::exchange(host, service, &url, &returned).await?;
+        return granted(host, service, Asking::Code, &wanted, &answer);
+    }
+    let client = client(service, url)?;
     let mut request = client
         .exchange_code(AuthorizationCode::new(returned.code.to_owned()))
         .set_redirect_uri(Cow::Owned(redirect(returned.redirect_uri)?));
-    if service.pkce == Pkce::S256 {
+    if service.proves_key() {
         request = request.set_pkce_verifier(PkceCodeVerifier::new(returned.verifier.reveal().to_owned()));
     }
     for (name, value) in &service.token_params {
         request = request.add_extra_param(name, value);
     }
-    let answer = request.request_async(&|request| dialect::ask(host, service, Asking::Code, request)).await;
-    answer.map(Answer::into_grant).map_err(|error| Failure::of(service, error))
+    let answer = request.request_async(&|request| dialect::ask(host, service, Asking::Code, &wanted, request)).await;
+    let first = answer.map_err(Failure::of)?.into_grant();
+    let Some(again) = &service.exchange_again else { return Ok(first) };
+    let held = Held { access_token: &first.access_token, refresh_token: None, extra: &first.extra };
+    let mut grant = called(host, service, again, &held).await?;
+    grant.extra = first.extra.into_iter().chain(grant.extra).collect();
+    grant.scopes = grant.scopes.or(first.scopes);
+    Ok(grant)
 }
 
 /// A new access token (RFC 6749 section 6).
 pub async fn refresh<H: Host>(host: &H, service: &Service, held: Held<'_>) -> Result<Grant, Failure> {
+    if let Some(renew) = &service.renew {
+        return called(host, service, renew, &held).await;
+    }
     let Some(refresh_token) = held.refresh_token else { return Err(Failure::Malformed("grant")) };
-    let client = client(service, &service.refresh_url);
+    let client = client(service, call::endpoint(service, &service.refresh_url, &held)?)?;
     let token = RefreshToken::new(refresh_token.reveal().to_owned());
     let mut request = client.exchange_refresh_token(&token);
     for (name, value) in &service.refresh_params {
         request = request.add_extra_param(name, value);
     }
-    let answer = request.request_async(&|request| dialect::ask(host, service, Asking::Refresh, request)).await;
-    answer.map(Answer::into_grant).map_err(|error| Failure::of(service, error))
+    let nothing = BTreeMap::new();
+    let ask = |request| dialect::ask(host, service, Asking::Refresh, &nothing, request);
+    Ok(request.request_async(&ask).await.map_err(Failure::of)?.into_grant())
+}
+
+/// A grant from a call that answers as a token endpoint does.
+async fn called<H: Host>(host: &H, service: &Service, call: &Call, held: &Held<'_>) -> Result<Grant, Failure> {
+    let answer = call::make(host, service, call, held).await?.ok_or(Failure::Malformed("grant"))?;
+    granted(host, service, Asking::Refresh, &BTreeMap::new(), &answer)
+}
+
+fn granted<H: Host>(
+    host: &H,
+    service: &Service,
+    asking: Asking,
+    callback: &BTreeMap<String, String>,
+    answer: &Response<Vec<u8>>,
+) -> Result<Grant, Failure> {
+    let standard = dialect::tokens(host, service, asking, callback, answer)?;
+    serde_json::from_value(standard).map(Answer::into_grant).map_err(|_| Failure::Malformed("answer"))
 }
 
 /// What came of a revocation that met no failure.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Revoked {
     AtProvider,
-    /// The provider offers none.
+    /// The provider offers none, or none for a grant like this.
     NotOffered,
+    /// Other connections live on the same grant, so it was left alone.
+    Shared,
 }
 
 /// Ends a grant at the provider. The refresh token where there is one, since its end ends the grant (RFC 7009
 /// section 2.1).
 pub async fn revoke<H: Host>(host: &H, service: &Service, held: Held<'_>) -> Result<Revoked, Failure> {
-    let Held { access_token, refresh_token, .. } = held;
     let Some(revoke) = &service.revoke else { return Ok(Revoked::NotOffered) };
-    let url = revoke.url.url();
-    match revoke.style {
-        RevokeStyle::Rfc7009 => {
-            // The crate insists on https here, where our own rule has an exception for loopback: the hook sends to the
-            // row's URL whatever the crate was told.
-            let told = RevocationUrl::from_url(url.clone());
-            let https = RevocationUrl::new("https://revoke.invalid/".to_owned()).unwrap_or(told);
-            let token = match refresh_token {
-                Some(token) => StandardRevocableToken::RefreshToken(RefreshToken::new(token.reveal().to_owned())),
-                None => StandardRevocableToken::AccessToken(oauth2::AccessToken::new(access_token.reveal().to_owned())),
-            };
-            let client = client(service, &service.token_url).set_revocation_url(https);
-            let request = client.revoke_token(token).map_err(|_| Failure::Malformed("revocation URL"))?;
-            let send = |mut request: Request<Vec<u8>>| async move {
-                *request.uri_mut() = url.as_str().parse().map_err(|_| Failure::Malformed("revocation URL"))?;
-                dialect::ask(host, service, Asking::Revocation, request).await
-            };
-            request.request_async(&send).await.map_err(|error| Failure::of_revocation(service, error))?;
-        }
-        RevokeStyle::Github => {
-            let body = serde_json::json!({ "access_token": access_token.reveal() });
-            let body = serde_json::to_vec(&body).unwrap_or_default();
-            let secret = service.client_secret.as_ref().map_or("", Secret::reveal);
-            let basic = base64(&format!("{}:{secret}", service.client_id));
-            let request = Request::builder().method(Method::DELETE).uri(url.as_str());
-            let request = request.header(header::AUTHORIZATION, sensitive("Basic", &basic)?);
-            let request = request.header(header::CONTENT_TYPE, "application/json");
-            plain(host, request, body).await?;
-        }
-        RevokeStyle::Bearer => {
-            let request = Request::builder().method(Method::POST).uri(url.as_str());
-            let request = request.header(header::AUTHORIZATION, sensitive("Bearer", access_token.reveal())?);
-            let body = plain(host, request, Vec::new()).await?.into_body();
-            dialect::succeeded(service, &body)?;
-        }
+    if service.shared_grant {
+        return Ok(Revoked::Shared);
     }
+    let Some(answer) = call::make(host, service, revoke, &held).await? else { return Ok(Revoked::NotOffered) };
+    dialect::succeeded(host, service, &answer)?;
     Ok(Revoked::AtProvider)
 }
 
 /// The account behind a token. None when the provider does not tell.
 pub async fn whoami<H: Host>(host: &H, service: &Service, held: Held<'_>) -> Option<Account> {
-    let access_token = held.access_token;
     let whoami = service.whoami.as_ref()?;
-    let mut request = Request::builder()
-        .method(whoami.method.clone())
-        .uri(whoami.url.url().as_str())
-        .header(header::AUTHORIZATION, sensitive("Bearer", access_token.reveal()).ok()?);
-    if !whoami.body.is_empty() {
-        request = request.header(header::CONTENT_TYPE, "application/json");
-    }
-    for (name, value) in &whoami.headers {
-        request = request.header(name, value);
-    }
-    let answer = plain(host, request, whoami.body.clone().into_bytes()).await.ok()?;
-    let answer: serde_json::Value = serde_json::from_slice(answer.body()).ok()?;
-    let label = whoami.account.iter().find_map(|path| answer::text_at(&answer, path));
-    let label = label.map(|label| label.chars().take(200).collect());
-    Some(Account { label, ..Account::default() })
+    let said: Value = match &whoami.call {
+        Some(call) => {
+            let answer = call::make(host, service, call, &held).await.ok()??;
+            dialect::succeeded(host, service, &answer).ok()?;
+            serde_json::from_slice(answer.body()).ok()?
+        }
+        None => held.extra.iter().map(|(name, value)| (name.clone(), Value::from(value.as_str()))).collect(),
+    };
+    let first = |paths: &[String]| {
+        let found = paths.iter().find_map(|path| answer::text_at(&said, path));
+        found.map(|text| text.chars().take(200).collect())
+    };
+    let extra = answer::picked(&whoami.extra, &said);
+    let extra = extra.into_iter().filter_map(|(name, value)| Some((name, value.as_str()?.to_owned()))).collect();
+    Some(Account { id: first(&whoami.id), label: first(&whoami.account), extra })
 }
 
-async fn plain<H: Host>(
-    host: &H,
-    request: http::request::Builder,
-    body: Vec<u8>,
-) -> Result<Response<Vec<u8>>, Failure> {
-    let request = request
-        .header(header::ACCEPT, "application/json")
-        .header(header::USER_AGENT, USER_AGENT)
-        .body(body)
-        .map_err(|_| Failure::Malformed("request"))?;
-    let answer = host.send(request).await?;
-    if answer.status().is_success() { Ok(answer) } else { Err(Failure::of_status(&answer)) }
-}
-
-type OAuthClient<HasAuthUrl = EndpointNotSet, HasRevocationUrl = EndpointNotSet> = Client<
+type OAuthClient<HasAuthUrl = EndpointNotSet> = Client<
     BasicErrorResponse,
     Answer,
     BasicTokenIntrospectionResponse,
@@ -230,38 +258,23 @@ type OAuthClient<HasAuthUrl = EndpointNotSet, HasRevocationUrl = EndpointNotSet>
     HasAuthUrl,
     EndpointNotSet,
     EndpointNotSet,
-    HasRevocationUrl,
+    EndpointNotSet,
     EndpointSet,
 >;
 
-fn client(service: &Service, token_url: &Endpoint) -> OAuthClient {
-    let auth = match service.client_auth {
-        ClientAuth::Basic => AuthType::BasicAuth,
-        ClientAuth::Post => AuthType::RequestBody,
-    };
+/// A client that writes everything into the form: [`dialect`] puts it where the row wants it.
+fn client(service: &Service, token_url: String) -> Result<OAuthClient, Failure> {
     let client = Client::new(ClientId::new(service.client_id.clone()))
-        .set_auth_type(auth)
-        .set_token_uri(TokenUrl::from_url(token_url.url().clone()));
-    match &service.client_secret {
+        .set_auth_type(AuthType::RequestBody)
+        .set_token_uri(TokenUrl::new(token_url).map_err(|_| Failure::Malformed("URL"))?);
+    Ok(match &service.client_secret {
         Some(secret) => client.set_client_secret(ClientSecret::new(secret.reveal().to_owned())),
         None => client,
-    }
+    })
 }
 
 fn redirect(uri: &str) -> Result<RedirectUrl, Failure> {
     RedirectUrl::new(uri.to_owned()).map_err(|_| Failure::Malformed("redirect URI"))
 }
 
-fn sensitive(scheme: &str, credential: &str) -> Result<HeaderValue, Failure> {
-    let mut value = HeaderValue::try_from(format!("{scheme} {credential}")).map_err(|_| Failure::Malformed("token"))?;
-    value.set_sensitive(true);
-    Ok(value)
-}
-
-fn base64(text: &str) -> String {
-    use base64ct::{Base64, Encoding};
-    Base64::encode_string(text.as_bytes())
-}
-
-/// Some providers refuse requests without one.
 const USER_AGENT: &str = concat!("gatehouse/", env!("CARGO_PKG_VERSION"));

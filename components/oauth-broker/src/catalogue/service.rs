@@ -1,0 +1,250 @@
+//! What is one service, once its row is read and checked?
+
+use std::collections::BTreeMap;
+
+use http::{HeaderName, Method};
+use serde_json::value::RawValue;
+
+use super::endpoint::{Address, Endpoint, Variables};
+use super::fields::{
+    AnswerPaths, Body, CallAuth, CallFields, ClientAuth, Fields, LifetimeUnit, Pkce, RefreshLifetime, Rotation,
+};
+use super::{fields, over_catalogue, setting, without_values};
+use crate::names::ServiceId;
+use crate::secret::Secret;
+use crate::settings::SettingError;
+
+/// A service that this installation offers: its client, and how its provider speaks.
+#[derive(Debug)]
+pub struct Service {
+    pub id: ServiceId,
+    pub name: String,
+    pub client_id: String,
+    pub client_secret: Option<Secret>,
+    pub variables: BTreeMap<String, String>,
+    pub allowed: BTreeMap<String, Vec<String>>,
+    pub authorize_url: Endpoint,
+    pub token_url: Address,
+    pub refresh_url: Address,
+    /// Where OAuth 1.0a begins.
+    pub request_token_url: Option<Endpoint>,
+    pub issuer: Option<String>,
+    pub issuer_required: bool,
+    pub client_auth: ClientAuth,
+    pub token_body: Body,
+    pub pkce: Pkce,
+    pub rename: BTreeMap<String, String>,
+    pub scopes: Vec<String>,
+    pub scope_parameter: String,
+    pub scope_separator: String,
+    pub granted_separator: String,
+    pub scope_aliases: BTreeMap<String, String>,
+    pub ungranted_scopes: Vec<String>,
+    pub authorize_params: BTreeMap<String, String>,
+    pub token_params: BTreeMap<String, String>,
+    pub refresh_params: BTreeMap<String, String>,
+    pub code_parameter: String,
+    pub callback_expect: BTreeMap<String, String>,
+    pub callback_hmac: bool,
+    pub exchange_again: Option<Call>,
+    pub renew: Option<Call>,
+    pub success_field: Option<String>,
+    pub error_at: Vec<String>,
+    pub token_at: Option<String>,
+    pub answer: AnswerPaths,
+    pub token_type: Option<String>,
+    pub lifetime_unit: LifetimeUnit,
+    pub default_lifetime: Option<u64>,
+    pub rotation: Option<Rotation>,
+    pub refresh_lifetime: RefreshLifetime,
+    pub extra: BTreeMap<String, String>,
+    pub terminal_errors: Vec<String>,
+    pub consent_errors: Vec<String>,
+    pub retry_errors: Vec<String>,
+    pub misconfigured_errors: Vec<String>,
+    pub revoke: Option<Call>,
+    pub shared_grant: bool,
+    pub whoami: Option<Whoami>,
+}
+
+/// A call beside the token requests. `{…}` in the URL, the headers and the parameters is filled in when it is made.
+#[derive(Debug)]
+pub struct Call {
+    pub url: Address,
+    pub method: Method,
+    pub auth: CallAuth,
+    pub headers: Vec<(HeaderName, String)>,
+    pub send: Body,
+    pub params: BTreeMap<String, String>,
+    pub body: String,
+}
+
+#[derive(Debug)]
+pub struct Whoami {
+    /// None where the token answer has told.
+    pub call: Option<Call>,
+    pub id: Vec<String>,
+    pub account: Vec<String>,
+    pub extra: BTreeMap<String, String>,
+}
+
+impl Service {
+    pub(super) fn read(id: &ServiceId, entry: &RawValue) -> Result<Self, SettingError> {
+        let wrong = |what: &str| setting(format!("`{id}`: {what}"));
+        let mut fields = fields(entry.get()).map_err(|error| wrong(&without_values(&error)))?;
+        if let Some(row) = over_catalogue(id, entry) {
+            fields = row.map_err(|error| wrong(&without_values(&error)))?;
+        }
+        Self::of(id, fields).map_err(|what| wrong(&what))
+    }
+
+    fn of(id: &ServiceId, mut fields: Fields) -> Result<Self, String> {
+        let client_id = std::mem::take(&mut fields.client_id);
+        if client_id.is_empty() {
+            return Err("`client_id` is missing".into());
+        }
+        if let Some(name) = fields.authorize_params.keys().find(|name| OURS.contains(&name.as_str())) {
+            return Err(format!("`authorize_params` may not set `{name}`"));
+        }
+        let tells = fields.whoami.as_mut().map(|whoami| std::mem::take(&mut whoami.extra)).unwrap_or_default();
+        let later: Vec<&str> = fields.extra.keys().chain(tells.keys()).map(String::as_str).collect();
+        let address = |field: &str, template: &str, later: &[&str]| {
+            let (set, allowed) = (&fields.variables, &fields.allowed);
+            Address::read(template, &Variables { client_id: &client_id, set, allowed, later })
+                .map_err(|error| format!("`{field}`: {error}"))
+        };
+        let endpoint = |field: &str, template: &str| {
+            address(field, template, &[])?
+                .endpoint(&fields.allowed, &|_| None)
+                .map_err(|error| format!("`{field}`: {error}"))
+        };
+        let needed = |field: &str| format!("`{field}` is missing, and the catalogue has none for it");
+        let call = |field: &str, call: CallFields, method: Method, auth: CallAuth| -> Result<Call, String> {
+            Ok(Call {
+                url: address(&format!("{field}.url"), &call.url, &later)?,
+                method: call.method(method).ok_or_else(|| format!("`{field}.method` is no method"))?,
+                headers: call.headers().ok_or_else(|| format!("`{field}.headers` has a name that is none"))?,
+                auth: call.auth.unwrap_or(auth),
+                send: call.send.unwrap_or_default(),
+                params: call.params.unwrap_or_default(),
+                body: call.body,
+            })
+        };
+        let token_url = address("token_url", fields.token_url.as_ref().ok_or_else(|| needed("token_url"))?, &later)?;
+        Ok(Self {
+            name: fields.name.unwrap_or_else(|| id.to_string()),
+            authorize_url: endpoint(
+                "authorize_url",
+                fields.authorize_url.as_ref().ok_or_else(|| needed("authorize_url"))?,
+            )?,
+            refresh_url: match &fields.refresh_url {
+                Some(template) => address("refresh_url", template, &later)?,
+                None => token_url.clone(),
+            },
+            token_url,
+            request_token_url: match &fields.request_token_url {
+                Some(template) => Some(endpoint("request_token_url", template)?),
+                None => None,
+            },
+            issuer: fields.issuer,
+            issuer_required: fields.issuer_required,
+            client_auth: fields.client_auth,
+            token_body: fields.token_body,
+            pkce: fields.pkce,
+            rename: fields.rename,
+            scopes: fields.scopes,
+            scope_parameter: fields.scope_parameter,
+            scope_separator: fields.scope_separator,
+            granted_separator: fields.granted_separator,
+            scope_aliases: fields.scope_aliases,
+            ungranted_scopes: fields.ungranted_scopes,
+            authorize_params: fields.authorize_params,
+            token_params: fields.token_params,
+            refresh_params: fields.refresh_params,
+            code_parameter: fields.code_parameter,
+            callback_expect: fields.callback_expect,
+            callback_hmac: fields.callback_hmac,
+            exchange_again: match fields.exchange_again {
+                Some(again) => Some(call("exchange_again", again, Method::POST, CallAuth::None)?),
+                None => None,
+            },
+            renew: match fields.renew {
+                Some(renew) => Some(call("renew", renew, Method::POST, CallAuth::None)?),
+                None => None,
+            },
+            success_field: fields.success_field,
+            error_at: fields.error_at,
+            token_at: fields.token_at.filter(|path| !path.is_empty()),
+            answer: fields.answer,
+            token_type: fields.token_type,
+            lifetime_unit: fields.lifetime_unit,
+            default_lifetime: fields.default_lifetime,
+            rotation: fields.rotation,
+            refresh_lifetime: fields.refresh_lifetime,
+            terminal_errors: fields.terminal_errors,
+            consent_errors: fields.consent_errors,
+            retry_errors: fields.retry_errors,
+            misconfigured_errors: fields.misconfigured_errors,
+            revoke: match fields.revoke {
+                Some(mut revoke) => {
+                    // The request of RFC 7009 section 2.1.
+                    let usual = [("token", "{token}"), ("token_type_hint", "{token_kind}")];
+                    let usual = || usual.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+                    if revoke.auth.is_none_or(|auth| auth == CallAuth::Client) {
+                        revoke.params.get_or_insert_with(usual);
+                        revoke.send.get_or_insert(fields.token_body);
+                    }
+                    Some(call("revoke", revoke, Method::POST, CallAuth::Client)?)
+                }
+                None => None,
+            },
+            shared_grant: fields.shared_grant,
+            whoami: match fields.whoami {
+                Some(mut whoami) => {
+                    let (id, account) = (std::mem::take(&mut whoami.id), std::mem::take(&mut whoami.account));
+                    let call = (!whoami.url.is_empty()).then(|| call("whoami", whoami, Method::GET, CallAuth::Bearer));
+                    Some(Whoami { call: call.transpose()?, id, account, extra: tells.clone() })
+                }
+                None => None,
+            },
+            client_secret: fields.client_secret.filter(|secret| !secret.reveal().is_empty()),
+            extra: fields.extra,
+            variables: fields.variables,
+            allowed: fields.allowed,
+            client_id,
+            id: id.clone(),
+        })
+    }
+
+    /// The scopes that were asked for and not granted.
+    pub fn missing_scopes(&self, granted: &[String]) -> Vec<String> {
+        let has = |scope: &String| {
+            granted.contains(self.scope_aliases.get(scope).unwrap_or(scope)) || granted.contains(scope)
+        };
+        let counts = |scope: &&String| !self.ungranted_scopes.contains(scope) && !has(scope);
+        if self.scope_parameter.is_empty() { Vec::new() } else { self.scopes.iter().filter(counts).cloned().collect() }
+    }
+
+    /// Whether the provider posts its answer to the callback, from its own site (OAuth 2.0 Form Post Response Mode).
+    pub fn posts_back(&self) -> bool {
+        self.authorize_params.get("response_mode").is_some_and(|mode| mode == "form_post")
+    }
+
+    /// Whether a code is bound to its flow by PKCE.
+    pub fn proves_key(&self) -> bool {
+        match self.pkce {
+            Pkce::S256 | Pkce::Lowercase | Pkce::Hex => true,
+            Pkce::Public => self.client_secret.is_none(),
+            Pkce::None => false,
+        }
+    }
+
+    /// What the provider calls a parameter of the standard; none where it wants none of that name.
+    pub fn renamed<'a>(&'a self, name: &'a str) -> Option<&'a str> {
+        Some(self.rename.get(name).map_or(name, String::as_str)).filter(|name| !name.is_empty())
+    }
+}
+
+/// What a redirect to the provider consists of (RFC 6749 section 4.1.1, RFC 7636 section 4.3): never a row's to set.
+const OURS: [&str; 7] =
+    ["client_id", "code_challenge", "code_challenge_method", "redirect_uri", "response_type", "scope", "state"];

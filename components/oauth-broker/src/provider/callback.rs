@@ -1,0 +1,50 @@
+//! Did this provider make what came to the callback?
+
+use std::collections::BTreeMap;
+
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+
+use super::{Failure, call};
+use crate::catalogue::Service;
+use crate::doors::params::Params;
+use crate::secret::Secret;
+
+/// Checks what a row says of its provider's callbacks.
+pub fn check(service: &Service, params: &Params) -> Result<(), Failure> {
+    if service.callback_hmac && !is_signed(params, service.client_secret.as_ref()) {
+        return Err(Failure::Forged("its signature is wrong"));
+    }
+    for (name, template) in &service.callback_expect {
+        let expected = call::filled(template, &|name| service.variables.get(name).cloned());
+        if expected.is_none() || params.get(name) != expected.as_deref() {
+            return Err(Failure::Forged("a parameter is not what this service has"));
+        }
+    }
+    Ok(())
+}
+
+/// HMAC-SHA256 in hexadecimal, under the client's secret, over all other parameters in the order of their names.
+fn is_signed(params: &Params, secret: Option<&Secret>) -> bool {
+    let (Some(said), Some(secret)) = (params.get("hmac"), secret) else { return false };
+    let mut others: Vec<_> = params.iter().filter(|(name, _)| *name != "hmac").collect();
+    others.sort();
+    let text = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(others).finish();
+    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(secret.reveal().as_bytes()) else {
+        unreachable!("HMAC takes keys of any length")
+    };
+    mac.update(text.as_bytes());
+    let digits = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
+    let said: Option<Vec<u8>> = said.as_bytes().chunks(2).map(digits).collect();
+    said.is_some_and(|said| mac.verify_slice(&said).is_ok())
+}
+
+/// What a row wants kept of a callback, by the parameters' own names.
+pub fn wanted(service: &Service, params: &Params) -> BTreeMap<String, String> {
+    let paths = service.extra.values().chain([&service.answer.scope]);
+    let names = paths.filter_map(|path| path.strip_prefix("callback."));
+    // As long as anything of this kind is; a longer one is somebody's invention.
+    names
+        .filter_map(|name| Some((name.to_owned(), params.get(name).filter(|value| value.len() <= 512)?.to_owned())))
+        .collect()
+}
