@@ -26,8 +26,18 @@ test('a person at this machine connects in Chromium', { timeout: 120_000 }, asyn
     assert.deepEqual(await accessibilityProblems(page), []);
   });
 
-  await t.test('on the way, the browser holds the cookie of the flow, and no script can read it', async () => {
+  await t.test('a page asks before anyone leaves', async () => {
     await page.getByRole('link', { name: 'Connect The Provider' }).click();
+    await page.getByRole('heading', { name: 'Connect The Provider' }).waitFor();
+    assert.match(await page.locator('dl').innerText(), /127\.0\.0\.1[^]*owner/);
+    assert.deepEqual(await page.locator('.scopes code').allInnerTexts(), provider.service.scopes);
+    await picture(page, 'asked');
+    assert.deepEqual(await accessibilityProblems(page), []);
+    assert.ok(!(await context.cookies(house.broker)).some(({ name }) => FLOW_COOKIE.test(name)));
+  });
+
+  await t.test('on the way, the browser holds the cookie of the flow, and no script can read it', async () => {
+    await page.getByRole('button', { name: 'Connect' }).click();
     await page.waitForURL(`${provider.issuer}/**`);
     const cookie = (await context.cookies(house.broker)).find(({ name }) => FLOW_COOKIE.test(name));
     const { httpOnly, sameSite, path, domain } = cookie;
@@ -122,16 +132,17 @@ test('a person far from this machine signs in and connects in Chromium', { timeo
     assert.deepEqual(await accessibilityProblems(page), []);
   });
 
-  await t.test('the passphrase leads on to the provider', async () => {
+  await t.test('the passphrase leads on to the page that asks, and its button to the provider', async () => {
     await signIn(page, house.keys.ownerPassphrase);
+    await page.getByRole('button', { name: 'Connect' }).click();
     await page.waitForURL(`${provider.issuer}/**`);
   });
 
   await t.test('every cookie of ours is for this host and its TLS alone', async () => {
     const ours = await context.cookies(front.origin);
-    assert.equal(ours.length, 2);
+    assert.equal(ours.length, 3);
     for (const { name, value, secure, httpOnly, sameSite, path, domain } of ours) {
-      assert.match(name, /^__Host-gatehouse-(session|flow-.+)$/);
+      assert.match(name, /^__Host-gatehouse-(session|browser|flow-.+)$/);
       const { hostname } = new URL(front.origin);
       assert.deepEqual([secure, httpOnly, sameSite, path, domain], [true, true, 'Lax', '/', hostname]);
       house.secrets.set(name, value);

@@ -3,11 +3,13 @@
 //!
 //! | route | who | does |
 //! |---|---|---|
-//! | `GET /auth/{service}` | the signed-in person | starts the connect flow, with or without a one-time ticket |
+//! | `GET /auth/{service}` | the signed-in person | shows what will be connected, with or without a one-time ticket |
+//! | `POST /auth/{service}` | the button of that page | starts the connect flow |
 //! | `GET /callback/{service}` | the browser that started it | finishes it |
 //! | `POST /token/{service}` | a service key, an API key | hands out a fresh access token |
 //! | `DELETE /token/{service}` | a service key, an API key | revokes at the provider and forgets |
 //! | `POST /resolve` | a service key | who is calling, and a token for each of several services |
+//! | `POST /tickets` | a service key, an API key, a session | makes a one-time link to connect |
 //! | `GET /connections` | an API key, a session | what this subject has connected, as JSON |
 //! | `GET /`, `POST /disconnect/{service}` | a session | the same as a page |
 //! | `POST /sign-in`, `POST /sign-out` | anyone | begins and ends a session |

@@ -12,6 +12,7 @@
 //! | `service_keys` | `name:sha256` (hex) of each calling service's key, comma-separated |
 //! | `api_keys` | `subject:sha256` (hex) of each API key, comma-separated; a subject may have several |
 //! | `owner_passphrase` | signs the owner in where `public_url` is not loopback |
+//! | `return_urls` | URLs to which a person may be sent when a connection is made, comma-separated |
 //! | `admin_keys` | `name:sha256` (hex) of each admin's key, comma-separated: for `/admin/…` |
 //! | `handout_policy` | JSON: what each calling service may have ([`crate::policy`]); not set: everything |
 //! | `audit` | `store` (the log too; not set: this) or `log` (nothing else) |
@@ -24,6 +25,7 @@ use url::{Host as UrlHost, Url};
 use zeroize::Zeroizing;
 
 use crate::audit::Kept;
+use crate::connect::way_back::ReturnUrl;
 use crate::host::Host;
 use crate::people::keys::HashedKeys;
 use crate::policy::Policy;
@@ -113,6 +115,20 @@ impl<'h, H: Host> Settings<'h, H> {
     pub fn oauth_clients(&self) -> &str {
         self.oauth_clients
             .get_or_init(|| Zeroizing::new(self.optional("oauth_clients").unwrap_or_else(|| "{}".to_owned())))
+    }
+
+    pub fn return_urls(&self) -> Result<Vec<ReturnUrl>, SettingError> {
+        let list = self.optional("return_urls").unwrap_or_default();
+        let entry = |(place, entry): (usize, &str)| {
+            ReturnUrl::parse(entry.trim()).ok_or_else(|| SettingError {
+                setting: "return_urls",
+                problem: format!(
+                    "entry {} is not an https URL in the form that a browser would show, without user and fragment",
+                    place + 1
+                ),
+            })
+        };
+        list.split(',').enumerate().filter(|(_, entry)| !entry.trim().is_empty()).map(entry).collect()
     }
 
     fn hashed_keys(&self, setting: &'static str) -> Result<HashedKeys, SettingError> {

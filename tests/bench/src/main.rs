@@ -81,7 +81,7 @@ fn connect(provider: &Provider, app: &App) -> Result<()> {
         secret: Some("bench-secret".into()),
         redirect_uris: vec![format!("{}/callback/demo", app.broker)],
     });
-    let page = Browser::default().open(&format!("{}/auth/demo", app.broker))?;
+    let page = Browser::default().open_and_press(&format!("{}/auth/demo", app.broker), "Connect")?;
     anyhow::ensure!(page.status.is_success(), "connecting ended with {} {}", page.status, page.body);
     Ok(())
 }

@@ -123,7 +123,7 @@ impl World {
     /// Connects whoever sits at this browser with that person's account at the provider.
     pub fn connect_as(&self, browser: &mut Browser, person: Person) -> Page {
         self.provider.set_consent(Consent::Approve(person));
-        let page = browser.open(&self.connect_page()).expect("the pages answer");
+        let page = browser.open_and_press(&self.connect_page(), "Connect").expect("the pages answer");
         assert!(
             page.status.is_success(),
             "{} ended at {}: {}\n{}",

@@ -36,7 +36,7 @@ in_every_composition! {
             assert!(world.server.bearers_seen().is_empty());
 
             let mut browser = world.browser();
-            let page = browser.open(&link).unwrap();
+            let page = browser.open_and_press(&link, "Connect").unwrap();
             assert_eq!(page.status, StatusCode::OK, "{}", page.body);
             assert_eq!(world.whoami(&mut client).as_deref(), Ok("alice"));
 

@@ -61,7 +61,7 @@ in_every_composition! {
         assert_eq!(world.provider.token_requests(GrantType::RefreshToken), 1);
         let reply = client.call("demo__whoami", json!({})).unwrap();
         let link = reply.result().unwrap()["structuredContent"]["connect_url"].as_str().unwrap().to_owned();
-        assert_eq!(world.browser().open(&link).unwrap().status, StatusCode::OK);
+        assert_eq!(world.browser().open_and_press(&link, "Connect").unwrap().status, StatusCode::OK);
         assert_eq!(world.whoami(&mut client).as_deref(), Ok("alice"));
     }
 

@@ -85,6 +85,9 @@ in_every_composition! {
         assert_eq!(page.status, StatusCode::UNAUTHORIZED);
         let page = sign_in(&mut ann, &page, &keys.ann.value);
         assert_eq!(page.status, StatusCode::OK, "{}", page.body);
+        assert!(world.whoami(&mut client(&world, &keys.ann)).is_err(), "nothing before the button is pressed");
+        let page = ann.press(&page, "Connect", &[]).unwrap();
+        assert_eq!(page.status, StatusCode::OK, "{}", page.body);
         assert_eq!(world.whoami(&mut client(&world, &keys.ann)).as_deref(), Ok("alice"));
 
         let page = ann.open(&link).unwrap();
@@ -96,7 +99,9 @@ in_every_composition! {
         let world = World::public(composition);
         let keys = world.house.keys().clone();
         world.provider.set_consent(Consent::Approve(Person::Bob));
-        let start = signed_in(&world, &keys.ben).get(&world.connect_page()).unwrap();
+        let mut ben = signed_in(&world, &keys.ben);
+        let page = ben.open(&world.connect_page()).unwrap();
+        let start = ben.submit(&page, "Connect", &[]).unwrap();
         let mut ann = signed_in(&world, &keys.ann);
         let consented = ann.get(start.leads_to().unwrap().unwrap().as_str()).unwrap();
         let page = ann.open(consented.leads_to().unwrap().unwrap().as_str()).unwrap();

@@ -23,7 +23,8 @@ in_every_composition! {
             ("GET", "/auth/unknown", &[], "", 404, "unknown_service"),
             ("GET", "/auth/Demo", &[], "", 404, "unknown_service"),
             ("GET", "/auth/demo?ticket=forged", &[], "", 400, "invalid_request"),
-            ("POST", "/auth/demo", &[], "", 405, "invalid_request"),
+            ("POST", "/auth/demo", &[], "", 400, "invalid_request"),
+            ("PUT", "/auth/demo", &[], "", 405, "invalid_request"),
             ("GET", "/callback/demo", &[], "", 400, "invalid_request"),
             ("GET", "/callback/demo?code=x&state=", &[], "", 400, "invalid_request"),
             ("GET", "/callback/demo?code=x&state=unknown", &[], "", 400, "invalid_request"),
@@ -166,7 +167,7 @@ in_every_composition! {
     fn a_person_who_declines_is_told_so_and_nothing_is_kept(composition: Composition) {
         let world = World::local(composition);
         world.provider.set_consent(Consent::Deny);
-        let page = world.browser().open(&world.connect_page()).unwrap();
+        let page = world.browser().open_and_press(&world.connect_page(), "Connect").unwrap();
         assert_eq!(page.status, StatusCode::BAD_REQUEST);
         assert!(page.body.contains("access_denied"), "{}", page.body);
         assert_eq!(connections_and_flows(&world), 0);
@@ -182,7 +183,7 @@ in_every_composition! {
             (Fault::html(StatusCode::OK), StatusCode::BAD_GATEWAY),
         ] {
             world.provider.fail_next_token_requests(1, fault.clone());
-            let page = world.browser().open(&world.connect_page()).unwrap();
+            let page = world.browser().open_and_press(&world.connect_page(), "Connect").unwrap();
             assert_eq!(page.status, status, "{fault:?}: {}", page.body);
             assert_eq!(page.headers.contains_key(RETRY_AFTER), status == StatusCode::SERVICE_UNAVAILABLE, "{fault:?}");
             assert_eq!(connections_and_flows(&world), 0, "{fault:?}");
@@ -246,7 +247,8 @@ fn send(world: &World, method: &str, url: &str, headers: &[(&str, &str)], body: 
 /// Goes to the provider and back, and stops before the browser asks for the callback.
 fn flow_up_to_the_callback(world: &World, browser: &mut Browser, service: &str) -> String {
     world.provider.set_consent(Consent::Approve(Person::Alice));
-    let start = browser.get(&format!("{}/auth/{service}", world.house.broker())).unwrap();
+    let page = browser.open(&format!("{}/auth/{service}", world.house.broker())).unwrap();
+    let start = browser.submit(&page, "Connect", &[]).unwrap();
     let provider = start.leads_to().unwrap().expect("the flow leads to the provider");
     let consented = browser.get(provider.as_str()).unwrap();
     consented.leads_to().unwrap().expect("the provider leads back").into()

@@ -72,7 +72,7 @@ fn full_run(world: &mut World) -> (Vec<String>, Vec<Browser>) {
 
     // Wrong states, wrong answers, a provider that fails.
     world.provider.set_consent(Consent::Deny);
-    answers.push(browser.open(&world.connect_page()).unwrap().body);
+    answers.push(browser.open_and_press(&world.connect_page(), "Connect").unwrap().body);
     world.provider.set_consent(Consent::Approve(Person::Alice));
     for fault in [
         Fault::oauth_error(StatusCode::INTERNAL_SERVER_ERROR, "server_error"),
@@ -83,7 +83,7 @@ fn full_run(world: &mut World) -> (Vec<String>, Vec<Browser>) {
         Fault::CutAnswer,
     ] {
         world.provider.fail_next_token_requests(1, fault);
-        answers.push(browser.open(&world.connect_page()).unwrap().body);
+        answers.push(browser.open_and_press(&world.connect_page(), "Connect").unwrap().body);
     }
 
     world.provider.set_access_token_lifetime(Duration::from_secs(1));

@@ -17,19 +17,20 @@ export class Visitor {
     return this.#send(url, { method: 'POST', headers, body: new URLSearchParams(form).toString() });
   }
 
-  /// Follows redirects and fills in the provider's forms, until there is a page without one.
+  /// Agrees to connect, follows where pages lead and fills in the provider's forms, until there is a page without one.
   async logIn(url, login) {
     let answer = await this.get(url);
     for (let step = 0; step < 20; step += 1) {
-      const next = answer.headers.get('location');
+      const next = answer.headers.get('location') ?? found(/http-equiv="refresh" content="0;url=([^"]+)"/, answer);
       if (next) {
         answer = await this.get(new URL(next, answer.url).href);
         continue;
       }
-      const prompt = /name="prompt" value="(\w+)"/.exec(answer.text)?.[1];
-      if (!prompt) return answer;
-      const action = /action="([^"]+)"/.exec(answer.text)[1];
-      const form = prompt === 'login' ? { prompt, login, password: 'any' } : { prompt };
+      const ticket = found(/name="ticket" value="([^"]+)"/, answer);
+      const prompt = found(/name="prompt" value="(\w+)"/, answer);
+      if (!ticket && !prompt) return answer;
+      const action = found(/action="([^"]+)"/, answer);
+      const form = ticket ? { ticket } : prompt === 'login' ? { prompt, login, password: 'any' } : { prompt };
       answer = await this.post(new URL(action, answer.url).href, form);
     }
     assert.fail(`no end was reached; the last was ${answer.status} ${answer.url}`);
@@ -60,4 +61,8 @@ export class Visitor {
     if (over) this.#cookies.delete(`${name} ${path}`);
     else this.#cookies.set(`${name} ${path}`, { name, value, path });
   }
+}
+
+function found(pattern, { text }) {
+  return pattern.exec(text)?.[1].replaceAll('&amp;', '&');
 }

@@ -22,15 +22,22 @@ use crate::provider::{self, Returned};
 
 use base64ct::{Base64UrlUnpadded, Encoding};
 
+/// A flow that this answer may finish, and that is over.
+pub struct Answered {
+    pub flow: Flow,
+    /// The name of the flow's cookie, which has done its work.
+    pub cookie: String,
+}
+
 impl<H: Host> Broker<'_, H> {
-    /// Finishes the flow that `params` answers. Gives the name of its cookie, which has done its work.
-    pub(crate) async fn callback(
+    /// Takes the flow that `params` answers, if this browser and this person may finish it.
+    pub(crate) fn answered(
         &self,
         id: &ServiceId,
         params: &Params,
         headers: &http::HeaderMap,
         person: Option<&Subject>,
-    ) -> Result<String, ConnectError> {
+    ) -> Result<Answered, ConnectError> {
         let flow_id = FlowId::of(params.get("state").ok_or(ConnectError::NoState)?);
         let flow = self.flow(&flow_id)?.ok_or(ConnectError::UnknownState)?;
         if flow.connection.service != *id {
@@ -46,8 +53,12 @@ impl<H: Host> Broker<'_, H> {
             return Err(ConnectError::OtherPerson);
         }
         self.end_flow(&flow_id)?;
+        Ok(Answered { flow, cookie: cookie_name })
+    }
 
-        let service = self.service(id).await?.ok_or(ConnectError::UnknownService)?;
+    /// Turns the answer to `flow` into a connection.
+    pub(crate) async fn finish(&self, flow: Flow, params: &Params) -> Result<(), ConnectError> {
+        let service = self.service(&flow.connection.service).await?.ok_or(ConnectError::UnknownService)?;
         check_issuer(&service, params)?;
         if let Some(error) = params.get("error") {
             let description = params.get("error_description").map(|text| text.chars().take(300).collect());
@@ -57,8 +68,7 @@ impl<H: Host> Broker<'_, H> {
         let Flow { redirect_uri, verifier, kept, .. } = &flow;
         let returned = Returned { code, params, kept, redirect_uri, verifier };
         let grant = provider::exchange(self.host, &service, returned).await?;
-        self.connected(&service, flow, grant).await?;
-        Ok(cookie_name)
+        self.connected(&service, flow, grant).await
     }
 
     /// Keeps the grant at once, and the account's label when the provider has told it: that may take a while, or fail.

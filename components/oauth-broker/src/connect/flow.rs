@@ -32,6 +32,9 @@ pub struct Flow {
     pub cookie: String,
     /// The scopes that were asked for.
     pub scopes: Vec<String>,
+    /// Where to go when it is over: one of `return_urls`.
+    #[serde(default)]
+    pub return_to: Option<String>,
     pub expires: u64,
 }
 

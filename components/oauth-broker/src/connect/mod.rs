@@ -1,14 +1,17 @@
 //! How does a person's consent become a connection, and only their own?
 //!
-//! `GET /auth/{service}` ([`start`]) makes a flow, bound to the subject, the service, the redirect URI and this very
-//! browser, and sends the person to the provider. `GET /callback/{service}` ([`callback`]) ends it. Whoever starts a
-//! flow must be who finishes it: PKCE alone would not see that a victim completes what an attacker began
-//! (draft-ietf-oauth-security-topics-update, cross-user session fixation).
+//! `GET /auth/{service}` ([`offer`]) shows what will be connected. Its button ([`start`]) makes a flow, bound to the
+//! subject, the service, the redirect URI and this very browser, and sends the person to the provider. `/callback/{service}`
+//! ([`callback`]) ends it, and [`way_back`] says where that leads. Whoever starts a flow must be who finishes it: PKCE
+//! alone would not see that a victim completes what an attacker began (draft-ietf-oauth-security-topics-update,
+//! cross-user session fixation).
 
 pub mod callback;
 pub mod flow;
+pub mod offer;
 pub mod start;
 pub mod ticket;
+pub mod way_back;
 
 use thiserror::Error;
 
@@ -21,12 +24,14 @@ use crate::vault::rows::RowError;
 pub enum ConnectError {
     #[error("this Gatehouse does not offer that service")]
     UnknownService,
-    #[error("this connect link is not valid, or has expired: ask for a new one")]
+    #[error("this link or page is not valid, or has expired: start again, or ask for a new link")]
     Ticket,
-    #[error("this connect link has been used: ask for a new one")]
+    #[error("this link or page has been used: start again, or ask for a new link")]
     TicketUsed,
     #[error("this connect link was made for another person: you are signed in as somebody else. Nothing was changed")]
     TicketOfAnother,
+    #[error("this was agreed to on a page that was opened in another browser, or its cookie is gone: start again here")]
+    NotShownHere,
     #[error("the answer came without a state: start again")]
     NoState,
     #[error("no connection waits for this answer: it is finished, or has expired. Start again")]

@@ -1,12 +1,17 @@
-//! How can someone else hand a person the way to connect? (rows of kind `t`)
+//! How is a person given the way to connect, so that it is theirs alone? (rows of kind `t`)
 //!
-//! A connect ticket is a sealed note in a URL: this subject may connect this service, within ten minutes, once. Making
-//! one writes nothing, so that a gateway may be given as many as it asks for. It does not sign anyone in: who opens it
-//! has to be signed in as its subject, or else a victim could be made to connect their account to an attacker's subject.
+//! A ticket is a sealed note: this subject may connect this account of this service, with these scopes, within ten
+//! minutes, once. Making one writes nothing, so a gateway may be given as many as it asks for. There are two sorts:
 //!
-//! Using one writes a mark for its subject and service: the second in which it was made, and the ids of the used tickets
-//! of that second. From then on a ticket of an earlier second is dead, and so is a used one; a later one works. A second
-//! in which more than [`SAME_SECOND`] have been used is over as a whole.
+//! * A **link** carries one that may be handed on. It does not sign anyone in: who opens it has to be signed in as its
+//!   subject, or else a victim could be made to connect their account to an attacker's subject.
+//! * The **form** of the page that asks for agreement ([`super::offer`]) carries one that is bound to the browser which
+//!   was shown that page, with the very scopes that it named. Nothing else starts a flow. A page to which a link has led
+//!   has the link's own id, so that page and link are used up together.
+//!
+//! Using one writes its id into its subject's row, where it stays until it would have expired anyway. When more than
+//! [`MOST`] are there the oldest goes, and every ticket as old as that counts as used. (Two uses in the same moment may
+//! lose one of the two ids. What that gives away is a second use by the same person, of a link that was theirs.)
 
 use base64ct::{Base64UrlUnpadded, Encoding};
 use serde::{Deserialize, Serialize};
@@ -14,56 +19,81 @@ use serde::{Deserialize, Serialize};
 use super::ConnectError;
 use crate::Broker;
 use crate::host::Host;
-use crate::names::{AccountName, ConnectionId, ServiceId, Subject};
+use crate::names::{ConnectionId, ServiceId, Subject};
 use crate::settings::SettingError;
 use crate::vault::rows::RowError;
 use crate::vault::{Kind, Place};
 
-#[derive(Serialize, Deserialize)]
-struct Ticket {
-    connection: ConnectionId,
-    /// To be asked for beside those of the service's row.
-    scopes: Vec<String>,
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Ticket {
+    pub connection: ConnectionId,
+    /// In a link: to be asked for beside those of the service's row. In a form: all of them.
+    pub scopes: Vec<String>,
+    /// Where to go when it is over: one of `return_urls`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub return_to: Option<String>,
+    /// The mark of the browser that was shown the form; a link has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub browser: Option<String>,
     issued: u64,
     id: String,
 }
 
+/// The tickets of a subject that have been used.
 #[derive(Serialize, Deserialize, Default)]
-struct Mark {
-    issued: u64,
-    used: Vec<String>,
+struct Used {
+    tickets: Vec<(u64, String)>,
+    /// Those that were issued in this second or before count as used too.
+    before: u64,
+}
+
+impl Used {
+    fn has(&self, ticket: &Ticket) -> bool {
+        ticket.issued <= self.before || self.tickets.iter().any(|(_, id)| *id == ticket.id)
+    }
+
+    fn add(&mut self, ticket: &Ticket, now: u64) {
+        self.tickets.retain(|(issued, _)| issued + LIFETIME >= now);
+        self.tickets.push((ticket.issued, ticket.id.clone()));
+        if self.tickets.len() > MOST {
+            let oldest = self.tickets.iter().map(|(issued, _)| *issued).min();
+            self.before = self.before.max(oldest.unwrap_or_default());
+            self.tickets.retain(|(issued, _)| *issued > self.before);
+        }
+    }
 }
 
 impl<H: Host> Broker<'_, H> {
-    /// A one-time URL at which the subject of `connection` can connect it, with `scopes` beside those of the service's row.
-    pub(crate) fn connect_url(&self, connection: &ConnectionId, scopes: &[String]) -> Result<String, SettingError> {
-        let ticket = Ticket {
-            connection: connection.clone(),
-            scopes: scopes.to_vec(),
-            issued: self.host.now(),
-            id: Base64UrlUnpadded::encode_string(&self.random::<12>()),
-        };
-        let sealed = match self.seal(TICKET, &ticket) {
-            Ok(sealed) => sealed,
-            Err(RowError::Setting(error)) => return Err(error),
-            Err(_) => unreachable!("sealing touches nothing but settings"),
-        };
-        let public_url = self.settings.public_url()?;
-        let sealed = Base64UrlUnpadded::encode_string(&sealed);
-        Ok(format!("{}/auth/{}?ticket={sealed}", public_url.as_str(), connection.service))
+    pub(crate) fn new_ticket(&self, connection: ConnectionId, scopes: Vec<String>) -> Ticket {
+        let id = Base64UrlUnpadded::encode_string(&self.random::<12>());
+        Ticket { connection, scopes, return_to: None, browser: None, issued: self.host.now(), id }
     }
 
-    /// Uses a ticket up, and gives the account and the further scopes that it is for. Errors leave it as it was.
-    pub(super) fn use_ticket(
-        &self,
-        ticket: &str,
-        subject: &Subject,
-        service: &ServiceId,
-    ) -> Result<(AccountName, Vec<String>), ConnectError> {
+    /// A one-time URL at which the subject of `connection` can connect it, with `scopes` beside those of the service's row.
+    pub(crate) fn connect_url(&self, connection: &ConnectionId, scopes: &[String]) -> Result<String, SettingError> {
+        self.link(&self.new_ticket(connection.clone(), scopes.to_vec()))
+    }
+
+    /// The URL that carries a ticket.
+    pub(crate) fn link(&self, ticket: &Ticket) -> Result<String, SettingError> {
+        let public_url = self.settings.public_url()?;
+        Ok(format!("{}/auth/{}?ticket={}", public_url.as_str(), ticket.connection.service, self.sealed(ticket)?))
+    }
+
+    pub(super) fn sealed(&self, ticket: &Ticket) -> Result<String, SettingError> {
+        match self.seal(TICKET, ticket) {
+            Ok(sealed) => Ok(Base64UrlUnpadded::encode_string(&sealed)),
+            Err(RowError::Setting(error)) => Err(error),
+            Err(_) => unreachable!("sealing touches nothing but settings"),
+        }
+    }
+
+    /// Reads a ticket that `subject` has shown for `service`, if it can still be used.
+    pub(super) fn ticket(&self, text: &str, subject: &Subject, service: &ServiceId) -> Result<Ticket, ConnectError> {
         let vault = self.settings.vault()?;
-        let sealed = Base64UrlUnpadded::decode_vec(ticket).map_err(|_| ConnectError::Ticket)?;
-        let ticket = vault.open(TICKET, &sealed).map_err(|_| ConnectError::Ticket)?;
-        let ticket: Ticket = serde_json::from_slice(&ticket).map_err(|_| ConnectError::Ticket)?;
+        let sealed = Base64UrlUnpadded::decode_vec(text).map_err(|_| ConnectError::Ticket)?;
+        let plain = vault.open(TICKET, &sealed).map_err(|_| ConnectError::Ticket)?;
+        let ticket: Ticket = serde_json::from_slice(&plain).map_err(|_| ConnectError::Ticket)?;
         let age = self.host.now().saturating_sub(ticket.issued);
         if age > LIFETIME || ticket.connection.service != *service {
             return Err(ConnectError::Ticket);
@@ -71,21 +101,30 @@ impl<H: Host> Broker<'_, H> {
         if ticket.connection.subject != *subject {
             return Err(ConnectError::TicketOfAnother);
         }
-        let identity = [subject.as_str(), service.as_str()];
-        let place = Place { kind: Kind::TicketMark, identity: &identity };
-        let mut mark: Mark = self.read(place)?.unwrap_or_default();
-        if ticket.issued > mark.issued {
-            mark = Mark { issued: ticket.issued, used: Vec::new() };
-        } else if ticket.issued < mark.issued || mark.used.contains(&ticket.id) || mark.used.len() >= SAME_SECOND {
+        if self.used(subject)?.has(&ticket) { Err(ConnectError::TicketUsed) } else { Ok(ticket) }
+    }
+
+    /// Uses a ticket up.
+    pub(super) fn use_up(&self, ticket: &Ticket) -> Result<(), ConnectError> {
+        let subject = &ticket.connection.subject;
+        let mut used = self.used(subject)?;
+        if used.has(ticket) {
             return Err(ConnectError::TicketUsed);
         }
-        mark.used.push(ticket.id);
-        self.write(place, &mark)?;
-        Ok((ticket.connection.account, ticket.scopes))
+        used.add(ticket, self.host.now());
+        Ok(self.write(place(&[subject.as_str()]), &used)?)
     }
+
+    fn used(&self, subject: &Subject) -> Result<Used, RowError> {
+        Ok(self.read(place(&[subject.as_str()]))?.unwrap_or_default())
+    }
+}
+
+fn place<'a>(identity: &'a [&'a str]) -> Place<'a> {
+    Place { kind: Kind::UsedTickets, identity }
 }
 
 const TICKET: Place = Place { kind: Kind::Ticket, identity: &[] };
 /// Seconds.
-const LIFETIME: u64 = 600;
-const SAME_SECOND: usize = 16;
+pub const LIFETIME: u64 = 600;
+const MOST: usize = 32;

@@ -13,12 +13,13 @@ use crate::vault::{Kind, Place};
 pub fn answer<H: Host>(broker: &Broker<'_, H>) -> Response<Vec<u8>> {
     let settings = &broker.settings;
     let store = broker.host.get(&Place { kind: Kind::SignInLimit, identity: &[] }.key());
-    let checks: [(&str, Option<String>); 10] = [
+    let checks: [(&str, Option<String>); 11] = [
         ("public_url", problem(settings.public_url())),
         ("gateway_url", problem(settings.gateway_url())),
         ("encryption_keys", problem(settings.vault())),
         ("service_keys", problem(settings.service_keys())),
         ("api_keys", problem(settings.api_keys())),
+        ("return_urls", problem(settings.return_urls())),
         ("admin_keys", problem(settings.admin_keys())),
         ("handout_policy", problem(settings.handout_policy())),
         ("audit", problem(settings.audit())),

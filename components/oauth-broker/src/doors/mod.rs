@@ -4,6 +4,7 @@
 //! No answer has CORS headers: what leaves here is for servers, and for people on our own pages.
 
 mod admin;
+mod connect;
 mod health;
 mod listing;
 pub mod pages;
@@ -20,9 +21,6 @@ pub use refusal::Refusal;
 use crate::Broker;
 use crate::host::Host;
 use crate::names::{AccountName, ConnectionId, ServiceId, Subject};
-use crate::people::cookies::Cookie;
-use crate::people::sign_in;
-use params::Params;
 
 /// The longest body of a request, in bytes.
 pub const BODY_LIMIT: usize = 64 * 1024;
@@ -52,9 +50,10 @@ async fn route<H: Host>(broker: &Broker<'_, H>, request: &Request<Vec<u8>>) -> R
     let methods = match (room, id) {
         ("admin", Some("audit")) => "GET, OPTIONS",
         ("" | "connections" | "health", None) => "GET, HEAD, OPTIONS",
-        ("auth" | "callback", Some(_)) => "GET, OPTIONS",
+        ("auth", Some(_)) => "GET, POST, OPTIONS",
+        ("callback", Some(_)) => "GET, OPTIONS",
         ("token", Some(_)) => "POST, DELETE, OPTIONS",
-        ("resolve" | "sign-in" | "sign-out", None) | ("disconnect", Some(_)) => "POST, OPTIONS",
+        ("resolve" | "sign-in" | "sign-out" | "tickets", None) | ("disconnect", Some(_)) => "POST, OPTIONS",
         _ => return Err(Refusal::NoRoute),
     };
     if request.method() == Method::OPTIONS {
@@ -71,8 +70,10 @@ async fn route<H: Host>(broker: &Broker<'_, H>, request: &Request<Vec<u8>>) -> R
         "" => listing::page(broker, request),
         "connections" => listing::json(broker, request),
         "health" => Ok(health::answer(broker)),
-        "auth" => auth(broker, request, service()?).await,
-        "callback" => callback(broker, request, &service()?).await,
+        "auth" if request.method() == Method::POST => connect::start(broker, request, service()?).await,
+        "auth" => connect::offer(broker, request, service()?).await,
+        "callback" => connect::callback(broker, request, service()?).await,
+        "tickets" => connect::ticket(broker, request).await,
         "token" if request.method() == Method::DELETE => token::delete(broker, request, service()?).await,
         "token" => token::post(broker, request, service()?).await,
         "resolve" => resolve::post(broker, request).await,
@@ -80,41 +81,6 @@ async fn route<H: Host>(broker: &Broker<'_, H>, request: &Request<Vec<u8>>) -> R
         "sign-out" => broker.sign_out(request),
         _ => token::disconnect(broker, request, service()?).await,
     }
-}
-
-/// `GET /auth/{service}`
-async fn auth<H: Host>(
-    broker: &Broker<'_, H>,
-    request: &Request<Vec<u8>>,
-    id: ServiceId,
-) -> Result<Response<Vec<u8>>, Refusal> {
-    let params = Params::of(request.uri())?;
-    let ticket = params.get("ticket");
-    let here = || match ticket {
-        Some(ticket) => format!("/auth/{id}?ticket={ticket}"),
-        None => format!("/auth/{id}"),
-    };
-    let subject = broker.person(request)?.ok_or_else(|| Refusal::SignIn(here()))?;
-    let started = broker.start(connection(subject, id, params.get("account"))?, ticket).await?;
-    let mut response = pages::see_other(started.to.as_str())?;
-    sign_in::set(&mut response, &started.cookie);
-    Ok(response)
-}
-
-/// `GET /callback/{service}`
-async fn callback<H: Host>(
-    broker: &Broker<'_, H>,
-    request: &Request<Vec<u8>>,
-    id: &ServiceId,
-) -> Result<Response<Vec<u8>>, Refusal> {
-    let params = Params::of(request.uri())?;
-    let person = broker.person(request)?;
-    let cookie = broker.callback(id, &params, request.headers(), person.as_ref()).await?;
-    let secure = broker.settings.public_url()?.is_secure();
-    // Away from the URL that has the code in it.
-    let mut response = pages::see_other(&format!("/?connected={id}"))?;
-    sign_in::set(&mut response, &Cookie::over(cookie, secure));
-    Ok(response)
 }
 
 /// Which connection a request is about.

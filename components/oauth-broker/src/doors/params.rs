@@ -13,6 +13,9 @@ impl Params {
     pub fn parse(form: &[u8]) -> Result<Self, Refusal> {
         let mut params: Vec<(String, Secret)> = Vec::new();
         for (name, value) in url::form_urlencoded::parse(form) {
+            if params.len() == MOST {
+                return Err(Refusal::Request("there are more than 64 parameters"));
+            }
             if params.iter().any(|(known, _)| *known == name) {
                 return Err(Refusal::Request("a parameter is there twice"));
             }
@@ -22,7 +25,11 @@ impl Params {
     }
 
     pub fn of(uri: &Uri) -> Result<Self, Refusal> {
-        Self::parse(uri.query().unwrap_or_default().as_bytes())
+        let query = uri.query().unwrap_or_default();
+        if query.len() > LONGEST {
+            return Err(Refusal::Request("the query is longer than 16 KiB"));
+        }
+        Self::parse(query.as_bytes())
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
@@ -34,3 +41,6 @@ impl Params {
         Some(value.reveal()).filter(|value| !value.is_empty())
     }
 }
+
+const MOST: usize = 64;
+const LONGEST: usize = 16 * 1024;

@@ -50,8 +50,9 @@ pub enum Refusal {
     Target,
     #[error(transparent)]
     Foreign(#[from] Foreign),
-    #[error(transparent)]
-    Connect(#[from] ConnectError),
+    /// Somebody was not connected. They may start again at this path.
+    #[error("{error}")]
+    Connect { error: ConnectError, again: Option<String> },
     #[error("not connected yet")]
     NotConnected { connect_url: String },
     #[error("the grant has ended: connect again")]
@@ -136,7 +137,7 @@ impl Refusal {
             Self::NotConnected { .. } => (StatusCode::NOT_FOUND, "not_connected"),
             Self::NeedsReconnect { .. } => (StatusCode::CONFLICT, "needs_reconnect"),
             Self::Later(_) => (StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable"),
-            Self::Connect(error) => match error {
+            Self::Connect { error, .. } => match error {
                 ConnectError::UnknownService => (StatusCode::NOT_FOUND, "unknown_service"),
                 ConnectError::TicketOfAnother | ConnectError::OtherPerson => (StatusCode::FORBIDDEN, "access_denied"),
                 ConnectError::Declined { .. } => (StatusCode::BAD_REQUEST, "access_denied"),
@@ -160,7 +161,9 @@ impl Refusal {
     fn retry_after(&self) -> Option<u32> {
         match self {
             Self::Later(seconds) | Self::TooManySignIns(seconds) => Some(*seconds),
-            Self::Connect(ConnectError::Provider(failure)) if self.class().0 == StatusCode::SERVICE_UNAVAILABLE => {
+            Self::Connect { error: ConnectError::Provider(failure), .. }
+                if self.class().0 == StatusCode::SERVICE_UNAVAILABLE =>
+            {
                 Some(retry_after(failure))
             }
             _ if self.class().0 == StatusCode::SERVICE_UNAVAILABLE => Some(5),

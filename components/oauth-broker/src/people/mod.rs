@@ -9,6 +9,7 @@
 //!
 //! What a request says about its own address or its forwarding is never believed.
 
+pub mod browser;
 pub mod cookies;
 pub mod keys;
 pub mod local;

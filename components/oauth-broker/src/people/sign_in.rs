@@ -6,13 +6,13 @@
 use http::{Request, Response, header};
 use serde::{Deserialize, Serialize};
 
-use super::{cookies::Cookie, keys, local, session};
+use super::{browser, cookies::Cookie, keys, local, session};
 use crate::Broker;
 use crate::audit::{Actor, Event, Line};
 use crate::doors::params::Params;
 use crate::doors::{Refusal, pages};
 use crate::host::Host;
-use crate::names::{ServiceId, Subject};
+use crate::names::{AccountName, ServiceId, Subject};
 use crate::vault::{Kind, Place};
 
 impl<H: Host> Broker<'_, H> {
@@ -45,6 +45,7 @@ impl<H: Host> Broker<'_, H> {
         local::check_origin(request, self.settings.public_url()?)?;
         let mut response = pages::see_other("/")?;
         set(&mut response, &session::over());
+        set(&mut response, &browser::over());
         Ok(response)
     }
 
@@ -74,23 +75,29 @@ impl<H: Host> Broker<'_, H> {
 
 /// Where to go after signing in. Made anew from its parts, so that nothing but our own addresses can come of it.
 #[derive(Default)]
-pub struct Next(Option<(ServiceId, Option<String>)>);
+pub struct Next(Option<(ServiceId, Option<(&'static str, String)>)>);
 
 impl Next {
+    /// The page at which a service is connected: what its ticket says, or else the account of this name.
+    pub fn connect(service: &ServiceId, account: Option<&str>, ticket: Option<&str>) -> Self {
+        let letters = |ticket: &&str| ticket.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
+        let account = account.and_then(|name| AccountName::parse(name).ok()).filter(|name| !name.is_default());
+        let ticket = ticket.filter(letters).map(|ticket| ("ticket", ticket.to_owned()));
+        Self(Some((service.clone(), ticket.or(account.map(|name| ("account", name.into()))))))
+    }
+
     pub fn parse(path: Option<&str>) -> Self {
         let Some(rest) = path.and_then(|path| path.strip_prefix("/auth/")) else { return Self(None) };
-        let (id, query) = rest.split_once('?').map_or((rest, None), |(id, query)| (id, Some(query)));
+        let (id, query) = rest.split_once('?').unwrap_or((rest, ""));
         let Ok(id) = ServiceId::parse(id) else { return Self(None) };
-        let ticket = query.and_then(|query| query.strip_prefix("ticket="));
-        let letters = |ticket: &&str| ticket.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
-        Self(Some((id, ticket.filter(letters).map(str::to_owned))))
+        Self::connect(&id, query.strip_prefix("account="), query.strip_prefix("ticket="))
     }
 
     pub fn path(&self) -> String {
         match &self.0 {
             None => "/".to_owned(),
             Some((id, None)) => format!("/auth/{id}"),
-            Some((id, Some(ticket))) => format!("/auth/{id}?ticket={ticket}"),
+            Some((id, Some((name, value)))) => format!("/auth/{id}?{name}={value}"),
         }
     }
 }
@@ -120,7 +127,7 @@ mod tests {
     /// Item 17: whatever is given, the way leads to our own pages.
     #[test]
     fn after_signing_in_the_way_leads_nowhere_else() {
-        for good in ["/", "/auth/github", "/auth/github?ticket=aB-_9"] {
+        for good in ["/", "/auth/github", "/auth/github?ticket=aB-_9", "/auth/github?account=work"] {
             assert_eq!(Next::parse(Some(good)).path(), good);
         }
         for bad in [
@@ -139,6 +146,8 @@ mod tests {
         ] {
             assert_eq!(Next::parse(Some(bad)).path(), "/", "{bad}");
         }
-        assert_eq!(Next::parse(Some("/auth/github?ticket=a&next=//evil")).path(), "/auth/github");
+        for bad in ["ticket=a&next=//evil", "account=A", "account=//evil", "account=", "next=//evil"] {
+            assert_eq!(Next::parse(Some(&format!("/auth/github?{bad}"))).path(), "/auth/github", "{bad}");
+        }
     }
 }

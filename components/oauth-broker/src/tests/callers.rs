@@ -214,7 +214,7 @@ fn a_wrong_address_or_method_is_told_so() {
         assert_eq!(world.get(path).status(), StatusCode::NOT_FOUND, "{path}");
     }
     for (method, path, allow) in [
-        ("POST", "/auth/forge", "GET, OPTIONS"),
+        ("PUT", "/auth/forge", "GET, POST, OPTIONS"),
         ("HEAD", "/callback/forge", "GET, OPTIONS"),
         ("GET", "/token/forge", "POST, DELETE, OPTIONS"),
         ("PUT", "/token/forge", "POST, DELETE, OPTIONS"),

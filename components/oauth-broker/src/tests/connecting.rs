@@ -1,5 +1,6 @@
 //! The way from `GET /auth/{service}` to a connection, and everything that may not lead there.
 
+use base64ct::{Base64, Encoding};
 use http::StatusCode;
 use serde_json::json;
 
@@ -11,6 +12,10 @@ fn started() -> (World, Browser, String) {
     let mut browser = Browser::default();
     let to = browser.start(&world, "/auth/forge");
     (world, browser, format!("code=canary-code&state={}", to["state"]))
+}
+
+fn flow_cookies(browser: &Browser) -> impl Iterator<Item = &String> {
+    browser.cookies.keys().filter(|name| name.contains("-flow-"))
 }
 
 /// Asserts that the callback is refused with `status`, calls no provider and changes nothing but perhaps a flow.
@@ -78,6 +83,67 @@ fn the_challenge_is_that_of_the_standard() {
     assert!(url.query().unwrap().contains("code_challenge=E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM&"), "{url}");
 }
 
+/// Item 2: one Gatehouse is one tenant. A state of another, which has a service of the same name, is none here, even on
+/// the same store.
+#[test]
+fn a_state_of_another_gatehouse_is_refused() {
+    let (world, mut browser, query) = started();
+    let other = World::local();
+    refused(&other, &mut browser, &format!("/callback/forge?{query}"), 400);
+    other.store.borrow_mut().extend(world.dump());
+    other.set("encryption_keys", "k1:HxweHRsaGRgXFhUUExIREA8ODQwLCgkIBwYFBAMCAQA=");
+    let response = browser.get(&other, &format!("/callback/forge?{query}"));
+    assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR, "{}", text(&response));
+    assert!(other.sent.borrow().is_empty());
+}
+
+/// Item 3: a service that borrows another's authorize URL gets its own redirect URI, and no code of the other's.
+#[test]
+fn a_service_that_poses_as_another_gets_a_redirect_uri_of_its_own() {
+    let world = World::local();
+    let posing = json!({
+        "client_id": "posing", "client_secret": "x", "authorize_url": "https://github.com/login/oauth/authorize",
+        "token_url": "https://posing.example/token",
+    });
+    world.offer("posing", posing);
+    let mut browser = Browser::default();
+    let to = browser.start(&world, "/auth/posing");
+    assert_eq!(to["redirect_uri"], "http://127.0.0.1:3000/callback/posing");
+    refused(&world, &mut browser, &format!("/callback/github?code=canary-code&state={}", to["state"]), 400);
+    let to = browser.start(&world, "/auth/github");
+    refused(&world, &mut browser, &format!("/callback/posing?code=canary-code&state={}", to["state"]), 400);
+    assert!(world.sent.borrow().is_empty(), "no code left for anybody");
+}
+
+/// Item 4: every service is the operator's, and has a client of its own or is not offered: none is borrowed.
+#[test]
+fn a_service_has_no_other_services_client() {
+    let world = World::local();
+    world.offer("mine", json!({ "authorize_url": "https://github.com/x", "token_url": "https://github.com/y" }));
+    let mut browser = Browser::default();
+    let refused = browser.get(&world, "/auth/mine");
+    assert_eq!(refused.status(), StatusCode::INTERNAL_SERVER_ERROR);
+    assert!(text(&refused).contains("`client_id` is missing"));
+    world.connect(&mut browser, "forge", grant("access-1", 3600, "refresh-1"));
+    world.connect(&mut browser, "github", grant("access-1", 3600, "refresh-1"));
+    for request in world.sent.borrow().iter().filter(|request| request.method() == "POST") {
+        let form = String::from_utf8_lossy(request.body()).into_owned();
+        let said = format!("{:?} {form}", request.headers());
+        let (own, other) = if request.uri() == "https://forge.example/token" {
+            ("forge-id", "github-id")
+        } else {
+            ("github-id", "forge-id")
+        };
+        let basic = |id: &str, secret: &str| Base64::encode_string(format!("{id}:{secret}").as_bytes());
+        let clients = |id: &str| {
+            let secret = if id == "forge-id" { "canary-client-secret" } else { "canary-github-secret" };
+            let authorization = request.headers().get("authorization").map(|value| value.to_str().unwrap().to_owned());
+            said.contains(id) || authorization.is_some_and(|value| value.contains(&basic(id, secret)))
+        };
+        assert!(clients(own) && !clients(other), "{}", request.uri());
+    }
+}
+
 /// Item 1: the state of one service at another's callback is refused, sends nothing, and is burnt.
 #[test]
 fn a_state_that_comes_in_at_another_service_is_refused_and_burnt() {
@@ -142,14 +208,14 @@ fn two_tabs_do_not_meet() {
     let mut browser = Browser::default();
     let tabs =
         ["forge", "forge", "github"].map(|service| (service, browser.start(&world, &format!("/auth/{service}"))));
-    assert_eq!(browser.cookies.len(), 3);
+    assert_eq!(flow_cookies(&browser).count(), 3);
     for (service, to) in tabs {
         world.answer(200, grant("access-1", 3600, "refresh-1"));
         let done = browser.get(&world, &format!("/callback/{service}?code=x&state={}", to["state"]));
         assert_eq!(done.status(), StatusCode::SEE_OTHER);
         world.answers.borrow_mut().clear();
     }
-    assert!(browser.cookies.is_empty(), "each flow takes its cookie back");
+    assert_eq!(flow_cookies(&browser).count(), 0, "each flow takes its cookie back");
 }
 
 /// Item 10: 256 bits, and the store holds only its digest. Item 11: the cookie is not the state.
@@ -168,7 +234,8 @@ fn the_flow_cookie_is_host_bound_and_out_of_reach_of_scripts() {
     let world = World::public();
     let mut browser = Browser::default();
     browser.sign_in(&world, ANNS_KEY);
-    let cookie = head(&browser.get(&world, "/auth/forge"), "set-cookie");
+    let page = browser.get(&world, "/auth/forge");
+    let cookie = head(&browser.agree(&world, &page), "set-cookie");
     assert!(cookie.starts_with("__Host-gatehouse-flow-"), "{cookie}");
     for part in ["; Secure", "; HttpOnly", "; SameSite=Lax", "; Path=/", "; Max-Age=600"] {
         assert!(cookie.contains(part), "{part} in {cookie}");
@@ -194,6 +261,23 @@ fn another_persons_browser_does_not_finish_the_flow() {
     victim.sign_in(&world, ANNS_KEY);
     world.answer(200, grant("access-1", 3600, "refresh-1"));
     assert_eq!(victim.get(&world, &path).status(), StatusCode::SEE_OTHER);
+}
+
+/// Item 14: and the connection that was there stays as it is.
+#[test]
+fn who_declines_keeps_what_was_connected_before() {
+    let world = World::local();
+    let mut browser = Browser::default();
+    world.connect(&mut browser, "forge", grant("access-1", 3600, "refresh-1"));
+    let row = |world: &World| world.dump().into_iter().find(|(key, _)| key.starts_with("b.c."));
+    let before = row(&world);
+    let to = browser.start(&world, "/auth/forge");
+    let declined = browser.get(&world, &format!("/callback/forge?error=access_denied&state={}", to["state"]));
+    assert_eq!((declined.status(), row(&world)), (StatusCode::BAD_REQUEST, before));
+    assert!(text(&declined).contains("what was connected before is as it was"));
+    assert!(text(&declined).contains("href=\"/auth/forge\">Start again<"));
+    assert_eq!(flow_cookies(&browser).count(), 0, "the flow is over, and so is its cookie");
+    assert_eq!(read(&world.token("forge", None))["access_token"], "access-1");
 }
 
 /// Item 14.
@@ -258,6 +342,18 @@ fn a_parameter_twice_is_refused_and_the_flow_goes_on() {
     assert_eq!(browser.get(&world, &format!("/callback/forge?{query}&error=&iss=")).status(), StatusCode::SEE_OTHER);
 }
 
+/// Item 16, and a bound: what is asked has an end.
+#[test]
+fn a_callback_of_unreasonable_size_is_refused() {
+    let (world, mut browser, query) = started();
+    let many: String = (0..64).map(|number| format!("&p{number}=x")).collect();
+    for more in [format!("&x={}", "x".repeat(16 * 1024)), many] {
+        refused(&world, &mut browser, &format!("/callback/forge?{query}{more}"), 400);
+    }
+    world.answer(200, grant("access-1", 3600, "refresh-1"));
+    assert_eq!(browser.get(&world, &format!("/callback/forge?{query}")).status(), StatusCode::SEE_OTHER);
+}
+
 #[test]
 fn a_service_that_is_not_offered_cannot_be_connected() {
     let world = World::local();
@@ -303,12 +399,15 @@ fn a_code_that_the_provider_does_not_take_connects_nothing() {
 fn flows_that_nobody_finishes_do_not_pile_up() {
     let world = World::local();
     for _ in 0..100 {
+        world.pass(1);
         Browser::default().start(&world, "/auth/forge");
     }
-    assert_eq!(world.dump().len(), 16 + 1);
-    world.pass(600);
+    assert_eq!(world.dump().len(), 16 + 2, "flows, their names, and the tickets that were used");
+    world.pass(601);
     Browser::default().start(&world, "/auth/forge");
-    assert_eq!(world.dump().len(), 1 + 1);
+    assert_eq!(world.dump().len(), 1 + 2);
+    let largest = world.dump().values().map(Vec::len).max();
+    assert!(largest < Some(1000), "{largest:?}");
 }
 
 #[test]

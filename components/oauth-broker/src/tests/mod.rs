@@ -4,6 +4,7 @@
 mod auditing;
 mod callers;
 mod connecting;
+mod consenting;
 mod crowd;
 mod handing_out;
 mod leaks;
@@ -12,6 +13,7 @@ mod listing;
 mod providers;
 mod refreshing;
 mod sessions;
+mod tickets;
 mod world;
 
 pub use world::*;

@@ -73,6 +73,7 @@ impl World {
             ("api_keys", [hashed("ann", ANNS_KEY), hashed("bob", BOBS_KEY)].join(",")),
             ("admin_keys", hashed("root", ADMIN_KEY)),
             ("owner_passphrase", PASSPHRASE.to_owned()),
+            ("return_urls", "https://app.example/".to_owned()),
             ("oauth_clients", clients.to_string()),
             // Most tests are about other rows: those of the audit clear this.
             ("audit", "log".to_owned()),
@@ -267,11 +268,20 @@ pub struct Browser {
 }
 
 impl Browser {
-    /// Goes to `path`, and gives the parameters of the provider's URL that it is sent to.
+    /// Goes to the page at `path`, agrees, and gives the parameters of the provider's URL that this leads to.
     pub fn start(&mut self, world: &World, path: &str) -> BTreeMap<String, String> {
-        let response = self.get(world, path);
-        assert_eq!(response.status(), StatusCode::SEE_OTHER, "{}", text(&response));
-        location(&response).query_pairs().into_owned().collect()
+        let page = self.get(world, path);
+        assert_eq!(page.status(), StatusCode::OK, "{}", text(&page));
+        let left = self.agree(world, &page);
+        assert_eq!(left.status(), StatusCode::OK, "{}", text(&left));
+        leads_to(&left).query_pairs().into_owned().collect()
+    }
+
+    /// Presses the button of a page that asks whether to connect.
+    pub fn agree(&mut self, world: &World, page: &Response<Vec<u8>>) -> Response<Vec<u8>> {
+        let page = text(page);
+        let form = format!("ticket={}", between(&page, "name=\"ticket\" value=\"", "\""));
+        self.post(world, &between(&page, "method=\"post\" action=\"", "\""), &form)
     }
 
     pub fn get(&mut self, world: &World, path: &str) -> Response<Vec<u8>> {
@@ -329,9 +339,16 @@ pub fn read(response: &Response<Vec<u8>>) -> Value {
     serde_json::from_slice(response.body()).unwrap_or_else(|_| panic!("not JSON: {}", text(response)))
 }
 
-pub fn location(response: &Response<Vec<u8>>) -> Url {
-    let to = response.headers()[header::LOCATION].to_str().unwrap();
-    Url::parse(to).or_else(|_| Url::parse(PUBLIC).unwrap().join(to)).unwrap()
+/// Where a page leads by itself.
+pub fn leads_to(response: &Response<Vec<u8>>) -> Url {
+    let to = between(&text(response), "http-equiv=\"refresh\" content=\"0;url=", "\"");
+    Url::parse(&to.replace("&amp;", "&")).unwrap()
+}
+
+/// What is there between the first `before` and the next `after`.
+pub fn between(text: &str, before: &str, after: &str) -> String {
+    let (_, rest) = text.split_once(before).unwrap_or_else(|| panic!("no {before} in {text}"));
+    rest.split_once(after).unwrap().0.to_owned()
 }
 
 pub fn head(response: &Response<Vec<u8>>, name: &str) -> String {

@@ -13,7 +13,7 @@
 //! | `c` | connection | a flow ends well, a refresh | subject, service, account | when disconnected | [`crate::connections::row`] |
 //! | `f` | flow | a flow starts | digest of its state | 10 minutes, or its callback | [`crate::connect::flow`] |
 //! | `p` | pending flows | a flow starts | subject | replaced by the next | [`crate::connect::flow`] |
-//! | `t` | ticket mark | a ticket is used | subject, service | replaced by the next | [`crate::connect::ticket`] |
+//! | `t` | used tickets | a flow starts | subject | replaced by the next | [`crate::connect::ticket`] |
 //! | `w` | wait | a provider says when to come back | subject, service | at that time, replaced by the next | [`crate::connections::refresh`] |
 //! | `r` | lease | a refresh begins | subject, service | when the refresh ends, or after 40 seconds | [`crate::connections`] |
 //! | `a` | audit lines | an event | subject, place in the week, slot | after a week, replaced | [`crate::audit::ring`] |
@@ -61,7 +61,7 @@ pub enum Kind {
     Connection,
     Flow,
     Pending,
-    TicketMark,
+    UsedTickets,
     Wait,
     Lease,
     SignInLimit,
@@ -183,7 +183,7 @@ impl Kind {
             Self::Connection => "c",
             Self::Flow => "f",
             Self::Pending => "p",
-            Self::TicketMark => "t",
+            Self::UsedTickets => "t",
             Self::Wait => "w",
             Self::Lease => "r",
             Self::SignInLimit => "l",

@@ -3,6 +3,8 @@
 //! Plain pages that need no script. Everything that came from outside is escaped; nothing is loaded from anywhere; no
 //! other page can frame them (RFC 9700 section 4.16).
 
+pub mod connect;
+
 use std::fmt::Write;
 
 use http::{HeaderValue, Response, StatusCode, header};
@@ -15,12 +17,12 @@ use crate::names::Subject;
 pub fn connections(listing: &Listing, notice: Option<&str>, local: bool, now: u64) -> Response<Vec<u8>> {
     let mut body = String::new();
     if let Some(notice) = notice {
-        let _ = write!(body, "<p role=\"status\" class=\"notice\">{}</p>", escape(notice));
+        let _ = write!(body, "<p role=\"status\">{}</p>", escape(notice));
     }
     if listing.services.is_empty() {
         body.push_str("<p>No service has a client yet: see the setting <code>oauth_clients</code>.</p>");
     }
-    body.push_str("<ul class=\"services\">");
+    body.push_str("<ul class=\"list\">");
     for one in &listing.services {
         service(&mut body, one, now);
     }
@@ -58,11 +60,15 @@ fn service(body: &mut String, one: &Listed, now: u64) {
         let _ = write!(body, "<p>Ends in {} minutes, and cannot be renewed.</p>", end.saturating_sub(now) / 60);
     }
     let again = if one.connected { "Connect again" } else { "Connect" };
-    let _ = write!(body, "<p class=\"do\"><a href=\"/auth/{}\">{again}<span> {name}</span></a></p>", one.service);
+    let _ = write!(
+        body,
+        "<p class=\"do\"><a href=\"/auth/{}\">{again}<span class=\"hidden\"> {name}</span></a></p>",
+        one.service
+    );
     if one.state != "not_connected" {
         let _ = write!(
             body,
-            "<form method=\"post\" action=\"/disconnect/{}\"><button>Disconnect<span> {name}</span></button></form>",
+            "<form method=\"post\" action=\"/disconnect/{}\"><button>Disconnect<span class=\"hidden\"> {name}</span></button></form>",
             one.service
         );
     }
@@ -75,6 +81,7 @@ pub fn refusal(status: StatusCode, refusal: &Refusal) -> Response<Vec<u8>> {
     match refusal {
         Refusal::SignIn(next) => sign_in(status, next, None),
         Refusal::Credential(next) => sign_in(status, next, Some(&text)),
+        Refusal::Connect { error, again } => connect::failed(status, &error.to_string(), again.as_deref()),
         _ => {
             let body = format!("<p role=\"alert\">{text}</p><p><a href=\"/\">Your connections</a></p>");
             page(status, "That did not work", &body)
@@ -159,18 +166,10 @@ fn sentence(text: &str) -> String {
     format!("{}{}.", escape(&first), escape(letters.as_str()))
 }
 
-const STYLE: &str = ":root{color-scheme:light dark}\
-body{font:1rem/1.5 system-ui,sans-serif;margin:0;color:#1b1b1f;background:#fff}\
-main{max-width:40rem;margin:0 auto;padding:1.5rem}.services{list-style:none;padding:0}\
-.services li{border:1px solid #767680;border-radius:.5rem;padding:.75rem 1rem;margin:0 0 1rem}\
-h2{font-size:1.1rem;margin:0}p{margin:.4rem 0}a{color:#0b57d0}\
-.notice,[role=alert]{border-left:.3rem solid #146c2e;padding-left:.7rem}[role=alert]{border-color:#b3261e}\
-button,input{font:inherit;padding:.4rem .8rem}span{position:absolute;clip-path:inset(50%)}\
-@media(prefers-color-scheme:dark){body{color:#e4e2e6;background:#1b1b1f}a{color:#a8c7fa}\
-.notice{border-color:#6dd58c}[role=alert]{border-color:#f2b8b5}}";
+const STYLE: &str = include_str!("style.css");
 
 /// The hash is that of `STYLE`; a test holds them together.
-const POLICY: &str = "default-src 'none'; style-src 'sha256-Hho6CPstkVe++sT9LloeAz4KiJD4ZaN1BfL84fLH0XQ='; \
+const POLICY: &str = "default-src 'none'; style-src 'sha256-cNoRdIGaV1osoploOMDAi0+YCqsPThC+RDlWIGMtDsE='; \
 form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
 
 #[cfg(test)]

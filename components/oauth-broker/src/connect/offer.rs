@@ -1,0 +1,83 @@
+//! What is a person told before they leave for a provider, and how is it known that they agreed?
+//!
+//! Any page may send a browser to `GET /auth/{service}`, and a provider that knows the person may agree for them without
+//! asking. So that nobody is connected behind their back, this address only shows a page: which account of whom, at
+//! which service, with which scopes. Its button sends a ticket back that no other site can know and no other browser can
+//! use ([`super::ticket`]); only with that does a flow start.
+
+use std::collections::BTreeSet;
+
+use http::HeaderMap;
+
+use super::ConnectError;
+use crate::Broker;
+use crate::catalogue::Service;
+use crate::connections::row::Connection;
+use crate::host::Host;
+use crate::names::ConnectionId;
+use crate::people::cookies::Cookie;
+use crate::vault::rows::RowError;
+
+/// What a person is asked to agree to.
+pub struct Offer {
+    pub service: Service,
+    pub connection: ConnectionId,
+    pub scopes: Vec<AskedScope>,
+    /// What is connected now, and will be replaced.
+    pub replaces: Option<Connection>,
+    /// Whether a link that somebody may have sent has led here.
+    pub by_link: bool,
+    pub return_to: Option<String>,
+    /// For the form.
+    pub ticket: String,
+    pub cookie: Cookie,
+}
+
+pub struct AskedScope {
+    pub name: String,
+    /// Granted already.
+    pub granted: bool,
+}
+
+impl<H: Host> Broker<'_, H> {
+    /// What the subject of `id` is asked before they leave. A link's ticket says the account, and which scopes to ask for
+    /// beside the row's.
+    pub(crate) async fn offer(
+        &self,
+        mut id: ConnectionId,
+        link: Option<&str>,
+        headers: &HeaderMap,
+    ) -> Result<Offer, ConnectError> {
+        let service = self.service(&id.service).await?.ok_or(ConnectError::UnknownService)?;
+        let link = link.map(|link| self.ticket(link, &id.subject, &id.service)).transpose()?;
+        let by_link = link.is_some();
+        let mut ticket = match link {
+            Some(ticket) => {
+                id = ticket.connection.clone();
+                ticket
+            }
+            None => self.new_ticket(id.clone(), Vec::new()),
+        };
+        let further = std::mem::replace(&mut ticket.scopes, service.scopes.clone());
+        let mut known: BTreeSet<String> = ticket.scopes.iter().cloned().collect();
+        ticket.scopes.extend(further.into_iter().filter(|scope| known.insert(scope.clone())));
+        let replaces = match self.connection(&id) {
+            Ok(connection) => connection,
+            // Connecting anew is the way on from there.
+            Err(RowError::Open(_) | RowError::Form) => None,
+            Err(error) => return Err(error.into()),
+        };
+        let granted = |scope: &String| {
+            replaces.as_ref().is_some_and(|connection| {
+                let name = service.scope_aliases.get(scope).unwrap_or(scope);
+                connection.scopes.contains(name) || connection.scopes.contains(scope)
+            })
+        };
+        let scopes = ticket.scopes.iter().map(|scope| AskedScope { name: scope.clone(), granted: granted(scope) });
+        let scopes = scopes.collect();
+        let (mark, cookie) = self.mark_browser(headers)?;
+        ticket.browser = Some(mark);
+        let (return_to, sealed) = (ticket.return_to.clone(), self.sealed(&ticket)?);
+        Ok(Offer { service, connection: id, scopes, replaces, by_link, return_to, ticket: sealed, cookie })
+    }
+}

@@ -1,0 +1,141 @@
+//! How does a person come in to connect, and how do they leave?
+
+use http::{Request, Response, StatusCode, header};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::params::Params;
+use super::{Refusal, pages};
+use crate::Broker;
+use crate::connect::callback::Answered;
+use crate::connect::{ConnectError, ticket};
+use crate::host::Host;
+use crate::names::ServiceId;
+use crate::people::cookies::Cookie;
+use crate::people::local;
+use crate::people::sign_in::{self, Next};
+use crate::secret::Secret;
+
+/// `GET /auth/{service}`: what will be connected, and the button that does it.
+pub async fn offer<H: Host>(
+    broker: &Broker<'_, H>,
+    request: &Request<Vec<u8>>,
+    service: ServiceId,
+) -> Result<Response<Vec<u8>>, Refusal> {
+    let params = Params::of(request.uri())?;
+    let ticket = params.get("ticket");
+    let next = |ticket| Next::connect(&service, params.get("account"), ticket).path();
+    let subject = broker.person(request)?.ok_or_else(|| Refusal::SignIn(next(ticket)))?;
+    let id = super::connection(subject, service.clone(), params.get("account"))?;
+    let offer = broker.offer(id, ticket, request.headers()).await.map_err(|error| refused(error, next(None)))?;
+    let return_to = broker.return_url(offer.return_to.as_deref())?;
+    let mut response = pages::connect::offer(&offer, return_to.as_ref());
+    sign_in::set(&mut response, &offer.cookie);
+    Ok(response)
+}
+
+/// `POST /auth/{service}`: the button of that page. A page and not a redirect takes the person to the provider: a
+/// redirect would be a part of the form's submission, which our own policy (form-action) ends at our own door.
+pub async fn start<H: Host>(
+    broker: &Broker<'_, H>,
+    request: &Request<Vec<u8>>,
+    service: ServiceId,
+) -> Result<Response<Vec<u8>>, Refusal> {
+    local::check_origin(request, broker.settings.public_url()?)?;
+    let form = Params::parse(request.body())?;
+    let ticket = form.get("ticket");
+    let next = |ticket| Next::connect(&service, None, ticket).path();
+    let subject = broker.person(request)?.ok_or_else(|| Refusal::SignIn(next(ticket)))?;
+    let ticket = ticket.ok_or(Refusal::Request("ticket is missing"))?;
+    let started = broker.start(&subject, &service, ticket, request.headers()).await;
+    let started = started.map_err(|error| refused(error, next(None)))?;
+    let mut response = pages::connect::leave(&started);
+    sign_in::set(&mut response, &started.cookie);
+    Ok(response)
+}
+
+/// `GET /callback/{service}`
+pub async fn callback<H: Host>(
+    broker: &Broker<'_, H>,
+    request: &Request<Vec<u8>>,
+    service: ServiceId,
+) -> Result<Response<Vec<u8>>, Refusal> {
+    let params = Params::of(request.uri())?;
+    let person = broker.person(request)?;
+    let again = |account| Next::connect(&service, account, None).path();
+    let answered = broker.answered(&service, &params, request.headers(), person.as_ref());
+    let Answered { flow, cookie } = answered.map_err(|error| refused(error, again(None)))?;
+    let id = flow.connection.clone();
+    let return_to = broker.return_url(flow.return_to.as_deref())?;
+    let result = broker.finish(flow, &params).await;
+    // Away from the URL that has the code in it.
+    let mut response = match (result, return_to) {
+        (Ok(()), Some(url)) => pages::see_other(&url.telling("connected", id.service.as_str(), &id))?,
+        (Ok(()), None) => pages::see_other(&pages::connect::connected(&id))?,
+        (Err(error), return_to) => {
+            let refusal = refused(error, again(Some(id.account.as_str())));
+            let mut response = refusal.answer(broker.host, super::wants_page(request));
+            if let Some(url) = return_to {
+                response = pages::see_other(&url.telling("error", refusal.class().1, &id))?;
+            }
+            response
+        }
+    };
+    let secure = broker.settings.public_url()?.is_secure();
+    sign_in::set(&mut response, &Cookie::over(cookie, secure));
+    Ok(response)
+}
+
+/// `POST /tickets`: a link with which the person whom the caller speaks for can connect a service.
+pub async fn ticket<H: Host>(broker: &Broker<'_, H>, request: &Request<Vec<u8>>) -> Result<Response<Vec<u8>>, Refusal> {
+    let wish = serde_json::from_slice::<Wish>(request.body());
+    let subject_token = wish.as_ref().ok().and_then(|wish| wish.subject_token.as_ref()).map(Secret::reveal);
+    let subject = if subject_token.is_some() || request.headers().contains_key(header::AUTHORIZATION) {
+        broker.caller_for_token(request, subject_token)?.subject
+    } else {
+        // A link is no token, and of use to this person only: their browser may have it, on our own pages.
+        local::check_origin(request, broker.settings.public_url()?)?;
+        broker.person(request)?.ok_or_else(|| Refusal::SignIn("/".to_owned()))?
+    };
+    let wish = wish.map_err(|_| Refusal::Request("the body is not JSON of service, account, scopes, return_to"))?;
+    let service = ServiceId::parse(&wish.service).map_err(|_| Refusal::UnknownService)?;
+    let length: usize = wish.scopes.iter().map(String::len).sum();
+    if wish.scopes.len() > MOST_SCOPES || length > LONGEST_SCOPES || !wish.scopes.iter().all(|scope| is_scope(scope)) {
+        return Err(Refusal::Request(
+            "scopes are at most 64, of the letters of RFC 6749 section 3.3, and 2 KiB in all",
+        ));
+    }
+    if wish.return_to.is_some() && broker.return_url(wish.return_to.as_deref())?.is_none() {
+        return Err(Refusal::Request("return_to is not one of the setting return_urls, letter by letter"));
+    }
+    broker.service(&service).await?.ok_or(Refusal::UnknownService)?;
+    let mut ticket = broker.new_ticket(super::connection(subject, service, wish.account.as_deref())?, wish.scopes);
+    ticket.return_to = wish.return_to;
+    let answer = json!({ "connect_url": broker.link(&ticket)?, "expires_in": ticket::LIFETIME });
+    Ok(super::json(StatusCode::OK, &answer))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wish {
+    service: String,
+    account: Option<String>,
+    #[serde(default)]
+    scopes: Vec<String>,
+    return_to: Option<String>,
+    subject_token: Option<Secret>,
+}
+
+/// Why nothing was connected, with the way to start again where that can help.
+fn refused(error: ConnectError, again: String) -> Refusal {
+    let helps = !matches!(error, ConnectError::UnknownService | ConnectError::TicketOfAnother);
+    Refusal::Connect { error, again: helps.then_some(again) }
+}
+
+fn is_scope(scope: &str) -> bool {
+    let letter = |byte: u8| byte.is_ascii_graphic() && !b"\"\\".contains(&byte);
+    !scope.is_empty() && scope.bytes().all(letter)
+}
+
+const MOST_SCOPES: usize = 64;
+const LONGEST_SCOPES: usize = 2048;
