@@ -136,6 +136,17 @@ impl<H: Host> Broker<'_, H> {
         if may { self.disconnect(id).await } else { self.disconnect(&nobodys(id)).await }
     }
 
+    /// Whether this caller may have a person asked to connect `service`, with these scopes beside its own.
+    pub(crate) fn may_ask(&self, caller: &By, service: &ServiceId, scopes: &[String]) -> Result<bool, SettingError> {
+        Ok(match self.rights(caller)? {
+            Rights::Everything => true,
+            Rights::Nothing => false,
+            Rights::These(allowed) => {
+                allowed.scopes(service).is_some_and(|limit| is_any(limit) || are_within(scopes, limit))
+            }
+        })
+    }
+
     fn rights(&self, caller: &By) -> Result<Rights<'_>, SettingError> {
         let By::Service(name) = caller else { return Ok(Rights::Everything) };
         Ok(match self.settings.handout_policy()? {

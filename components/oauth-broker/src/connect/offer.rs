@@ -5,8 +5,6 @@
 //! which service, with which scopes. Its button sends a ticket back that no other site can know and no other browser can
 //! use ([`super::ticket`]); only with that does a flow start.
 
-use std::collections::BTreeSet;
-
 use http::HeaderMap;
 
 use super::ConnectError;
@@ -59,8 +57,11 @@ impl<H: Host> Broker<'_, H> {
             None => self.new_ticket(id.clone(), Vec::new()),
         };
         let further = std::mem::replace(&mut ticket.scopes, service.scopes.clone());
-        let mut known: BTreeSet<String> = ticket.scopes.iter().cloned().collect();
-        ticket.scopes.extend(further.into_iter().filter(|scope| known.insert(scope.clone())));
+        for scope in further {
+            if !ticket.scopes.contains(&scope) {
+                ticket.scopes.push(scope);
+            }
+        }
         let replaces = match self.connection(&id) {
             Ok(connection) => connection,
             // Connecting anew is the way on from there.

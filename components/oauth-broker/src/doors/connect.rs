@@ -12,8 +12,8 @@ use crate::connect::{ConnectError, ticket};
 use crate::host::Host;
 use crate::names::ServiceId;
 use crate::people::cookies::Cookie;
-use crate::people::local;
 use crate::people::sign_in::{self, Next};
+use crate::people::{By, Caller, local};
 use crate::secret::Secret;
 
 /// `GET /auth/{service}`: what will be connected, and the button that does it.
@@ -90,12 +90,13 @@ pub async fn callback<H: Host>(
 pub async fn ticket<H: Host>(broker: &Broker<'_, H>, request: &Request<Vec<u8>>) -> Result<Response<Vec<u8>>, Refusal> {
     let wish = serde_json::from_slice::<Wish>(request.body());
     let subject_token = wish.as_ref().ok().and_then(|wish| wish.subject_token.as_ref()).map(Secret::reveal);
-    let subject = if subject_token.is_some() || request.headers().contains_key(header::AUTHORIZATION) {
-        broker.caller_for_token(request, subject_token)?.subject
+    let Caller { subject, by } = if subject_token.is_some() || request.headers().contains_key(header::AUTHORIZATION) {
+        broker.caller_for_token(request, subject_token)?
     } else {
         // A link is no token, and of use to this person only: their browser may have it, on our own pages.
         local::check_origin(request, broker.settings.public_url()?)?;
-        broker.person(request)?.ok_or_else(|| Refusal::SignIn("/".to_owned()))?
+        let subject = broker.person(request)?.ok_or_else(|| Refusal::SignIn("/".to_owned()))?;
+        Caller { subject, by: By::Person }
     };
     let wish = wish.map_err(|_| Refusal::Request("the body is not JSON of service, account, scopes, return_to"))?;
     let service = ServiceId::parse(&wish.service).map_err(|_| Refusal::UnknownService)?;
@@ -108,7 +109,8 @@ pub async fn ticket<H: Host>(broker: &Broker<'_, H>, request: &Request<Vec<u8>>)
     if wish.return_to.is_some() && broker.return_url(wish.return_to.as_deref())?.is_none() {
         return Err(Refusal::Request("return_to is not one of the setting return_urls, letter by letter"));
     }
-    broker.service(&service).await?.ok_or(Refusal::UnknownService)?;
+    let may = broker.may_ask(&by, &service, &wish.scopes)?;
+    broker.service(&service).await?.filter(|_| may).ok_or(Refusal::UnknownService)?;
     let mut ticket = broker.new_ticket(super::connection(subject, service, wish.account.as_deref())?, wish.scopes);
     ticket.return_to = wish.return_to;
     let answer = json!({ "connect_url": broker.link(&ticket)?, "expires_in": ticket::LIFETIME });

@@ -321,9 +321,12 @@ fn the_callback_leads_away_from_the_url_with_the_code() {
     assert_eq!(head(&done, "cache-control"), "no-store");
     assert!(!head(&done, "location").contains("code"));
     let failed = browser.get(&world, &format!("/callback/forge?{query}"));
-    for (name, value) in
-        [("cache-control", "no-store"), ("x-frame-options", "DENY"), ("x-content-type-options", "nosniff")]
-    {
+    for (name, value) in [
+        ("cache-control", "no-store"),
+        ("referrer-policy", "no-referrer"),
+        ("x-frame-options", "DENY"),
+        ("x-content-type-options", "nosniff"),
+    ] {
         assert_eq!(head(&failed, name), value);
     }
     assert!(head(&failed, "content-security-policy").starts_with("default-src 'none'"));

@@ -75,6 +75,23 @@ fn nobody_else_has_one_made() {
     }
 }
 
+/// What a service may not have it cannot ask a person for either; people are not limited.
+#[test]
+fn a_service_has_links_made_within_its_rights_only() {
+    let (world, _) = world();
+    world.set("handout_policy", &json!({ "gateway": { "services": { "forge": ["read", "write"] } } }).to_string());
+    for (bearer, service, scopes, status) in [
+        (SERVICE_KEY, "forge", json!([]), 200),
+        (SERVICE_KEY, "forge", json!(["read"]), 200),
+        (SERVICE_KEY, "forge", json!(["admin"]), 404),
+        (SERVICE_KEY, "github", json!([]), 404),
+        (ANNS_KEY, "github", json!(["admin"]), 200),
+    ] {
+        let wish = json!({ "service": service, "scopes": scopes, "subject_token": ANNS_KEY });
+        assert_eq!(mint(&world, Some(bearer), &wish).status().as_u16(), status, "{wish}");
+    }
+}
+
 #[test]
 fn a_wish_that_is_not_understood_makes_no_link() {
     let (world, _) = world();

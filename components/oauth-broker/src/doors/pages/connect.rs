@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use http::{Response, StatusCode};
+use http::{HeaderValue, Response, StatusCode, header};
 
 use super::{escape, page, sentence};
 use crate::connect::offer::Offer;
@@ -14,7 +14,7 @@ use crate::names::ConnectionId;
 pub fn offer(offer: &Offer, return_to: Option<&ReturnUrl>) -> Response<Vec<u8>> {
     let Offer { service, connection, scopes, replaces, by_link, ticket, .. } = offer;
     let name = escape(&service.name);
-    let host = escape(service.authorize_url.url().host_str().unwrap_or_default());
+    let host = escape(service.authorize_url.url().authority());
     let subject = escape(connection.subject.as_str());
     let mut body = String::new();
     if *by_link {
@@ -62,8 +62,8 @@ pub fn offer(offer: &Offer, return_to: Option<&ReturnUrl>) -> Response<Vec<u8>> 
     };
     let _ = write!(
         body,
-        "<h2>What Gatehouse does with it</h2><p>It keeps the access sealed and renews it, and makes the calls that you \
-         and your programs send through it. It shows the access to no program but those that its operator has let in. \
+        "<h2>What Gatehouse does with it</h2><p>It keeps the access sealed, renews it, and makes the calls that you \
+         and your programs send through it. It hands the access to no program but those that its operator has let in. \
          You can disconnect at any time.</p><form method=\"post\" action=\"/auth/{}\"><input type=\"hidden\" \
          name=\"ticket\" value=\"{}\"><p class=\"do\"><button class=\"first\">Connect</button><a class=\"button\" \
          href=\"{}\">Cancel</a></p></form>",
@@ -102,5 +102,8 @@ pub fn failed(status: StatusCode, what: &str, again: Option<&str>) -> Response<V
         let _ = write!(body, "<a class=\"button first\" href=\"{}\">Start again</a>", escape(again));
     }
     body.push_str("<a class=\"button\" href=\"/\">Your connections</a></p>");
-    page(status, "Not connected", &body)
+    let mut response = page(status, "Not connected", &body);
+    // Its address may have a code in it; and there is no form here that would need an origin.
+    response.headers_mut().insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    response
 }
