@@ -53,17 +53,21 @@ pub use doors::resolve::{ResolveError, resolve};
 pub use doors::{BODY_LIMIT, handle, unreadable};
 pub use host::{Host, SendFault, StoreFault};
 
+use std::cell::Cell;
+
 use settings::Settings;
 
 /// One request's view of the broker: the host that runs it, and the settings that it has needed so far.
 pub struct Broker<'h, H> {
     pub host: &'h H,
     pub settings: Settings<'h, H>,
+    /// Whether this request has seen to it that the key in use is noted.
+    key_is_noted: Cell<bool>,
 }
 
 impl<'h, H: Host> Broker<'h, H> {
     pub fn new(host: &'h H) -> Self {
-        Self { host, settings: Settings::new(host) }
+        Self { host, settings: Settings::new(host), key_is_noted: Cell::new(false) }
     }
 
     /// `N` random bytes.

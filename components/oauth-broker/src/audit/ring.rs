@@ -7,7 +7,8 @@
 //! **What can be lost.** Two requests that write to the same row of the same subject at the same moment keep one of the two
 //! lines. The log has both. So it is with what a full row or a fault of the store leaves out.
 //!
-//! **What it costs.** One read and one write for each answer that holds a token, of at most [`ROW`] bytes.
+//! **What it costs.** One read and one write for each answer that holds a token, of at most [`ROW`] bytes; and for the first
+//! line of a row, a look whether its key is noted ([`crate::vault::ledger`]).
 //!
 //! What belongs to nobody, such as a sign-in that was refused, has a ring of its own.
 
@@ -50,6 +51,9 @@ impl<H: Host> Broker<'_, H> {
         let place = Place { kind: Kind::Audit, identity: &identity };
         let key = place.key();
         let old = self.host.get(&key)?;
+        if !old.as_ref().is_some_and(|sealed| vault.is_newest(sealed)) {
+            self.note_key(vault);
+        }
         // One that does not open is begun anew: it is of this block or a week old, and must not stand in the way.
         let old = old.and_then(|sealed| vault.open(place, &sealed).ok());
         let row = old.as_ref().and_then(|plain| Row::parse(plain)).filter(|row| row.block == block);

@@ -71,7 +71,7 @@ impl<H: Host> Broker<'_, H> {
     pub(super) fn remember(&self, id: &FlowId, flow: &Flow) -> Result<(), RowError> {
         let subject = [flow.connection.subject.as_str()];
         let place = Place { kind: Kind::Pending, identity: &subject };
-        let mut pending: Vec<Pending> = self.read(place)?.unwrap_or_default();
+        let mut pending: Vec<Pending> = self.read_if_it_opens(place)?.unwrap_or_default();
         let now = self.host.now();
         let surplus = (pending.len() + 1).saturating_sub(MOST);
         let mut position = 0;
@@ -93,7 +93,7 @@ impl<H: Host> Broker<'_, H> {
     }
 
     pub(super) fn flow(&self, id: &FlowId) -> Result<Option<Flow>, RowError> {
-        Ok(self.read::<Flow>(id.place(&mut [""]))?.filter(|flow| flow.expires > self.host.now()))
+        Ok(self.read_if_it_opens::<Flow>(id.place(&mut [""]))?.filter(|flow| flow.expires > self.host.now()))
     }
 
     pub(super) fn end_flow(&self, id: &FlowId) -> Result<(), RowError> {

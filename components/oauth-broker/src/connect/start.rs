@@ -29,6 +29,8 @@ impl<H: Host> Broker<'_, H> {
         ticket: &str,
         headers: &HeaderMap,
     ) -> Result<Started, ConnectError> {
+        // A new grant must not lie over one that a missing key would open.
+        self.check_keys()?;
         let service = self.service(id).await?.ok_or(ConnectError::UnknownService)?;
         let ticket = self.ticket(ticket, subject, id)?;
         // A link alone starts nothing: its ticket is of no browser.

@@ -116,7 +116,17 @@ impl<H: Host> Broker<'_, H> {
     }
 
     fn used(&self, subject: &Subject) -> Result<Used, RowError> {
-        Ok(self.read(place(&[subject.as_str()]))?.unwrap_or_default())
+        let identity = [subject.as_str()];
+        match self.read(place(&identity)) {
+            // Its key is gone, or it is damaged. What it said is not known, so every ticket up to now counts as used; and
+            // it is written anew, so that the next one works.
+            Err(RowError::Open(_) | RowError::Form) => {
+                let used = Used { tickets: Vec::new(), before: self.host.now() };
+                self.write(place(&identity), &used)?;
+                Ok(used)
+            }
+            used => Ok(used?.unwrap_or_default()),
+        }
     }
 }
 

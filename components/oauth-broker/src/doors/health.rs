@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use crate::Broker;
 use crate::host::Host;
 use crate::settings::SettingError;
+use crate::vault::rows::RowError;
 use crate::vault::{Kind, Place};
 
 pub fn answer<H: Host>(broker: &Broker<'_, H>) -> Response<Vec<u8>> {
@@ -16,7 +17,7 @@ pub fn answer<H: Host>(broker: &Broker<'_, H>) -> Response<Vec<u8>> {
     let checks: [(&str, Option<String>); 11] = [
         ("public_url", problem(settings.public_url())),
         ("gateway_url", problem(settings.gateway_url())),
-        ("encryption_keys", problem(settings.vault())),
+        ("encryption_keys", keys(broker)),
         ("service_keys", problem(settings.service_keys())),
         ("api_keys", problem(settings.api_keys())),
         ("return_urls", problem(settings.return_urls())),
@@ -33,6 +34,15 @@ pub fn answer<H: Host>(broker: &Broker<'_, H>) -> Response<Vec<u8>> {
     }
     let (status, word) = if well { (StatusCode::OK, "ok") } else { (StatusCode::SERVICE_UNAVAILABLE, "failing") };
     super::json(status, &json!({ "status": word, "checks": said }))
+}
+
+/// The keys, and whether one is missing that rows were sealed under.
+fn keys<H: Host>(broker: &Broker<'_, H>) -> Option<String> {
+    match broker.check_keys() {
+        Err(RowError::Setting(error)) => Some(error.problem),
+        // That the store does not answer is told under its own name.
+        _ => None,
+    }
 }
 
 fn problem<T>(setting: Result<T, SettingError>) -> Option<String> {

@@ -54,7 +54,7 @@ impl<H: Host> Broker<'_, H> {
             return Ok(subject);
         }
         let now = self.host.now();
-        let mut limit: Limit = self.read(LIMIT)?.unwrap_or_default();
+        let mut limit: Limit = self.read_if_it_opens(LIMIT)?.unwrap_or_default();
         if now.saturating_sub(limit.since) >= WINDOW {
             limit = Limit { since: now, failures: 0 };
         }

@@ -12,6 +12,7 @@ mod leasing;
 mod listing;
 mod providers;
 mod refreshing;
+mod rotating;
 mod sessions;
 mod tickets;
 mod world;

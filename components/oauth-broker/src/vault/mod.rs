@@ -27,7 +27,10 @@
 //! this vault (`gatehouse.vault.v1`) and each subject's sealing key for the gateway (`gatehouse.sealing-key.v1` and the
 //! subject).
 
+pub mod ledger;
 pub mod rows;
+
+use std::cell::OnceCell;
 
 use base64ct::{Base64, Base64UrlUnpadded, Encoding};
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
@@ -46,6 +49,8 @@ pub struct Vault {
 struct VaultKey {
     id: String,
     master: Zeroizing<[u8; 32]>,
+    /// The key of the cipher, derived when it is first needed.
+    sealing: OnceCell<Zeroizing<[u8; 32]>>,
 }
 
 /// Where a value belongs.
@@ -89,10 +94,7 @@ impl Vault {
         for (place, entry) in list.split(',').enumerate() {
             let wrong = |what: &str| format!("entry {} {what}", place + 1);
             let (id, key) = entry.trim().split_once(':').ok_or_else(|| wrong("is not id:base64"))?;
-            if id.is_empty()
-                || id.len() > 32
-                || !id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte))
-            {
+            if !is_key_id(id) {
                 return Err(wrong("has an id that is not 1 to 32 letters, digits, _ or -"));
             }
             if keys.iter().any(|key| key.id == id) {
@@ -103,7 +105,7 @@ impl Vault {
             if read.len() != 32 {
                 return Err(wrong("is not base64 of 32 bytes"));
             }
-            keys.push(VaultKey { id: id.to_owned(), master });
+            keys.push(VaultKey { id: id.to_owned(), master, sealing: OnceCell::new() });
         }
         Ok(Self { keys })
     }
@@ -125,20 +127,21 @@ impl Vault {
     }
 
     pub fn open(&self, place: Place, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, OpenError> {
-        let (id, rest) = match sealed {
-            [VERSION, length, rest @ ..] => rest.split_at_checked(usize::from(*length)).ok_or(OpenError::Broken)?,
-            _ => return Err(OpenError::Broken),
-        };
+        let (id, rest) = key_id(sealed).ok_or(OpenError::Broken)?;
         let (nonce, ciphertext) = rest.split_first_chunk::<24>().ok_or(OpenError::Broken)?;
-        let id = std::str::from_utf8(id).map_err(|_| OpenError::Broken)?;
-        let Some(key) = self.keys.iter().find(|key| key.id == id) else {
-            // Only what can be an id is repeated: a damaged value is not let into a log.
-            let plain = id.len() <= 32 && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte));
-            return Err(if plain { OpenError::UnknownKey(id.to_owned()) } else { OpenError::Broken });
-        };
+        let key = self.key(id).ok_or_else(|| OpenError::UnknownKey(id.to_owned()))?;
         let aad = place.associated_data(id);
         let plain = key.cipher().decrypt(&XNonce::from(*nonce), Payload { msg: ciphertext, aad: &aad });
         plain.map(Zeroizing::new).map_err(|_| OpenError::Broken)
+    }
+
+    /// Whether a value is sealed under the first key, or says so.
+    pub fn is_newest(&self, sealed: &[u8]) -> bool {
+        key_id(sealed).is_some_and(|(id, _)| self.keys.first().is_some_and(|key| key.id == id))
+    }
+
+    fn key(&self, id: &str) -> Option<&VaultKey> {
+        self.keys.iter().find(|key| key.id == id)
     }
 
     /// The key under which a gateway seals what it keeps for this subject.
@@ -150,7 +153,13 @@ impl Vault {
 
 impl VaultKey {
     fn cipher(&self) -> XChaCha20Poly1305 {
-        XChaCha20Poly1305::new(&(*self.derive("gatehouse.vault.v1", "")).into())
+        XChaCha20Poly1305::new((&**self.sealing.get_or_init(|| self.derive("gatehouse.vault.v1", ""))).into())
+    }
+
+    /// Tells this key from another of the same name.
+    fn mark(&self) -> String {
+        let derived = self.derive("gatehouse.key-mark.v1", "");
+        Base64UrlUnpadded::encode_string(derived.first_chunk::<6>().map(<[u8; 6]>::as_slice).unwrap_or_default())
     }
 
     fn derive(&self, purpose: &str, of: &str) -> Zeroizing<[u8; 32]> {
@@ -178,6 +187,11 @@ impl Place<'_> {
 }
 
 impl Kind {
+    /// Whether a row of this kind is there for longer than a flow, so that its key has to be.
+    fn is_durable(self) -> bool {
+        matches!(self, Self::Connection)
+    }
+
     fn letter(self) -> &'static str {
         match self {
             Self::Connection => "c",
@@ -204,6 +218,19 @@ fn fields<'a>(fields: impl IntoIterator<Item = impl AsRef<str> + 'a>) -> Vec<u8>
         bytes.extend_from_slice(field.as_bytes());
     }
     bytes
+}
+
+/// The id of the key under which a value is sealed, as it says, and what follows it. Only what can be an id: a damaged
+/// value is not let into a log.
+fn key_id(sealed: &[u8]) -> Option<(&str, &[u8])> {
+    let [VERSION, length, rest @ ..] = sealed else { return None };
+    let (id, rest) = rest.split_at_checked(usize::from(*length))?;
+    let id = std::str::from_utf8(id).ok()?;
+    is_key_id(id).then_some((id, rest))
+}
+
+fn is_key_id(id: &str) -> bool {
+    (1..=32).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte))
 }
 
 const VERSION: u8 = 1;

@@ -1,0 +1,87 @@
+//! Which keys are still needed? (the row `b.keys`)
+//!
+//! A key that is taken out of `encryption_keys` while rows are sealed under it takes them along, and a row does not say so
+//! before somebody wants it. So this row names the keys under which durable rows may be sealed: the first of
+//! `encryption_keys` from the first write on that happens under it.
+//!
+//! Where a key of this row is missing from `encryption_keys`, or is another one under the same name, `/health` fails, and
+//! nobody can begin to connect: a new grant must not lie over one that the right key would open. What opens is handed
+//! out as ever.
+//!
+//! The row is in clear, because it has to be read without the keys. It has names and, for each, a few bytes that were
+//! derived from the key: they tell one key from another and yield nothing of it. Whoever can write to the store can
+//! delete it; then it begins anew, and this warning, not a secret, is lost.
+//!
+//! It is read when something durable is written, at `/health` and when a connection is begun, and never on the way of a
+//! token that is fresh.
+
+use std::collections::BTreeMap;
+
+use super::Vault;
+use super::rows::RowError;
+use crate::Broker;
+use crate::host::Host;
+use crate::settings::SettingError;
+
+/// Key ids, and the mark of each key.
+type Ledger = BTreeMap<String, String>;
+
+impl<H: Host> Broker<'_, H> {
+    /// Errors when a key is missing under which rows are sealed.
+    pub(crate) fn check_keys(&self) -> Result<(), RowError> {
+        let vault = self.settings.vault()?;
+        Ok(compare(vault, &self.ledger()?.unwrap_or_default())?)
+    }
+
+    /// Notes that a durable row is sealed under the first key. A fault here keeps no row from being written: that one may
+    /// hold the only copy of a token.
+    pub(crate) fn note_key(&self, vault: &Vault) {
+        if self.key_is_noted.replace(true) {
+            return;
+        }
+        let noted = self.ledger().and_then(|ledger| {
+            let is_new = ledger.is_none();
+            let mut ledger = ledger.unwrap_or_default();
+            // Who has no such row yet may have rows under any of the keys.
+            let keys = if is_new { vault.keys.as_slice() } else { vault.keys.get(..1).unwrap_or_default() };
+            let before = ledger.len();
+            for key in keys {
+                ledger.entry(key.id.clone()).or_insert_with(|| key.mark());
+            }
+            if ledger.len() == before { Ok(()) } else { self.write_ledger(&ledger) }
+        });
+        if let Err(error) = noted {
+            self.host.log(&format!("the keys in use could not be noted: {error}"));
+        }
+    }
+
+    /// None where there is no such row, or none that can be read: it begins anew.
+    fn ledger(&self) -> Result<Option<Ledger>, RowError> {
+        Ok(self.host.get(KEY)?.and_then(|row| serde_json::from_slice(&row).ok()))
+    }
+
+    fn write_ledger(&self, ledger: &Ledger) -> Result<(), RowError> {
+        let row = serde_json::to_vec(ledger).map_err(|_| RowError::Form)?;
+        Ok(self.host.set(KEY, &row)?)
+    }
+}
+
+fn compare(vault: &Vault, ledger: &Ledger) -> Result<(), SettingError> {
+    let wrong = |problem| Err(SettingError { setting: "encryption_keys", problem });
+    for (id, mark) in ledger {
+        match vault.key(id) {
+            None => {
+                return wrong(format!("there is no key `{id}`, under which rows are still sealed: put it back, last"));
+            }
+            Some(key) if !mark.is_empty() && *mark != key.mark() => {
+                return wrong(format!(
+                    "`{id}` is not the key of that name under which rows are sealed: give this one another name"
+                ));
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(())
+}
+
+const KEY: &str = "b.keys";
