@@ -22,6 +22,7 @@ use crate::{kept, names};
 
 /// Routes that a server's own route would hide.
 const RESERVED: [&str; 2] = ["servers", "sse"];
+const FILE_KEYS: [&str; 5] = ["mcpServers", "endpoints", "resolutionSeconds", "$schema", "inputs"];
 const LOCAL_PROCESS: [&str; 5] = ["command", "args", "env", "cwd", "envFile"];
 const READ_OVER: [&str; 11] =
     ["alwaysAllow", "autoApprove", "dev", "gallery", "icon", "iconUrl", "isActive", "name", "note", "trust", "version"];
@@ -84,7 +85,11 @@ pub struct Config<'a> {
     entries: Vec<Entry<'a>>,
     /// For how long a resolution may be used again; see [`kept`].
     pub resolution_seconds: u64,
+    /// Endpoints over some of the servers, by the names of those.
+    endpoints: Vec<Endpoint<'a>>,
 }
+
+type Endpoint<'a> = (String, Vec<Cow<'a, str>>);
 
 /// One entry of the file, not yet read.
 pub struct Entry<'a> {
@@ -101,21 +106,31 @@ pub struct Server<'a> {
     pub prefix: &'a str,
     pub url: Uri,
     pub service: Option<Cow<'a, str>>,
+    /// Which of the person's accounts at the service.
+    pub account: Option<Cow<'a, str>>,
     /// Sent with every request. They may hold secrets.
     pub headers: Vec<(HeaderName, HeaderValue)>,
     pub description: Option<Cow<'a, str>>,
     /// How long the server may take to answer.
     pub patience: Duration,
+    tools: Tools<'a>,
+}
+
+/// What the file changes about the tools of a server.
+#[derive(Default)]
+struct Tools<'a> {
     allow: Option<Vec<Cow<'a, str>>>,
     deny: Vec<Cow<'a, str>>,
+    /// Their own names, and those they have here.
+    rename: Vec<(Cow<'a, str>, Cow<'a, str>)>,
+    /// Their own names, and their descriptions here.
+    describe: Vec<(Cow<'a, str>, Cow<'a, str>)>,
 }
 
 impl<'a> Config<'a> {
     pub fn read(text: &'a str) -> Result<Self, ConfigError> {
         let file = Object::parse(text).map_err(ConfigError::NotJson)?;
-        if let Some((key, _)) =
-            file.members().find(|(key, _)| !["mcpServers", "resolutionSeconds", "$schema", "inputs"].contains(&&***key))
-        {
+        if let Some((key, _)) = file.members().find(|(key, _)| !FILE_KEYS.contains(&&***key)) {
             return Err(ConfigError::Shape(format!("unknown key \"{key}\"")));
         }
         let once = |twice: json::Twice| ConfigError::Shape(twice.to_string());
@@ -142,7 +157,14 @@ impl<'a> Config<'a> {
             };
             entries.push(Entry { name: name.clone(), prefix, text, clash });
         }
-        Ok(Self { entries, resolution_seconds })
+        let endpoints = endpoints(&file, &entries)?;
+        Ok(Self { entries, endpoints, resolution_seconds })
+    }
+
+    /// The servers of the endpoint called `name`, in the file's order; none where it is not one.
+    pub fn endpoint(&self, name: &str) -> Option<Vec<&Entry<'a>>> {
+        let (_, servers) = self.endpoints.iter().find(|(known, _)| known == name)?;
+        Some(self.entries.iter().filter(|entry| servers.contains(&entry.name)).collect())
     }
 
     pub fn entries(&self) -> &[Entry<'a>] {
@@ -160,6 +182,31 @@ impl<'a> Config<'a> {
     }
 }
 
+fn endpoints<'a>(file: &Object<'a>, entries: &[Entry<'a>]) -> Result<Vec<Endpoint<'a>>, ConfigError> {
+    let shape = |problem: String| ConfigError::Shape(format!("\"endpoints\": {problem}"));
+    let Some(text) = file.get("endpoints").map_err(|twice| ConfigError::Shape(twice.to_string()))? else {
+        return Ok(Vec::new());
+    };
+    let endpoints = Object::parse(text).map_err(|_| shape("has to be an object".into()))?;
+    let mut read: Vec<Endpoint<'a>> = Vec::new();
+    for (name, text) in endpoints.members() {
+        let is_taken = RESERVED.contains(&&**name)
+            || entries.iter().any(|entry| entry.prefix == **name)
+            || read.iter().any(|(other, _)| other == name);
+        if is_taken || names::prefix(name) != *name {
+            return Err(shape(format!("\"{name}\" is not a name of its own of letters, digits, - and _")));
+        }
+        let servers: Option<Vec<_>> =
+            json::array(text).and_then(|servers| servers.into_iter().map(json::string).collect());
+        let servers = servers.ok_or_else(|| shape(format!("\"{name}\" has to be a list of servers")))?;
+        if let Some(unknown) = servers.iter().find(|server| entries.iter().all(|entry| entry.name != **server)) {
+            return Err(shape(format!("\"{name}\" names \"{unknown}\", which is no server")));
+        }
+        read.push((name.to_string(), servers));
+    }
+    Ok(read)
+}
+
 impl<'a> Entry<'a> {
     /// Reads the entry.
     pub fn server(&self) -> Result<Server<'_>, Fault> {
@@ -170,8 +217,8 @@ impl<'a> Entry<'a> {
         let mut unsupported = None;
         for (key, _) in keys.members() {
             match &**key {
-                "type" | "transport" | "transportType" | "url" | "service" | "headers" | "tools" | "description"
-                | "disabled" | "timeout" => {}
+                "type" | "transport" | "transportType" | "url" | "service" | "account" | "headers" | "tools"
+                | "description" | "disabled" | "timeout" => {}
                 key if READ_OVER.contains(&key) => {}
                 key if LOCAL_PROCESS.contains(&key) => {
                     unsupported =
@@ -203,35 +250,68 @@ impl<'a> Entry<'a> {
 
         let url = text(&keys, "url")?.ok_or_else(|| wrong("url", "is missing"))?;
         let service = text(&keys, "service")?;
+        let account = text(&keys, "account")?;
+        if account.is_some() && service.is_none() {
+            return Err(wrong("account", "needs a \"service\" whose account it is"));
+        }
         let headers = headers(&keys)?;
         if service.is_some() && headers.iter().any(|(name, _)| name == header::AUTHORIZATION) {
             return Err(wrong("headers", "has \"Authorization\" although \"service\" gives the token"));
         }
-        let (allow, deny) = tools(&keys)?;
+        let tools = tools(&keys)?;
         Ok(Server {
             name: self.name.clone(),
             prefix: &self.prefix,
             url: upstream_url(&url)?,
             service,
+            account,
             headers,
             description: text(&keys, "description")?,
             patience: patience(&keys)?,
-            allow,
-            deny: deny.unwrap_or_default(),
+            tools,
         })
     }
 }
 
-impl Server<'_> {
+impl<'a> Server<'a> {
     /// Whether the file lets this tool be seen and called.
     pub fn offers(&self, tool: &str) -> bool {
         let fits = |patterns: &[Cow<'_, str>]| patterns.iter().any(|pattern| glob(pattern, tool));
-        self.allow.as_deref().is_none_or(fits) && !fits(&self.deny)
+        self.tools.allow.as_deref().is_none_or(fits) && !fits(&self.tools.deny)
     }
 
-    /// Whether every tool is offered, so that nothing has to be looked at.
-    pub fn offers_all(&self) -> bool {
-        self.allow.is_none() && self.deny.is_empty()
+    /// Whether the tools are offered as the server has them, so that nothing has to be looked at.
+    pub fn tools_are_its_own(&self) -> bool {
+        let Tools { allow, deny, rename, describe } = &self.tools;
+        allow.is_none() && deny.is_empty() && rename.is_empty() && describe.is_empty()
+    }
+
+    /// The name that the server's `tool` has here; none where it is not offered. A name that the file gives to one tool
+    /// hides another that has it by itself.
+    pub fn shown<'t>(&'t self, tool: &'t str) -> Option<Cow<'t, str>> {
+        if !self.offers(tool) {
+            return None;
+        }
+        let rename = &self.tools.rename;
+        match rename.iter().find(|(own, _)| own == tool) {
+            Some((_, here)) => Some(Cow::Borrowed(here)),
+            None if rename.iter().any(|(_, here)| here == tool) => None,
+            None => Some(Cow::Borrowed(tool)),
+        }
+    }
+
+    /// The other way: the server's own name for what is called `name` here.
+    pub fn tool_called<'t>(&'t self, name: &'t str) -> Option<Cow<'t, str>> {
+        let own = match self.tools.rename.iter().find(|(_, here)| here == name) {
+            Some((own, _)) => Cow::Borrowed(&**own),
+            None => Cow::Borrowed(name),
+        };
+        (self.shown(&own)? == name).then_some(own)
+    }
+
+    /// What the file says in the place of a tool's own description.
+    pub fn description_of(&self, tool: &str) -> Option<&str> {
+        self.tools.describe.iter().find(|(own, _)| own == tool).map(|(_, text)| &**text)
     }
 
     /// The URL without its query, which may hold a key.
@@ -302,22 +382,41 @@ fn headers(keys: &Object<'_>) -> Result<Vec<(HeaderName, HeaderValue)>, Fault> {
         .collect()
 }
 
-type Patterns<'a> = Option<Vec<Cow<'a, str>>>;
-
-fn tools<'a>(keys: &Object<'a>) -> Result<(Patterns<'a>, Patterns<'a>), Fault> {
-    let Some(tools) = one(keys, "tools")? else { return Ok((None, None)) };
+fn tools<'a>(keys: &Object<'a>) -> Result<Tools<'a>, Fault> {
+    let Some(tools) = one(keys, "tools")? else { return Ok(Tools::default()) };
     let tools = Object::parse(tools).map_err(|_| wrong("tools", "has to be {\"allow\": […], \"deny\": […]}"))?;
-    if let Some((key, _)) = tools.members().find(|(key, _)| !["allow", "deny"].contains(&&***key)) {
+    let known = ["allow", "deny", "rename", "describe"];
+    if let Some((key, _)) = tools.members().find(|(key, _)| !known.contains(&&***key)) {
         return Err(Fault::Misconfigured(format!("unknown key \"{key}\" in \"tools\"")));
     }
     let patterns = |key| match one(&tools, key)? {
         None => Ok(None),
         Some(patterns) => json::array(patterns)
-            .and_then(|patterns| patterns.into_iter().map(json::string).collect())
+            .and_then(|patterns| patterns.into_iter().map(json::string).collect::<Option<Vec<_>>>())
             .map(Some)
             .ok_or_else(|| wrong("tools", &format!("\"{key}\" has to be a list of names"))),
     };
-    Ok((patterns("allow")?, patterns("deny")?))
+    let pairs = |key| match one(&tools, key)? {
+        None => Ok(Vec::new()),
+        Some(text) => Object::parse(text)
+            .ok()
+            .and_then(|pairs| pairs.members().map(|(own, text)| Some((own.clone(), json::string(text)?))).collect())
+            .ok_or_else(|| wrong("tools", &format!("\"{key}\" has to be an object of strings"))),
+    };
+    let rename: Vec<(Cow<'a, str>, Cow<'a, str>)> = pairs("rename")?;
+    if let Some((_, twice)) = rename
+        .iter()
+        .enumerate()
+        .find_map(|(at, (_, here))| rename.iter().skip(at + 1).find(|(_, other)| other == here))
+    {
+        return Err(wrong("tools", &format!("\"rename\" gives the name \"{twice}\" twice")));
+    }
+    Ok(Tools {
+        allow: patterns("allow")?,
+        deny: patterns("deny")?.unwrap_or_default(),
+        rename,
+        describe: pairs("describe")?,
+    })
 }
 
 fn patience(keys: &Object<'_>) -> Result<Duration, Fault> {
@@ -346,7 +445,7 @@ fn wrong(key: &str, problem: &str) -> Fault {
 }
 
 /// Whether `pattern`, in which `*` stands for any characters, is all of `name`.
-fn glob(pattern: &str, name: &str) -> bool {
+pub fn glob(pattern: &str, name: &str) -> bool {
     let mut pieces = pattern.split('*');
     let Some(rest) = pieces.next().and_then(|first| name.strip_prefix(first)) else { return false };
     let Some(last) = pieces.next_back() else { return rest.is_empty() };

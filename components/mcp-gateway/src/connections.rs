@@ -7,14 +7,15 @@
 
 use http::{Response, StatusCode};
 
-use crate::calls::tool_error;
 use crate::config::{Entry, Fault, Server};
-use crate::eras::{Route, Site};
+use crate::eras::{Relay, Route, Site};
 use crate::host::{Host, Outcome};
 use crate::json::quoted;
 use crate::jsonrpc;
 use crate::memory;
-use crate::upstream::Peer;
+use crate::relay::tool_error;
+use crate::session::Capabilities;
+use crate::upstream::Link;
 use crate::visitor::{Standing, Visitor};
 
 /// The gateway's own tool. No server's tool is called so in the aggregate, where those have `__`.
@@ -29,19 +30,30 @@ pub const DEFINITION: &str = concat!(
 /// Whether [`TOOL`] is listed here: among many servers, where any may need a connection, so that the list stays the
 /// same; on a server's own route only while its connection is missing and nothing else would tell.
 pub fn listed(site: &Site<'_>, servers: &[Server<'_>], visitor: &Visitor) -> bool {
-    servers.iter().any(|server| match site.route {
-        Route::All => server.service.is_some(),
-        Route::One(_) => matches!(visitor.standing(server), Standing::Closed(_)),
+    servers.iter().any(|server| match site.is_single() {
+        false => server.service.is_some(),
+        true => matches!(visitor.standing(server), Standing::Closed(_)),
     })
 }
 
-/// Members of the result of a call for which there is no token.
-pub fn closed(server: &Server<'_>, outcome: &Outcome) -> String {
+/// The answer to a request for which there is no token: the link, in the form that the client can take.
+pub fn closed(relay: &Relay<'_>, server: &Server<'_>, outcome: &Outcome) -> Response<Vec<u8>> {
     let service = server.service.as_deref().unwrap_or_default();
     let state = State::of(outcome);
-    let error = tool_error(&state.told(server, service));
+    let (client, id) = (relay.client, relay.request.id);
+    if let Some(link) = state.link {
+        let message = format!("{} needs your {service} account: {}.", server.name, state.detail);
+        if let Some(answer) = client.dialect().show_link(&relay.request.method, id, &message, link) {
+            return answer;
+        }
+    }
     let link = state.link.map(|link| [",\"connect_url\":", &quoted(link)].concat()).unwrap_or_default();
-    format!(r#"{error},"structuredContent":{{"service":{},"state":"{}"{link}}}"#, quoted(service), state.name)
+    let told = state.told(server, service);
+    let known = format!(r#"{{"service":{},"state":"{}"{link}}}"#, quoted(service), state.name);
+    if relay.request.method == "tools/call" {
+        return client.result(id, &format!(r#"{},"structuredContent":{known}"#, tool_error(&told)));
+    }
+    client.error_with(id, jsonrpc::INTERNAL_ERROR, &told, Some(&known))
 }
 
 /// Members of the result of [`TOOL`].
@@ -58,14 +70,19 @@ pub fn tool_result(site: &Site<'_>, visitor: &Visitor) -> String {
 }
 
 /// `GET /mcp/servers`. No upstream is asked: what it says is what the file, the broker and the memory say.
-pub fn overview(host: &impl Host, site: &Site<'_>, visitor: &Visitor) -> Response<Vec<u8>> {
+pub fn overview<H: Host>(host: &H, site: &Site<'_>, visitor: &Visitor) -> Response<Vec<u8>> {
     let items: Vec<String> = entries(site)
         .map(|entry| {
             let server = entry.server().ok();
-            item(entry, visitor, server.and_then(|server| memory::recall(host, &visitor.caller, &server)))
+            item(entry, visitor, server.and_then(|server| era(host, visitor, &server)))
         })
         .collect();
     jsonrpc::respond(StatusCode::OK, [r#"{"servers":["#, &items.join(","), "]}"].concat().into_bytes())
+}
+
+fn era<H: Host>(host: &H, visitor: &Visitor, server: &Server<'_>) -> Option<&'static str> {
+    let link = Link { server, token: None, caller: &visitor.caller, profile: Capabilities::NONE };
+    memory::facts(host, link).map(|facts| if facts.modern { "modern" } else { "legacy" })
 }
 
 /// What a server is to a person.
@@ -122,9 +139,14 @@ impl<'a> State<'a> {
 }
 
 fn entries<'s>(site: &'s Site<'_>) -> impl Iterator<Item = &'s Entry<'s>> {
-    site.config.entries().iter().filter(|entry| match site.route {
-        Route::All => true,
-        Route::One(prefix) => entry.prefix == prefix,
+    let some = match site.route {
+        Route::All => None,
+        Route::Named(name) => {
+            Some(site.config.endpoint(name).unwrap_or_else(|| site.config.find(name).into_iter().collect()))
+        }
+    };
+    site.config.entries().iter().filter(move |entry| {
+        some.as_ref().is_none_or(|some| some.iter().any(|here| here.prefix == entry.prefix && here.name == entry.name))
     })
 }
 
@@ -151,7 +173,7 @@ fn line(entry: &Entry<'_>, visitor: &Visitor) -> String {
     })
 }
 
-fn item(entry: &Entry<'_>, visitor: &Visitor, peer: Option<Peer>) -> String {
+fn item(entry: &Entry<'_>, visitor: &Visitor, era: Option<&str>) -> String {
     with_state(entry, visitor, |state, server| {
         let mut members =
             format!(r#"{{"name":{},"state":"{}","detail":{}"#, quoted(&entry.name), state.name, quoted(&state.detail));
@@ -165,10 +187,8 @@ fn item(entry: &Entry<'_>, visitor: &Visitor, peer: Option<Peer>) -> String {
                 add("service", service);
             }
         }
-        match peer {
-            Some(Peer::Modern) => add("era", "modern"),
-            Some(Peer::Legacy(_)) => add("era", "legacy"),
-            None => {}
+        if let Some(era) = era {
+            add("era", era);
         }
         if let Some(link) = state.link {
             add("connect_url", link);

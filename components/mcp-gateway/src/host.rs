@@ -15,6 +15,8 @@ use thiserror::Error;
 pub trait Host {
     /// The body of an upstream's answer, while it arrives.
     type Body: Source;
+    /// The client's side of a request.
+    type Outlet: Outlet<Self::Body>;
 
     /// The text of `servers.json`.
     fn servers(&self) -> Result<Vec<u8>, String>;
@@ -27,6 +29,8 @@ pub trait Host {
     fn load(&self, key: &str) -> Option<Vec<u8>>;
     /// Keeps `value` under `key`, as far as the store can.
     fn save(&self, key: &str, value: &[u8]);
+    /// Takes away what was kept under `key`, if anything was.
+    fn forget(&self, key: &str);
 
     /// Sends a request whose body is known, and returns when the head of the answer is there, within `patience` of
     /// the connection. Follows no redirect.
@@ -58,6 +62,23 @@ pub trait Source {
     /// The next piece; `None` at the end. May be dropped while it waits.
     fn chunk(&mut self) -> impl Future<Output = Result<Option<Vec<u8>>, SendError>>;
 }
+
+/// Where the answer to a client's request goes: whole, or as a stream that is started, written and finished. A stream
+/// that is dropped unfinished is cut off, which the client can tell.
+pub trait Outlet<B> {
+    /// The whole answer.
+    fn respond(&mut self, response: Response<Vec<u8>>) -> impl Future<Output = ()>;
+    /// The head of a stream, and its first bytes with it.
+    fn start(&mut self, head: Response<()>, first: &[u8]) -> impl Future<Output = Result<(), Gone>>;
+    fn write(&mut self, bytes: &[u8]) -> impl Future<Output = Result<(), Gone>>;
+    /// Writes the rest of `source` as it is. False when it broke before its end.
+    fn pipe(&mut self, source: &mut B) -> impl Future<Output = Result<bool, Gone>>;
+    fn finish(&mut self);
+}
+
+/// The client has closed the connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Gone;
 
 /// Why no whole answer came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -101,6 +122,7 @@ pub struct Resolution {
 }
 
 /// `caller` of `wit/tokens.wit`, as far as the gateway needs it.
+#[derive(Clone)]
 pub struct Caller {
     pub subject: String,
     pub expires_at: Option<u64>,

@@ -52,6 +52,16 @@ impl<'a> Object<'a> {
         Ok(self.get(name)?.and_then(string))
     }
 
+    /// The object as it stands.
+    pub fn text(&self) -> &'a str {
+        self.text
+    }
+
+    /// The text of the first value of `name`, where nothing is decided by it.
+    pub fn find(&self, name: &str) -> Option<&'a str> {
+        self.members.iter().find(|(member, _)| member == name).map(|(_, value)| *value)
+    }
+
     /// Names and the text of their values, as they stand.
     pub fn members(&self) -> impl Iterator<Item = (&Cow<'a, str>, &'a str)> {
         self.members.iter().map(|(name, value)| (name, *value))

@@ -15,9 +15,19 @@ pub const INTERNAL_ERROR: i64 = -32603;
 /// A message from a client.
 pub enum Incoming<'a> {
     Request(Request<'a>),
-    Notification,
-    /// An answer to a request of ours. There are none yet.
-    Response,
+    Notification(Notification<'a>),
+    /// An answer to a request of ours, or of an upstream's.
+    Response {
+        text: &'a str,
+        /// None: it names no request.
+        id: Option<&'a str>,
+    },
+}
+
+pub struct Notification<'a> {
+    pub text: &'a str,
+    pub method: Cow<'a, str>,
+    pub params: Option<Object<'a>>,
 }
 
 /// A request from a client, as slices of its text.
@@ -58,7 +68,7 @@ impl<'a> Incoming<'a> {
             let answers =
                 object.get("result").map_err(twice)?.is_some() || object.get("error").map_err(twice)?.is_some();
             return if answers {
-                Ok(Self::Response)
+                Ok(Self::Response { text, id: usable })
             } else {
                 Err(invalid("Invalid Request: neither a method nor a result"))
             };
@@ -71,7 +81,7 @@ impl<'a> Incoming<'a> {
             }
         };
         match (id, usable) {
-            (None, _) => Ok(Self::Notification),
+            (None, _) => Ok(Self::Notification(Notification { text, method, params })),
             (Some(_), Some(id)) => Ok(Self::Request(Request { text, id, method, params })),
             (Some(_), None) => Err(invalid("Invalid Request: \"id\" has to be a string or a number")),
         }

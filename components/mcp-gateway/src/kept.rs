@@ -124,9 +124,8 @@ impl Place {
         host.save(&self.name(), &[&[FORMAT], nonce.as_slice(), &sealed].concat());
     }
 
-    /// Makes what is kept unreadable.
     pub fn forget(&self, host: &impl Host) {
-        host.save(&self.name(), &[]);
+        host.forget(&self.name());
     }
 
     fn name(&self) -> String {

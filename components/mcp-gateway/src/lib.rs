@@ -20,23 +20,30 @@
     reason = "what is refused is answered at once: the error is the answer, moved twice"
 )]
 
-pub mod calls;
+pub mod asks;
 pub mod config;
 pub mod connections;
+pub mod describe;
 pub mod eras;
+pub mod fit;
 pub mod host;
 pub mod json;
 pub mod jsonrpc;
 pub mod kept;
+pub mod letters;
+pub mod listening;
 pub mod lists;
 pub mod memory;
 pub mod names;
+pub mod owners;
 pub mod passage;
+pub mod relay;
 pub mod routes;
 pub mod session;
 pub mod sse;
 pub mod upstream;
 pub mod visitor;
+pub mod words;
 
 #[cfg(target_family = "wasm")]
 mod shell;

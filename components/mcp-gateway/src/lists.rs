@@ -1,25 +1,153 @@
-//! Which tools are there?
+//! What do the servers have: tools, prompts, resources and templates?
 //!
-//! All servers are asked at once, each with its own deadline, and their answers stand in the file's order. A server
-//! that is down, slow or not connected costs its own entries and nothing else. All pages are drained into one.
+//! All servers are asked at once, each with its own deadline, and their entries stand in the file's order. A server
+//! that is down, slow or not connected costs its own entries and nothing else. All pages of a server are drained, and
+//! what came of them is kept for as long as the server says, or a minute where its era has no word for it; so the pages
+//! that a client gets are cut anew, and a cursor (`server:place`) means the same to every instance.
+//!
+//! Tools and prompts are renamed (`names`). URIs are left as they are, because they also stand where nobody can rename
+//! them; where two servers have the same one, the first in the file keeps it and the other's is `gatehouse://server/…`.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use http::{Response, StatusCode};
+use http::Response;
+use serde::{Deserialize, Serialize};
 
 use crate::config::Server;
 use crate::connections;
-use crate::eras::{List, Route, Site};
+use crate::eras::{By, List, Relay, Site, Target};
 use crate::host::{Host, within};
-use crate::json::{self, Edits, Object};
+use crate::json::{self, Edits, Object, quoted};
 use crate::jsonrpc;
+use crate::memory::{self, Place};
 use crate::names;
+use crate::session::Capabilities;
 use crate::upstream::{self, ANSWER_LIMIT, Failure, Link, Outgoing, Peer};
 use crate::visitor::{Standing, Visitor};
 
 const DEADLINE: Duration = Duration::from_secs(10);
 const MOST_PAGES: usize = 64;
+/// A page of ours.
+const PAGE_ENTRIES: usize = 1000;
+const PAGE_BYTES: usize = 2 * 1024 * 1024;
+/// What a legacy server lists is believed for so long: its era says only that a list has changed.
+const LEGACY_SECONDS: u64 = 60;
+const LONGEST_SECONDS: u64 = 60 * 60;
+/// A longer list is not kept.
+const KEPT_BYTES: usize = 900 * 1024;
+
+/// What can be listed.
+pub struct Kind {
+    pub method: &'static str,
+    /// Where the entries are in the result.
+    member: &'static str,
+    /// What tells entries apart.
+    key: &'static str,
+    /// What a server declares that has some.
+    pub capability: &'static str,
+    changed: &'static str,
+    by: By,
+}
+
+pub static TOOLS: Kind = Kind {
+    method: "tools/list",
+    member: "tools",
+    key: "name",
+    capability: "tools",
+    changed: "notifications/tools/list_changed",
+    by: By::Tool,
+};
+pub static PROMPTS: Kind = Kind {
+    method: "prompts/list",
+    member: "prompts",
+    key: "name",
+    capability: "prompts",
+    changed: "notifications/prompts/list_changed",
+    by: By::Prompt,
+};
+pub static RESOURCES: Kind = Kind {
+    method: "resources/list",
+    member: "resources",
+    key: "uri",
+    capability: "resources",
+    changed: "notifications/resources/list_changed",
+    by: By::Uri,
+};
+pub static TEMPLATES: Kind = Kind {
+    method: "resources/templates/list",
+    member: "resourceTemplates",
+    key: "uriTemplate",
+    capability: "resources",
+    changed: "notifications/resources/list_changed",
+    by: By::Uri,
+};
+
+fn kinds() -> [&'static Kind; 4] {
+    [&TOOLS, &PROMPTS, &RESOURCES, &TEMPLATES]
+}
+
+impl Kind {
+    pub fn listed_by(method: &str) -> Option<&'static Self> {
+        kinds().into_iter().find(|kind| kind.method == method)
+    }
+
+    pub fn changed_by(method: &str) -> Option<&'static Self> {
+        kinds().into_iter().find(|kind| kind.changed == method)
+    }
+
+    /// What tells `entry` apart from others of its server, decoded.
+    pub fn key_of(&self, entry: &str) -> Option<String> {
+        Some(json::string(Object::parse(entry).ok()?.find(self.key)?)?.into_owned())
+    }
+}
+
+/// Whether results of this method say how long they may be kept (2026-07-28).
+pub fn is_cacheable(method: &str) -> bool {
+    method == "resources/read" || Kind::listed_by(method).is_some()
+}
+
+/// What one server has of one kind.
+#[derive(Serialize, Deserialize, Default)]
+pub struct Listed {
+    /// When it was asked.
+    t: u64,
+    /// For how many seconds that is true.
+    s: u64,
+    /// Whether it is the same for everyone.
+    p: bool,
+    /// Which token it was asked with.
+    f: String,
+    /// The text of each entry.
+    l: Vec<String>,
+}
+
+impl Listed {
+    /// What tells the entries apart.
+    pub fn keys(&self, kind: &Kind) -> Vec<String> {
+        self.l.iter().filter_map(|entry| kind.key_of(entry)).collect()
+    }
+}
+
+/// None: the server has nothing of this kind.
+type Found = Result<Option<Listed>, Failure>;
+
+/// The request for a list that is one server's own answer, byte for byte: nothing has to be renamed or hidden.
+pub fn passed_on<'a>(list: List<'a>, site: &Site<'a>, visitor: &Visitor) -> Result<Relay<'a>, List<'a>> {
+    let server = match site.servers().pop() {
+        Some(server) if site.is_single() => server,
+        _ => return Err(list),
+    };
+    let is_open = matches!(visitor.standing(&server), Standing::Open(_));
+    if !is_open || (list.kind.by == By::Tool && !server.tools_are_its_own()) {
+        return Err(list);
+    }
+    let List { client, mut request, .. } = list;
+    let target = Target::Server { server: Box::new(server), own: String::new() };
+    let params = request.params.take();
+    Ok(Relay { client, request, params, handle: None, target, param_headers: Vec::new() })
+}
 
 pub async fn list<H: Host>(
     host: &H,
@@ -28,54 +156,146 @@ pub async fn list<H: Host>(
     servers: &[Server<'_>],
     visitor: &mut Visitor,
 ) -> Response<Vec<u8>> {
-    let mut found = all(host, site, servers, visitor).await;
-    let refused: Vec<&str> = servers
-        .iter()
-        .zip(&found)
-        .filter(|(_, found)| matches!(found, Some(Err(Failure::Refused))))
-        .filter_map(|(server, _)| server.service.as_deref())
-        .collect();
-    if !refused.is_empty() {
-        visitor.renew(host, &refused);
-        let again = servers
-            .iter()
-            .zip(&mut found)
-            .filter(|(server, found)| matches!(found, Some(Err(Failure::Refused))) && server.service.is_some());
-        let visitor = &*visitor;
-        join_all(again.map(|(server, found)| async { *found = in_time(host, site, server, visitor).await })).await;
-    }
-    for (server, failure) in
-        servers.iter().zip(&found).filter_map(|(server, found)| Some((server, found.as_ref()?.as_ref().err()?)))
-    {
-        host.log(&format!("gateway: tools/list at {}: {failure}", server.prefix));
+    let List { client, kind, .. } = list;
+    let id = list.request.id;
+    let Some((first, offset)) = cursor(list, servers) else {
+        return client.error(id, jsonrpc::INVALID_PARAMS, "Invalid params: unknown cursor");
+    };
+    // URIs are told apart from those of all servers before.
+    let skipped = if kind.by == By::Uri { 0 } else { first };
+    let servers = servers.get(skipped..).unwrap_or_default();
+    let found = all(host, kind, servers, visitor, client.profile()).await;
+    let failures =
+        servers.iter().zip(&found).filter_map(|(server, found)| Some((server, found.as_ref()?.as_ref().err()?)));
+    for (server, failure) in failures {
+        host.log(&format!("gateway: {} at {}: {failure}", kind.method, server.prefix));
     }
     // Where there is only one server, its failure is the answer.
-    if let (Route::One(_), [Some(Err(failure))]) = (site.route, found.as_slice()) {
+    if let (true, [Some(Err(failure))]) = (site.is_single(), found.as_slice()) {
         let name = servers.first().map_or("", |server| &server.name);
         let message = format!("The server {name} could not be asked: {failure}.");
-        return list.client.error(list.id, jsonrpc::INTERNAL_ERROR, &message);
+        return client.error(id, jsonrpc::INTERNAL_ERROR, &message);
     }
-    let own = connections::listed(site, servers, visitor).then(|| connections::DEFINITION.to_owned());
-    let tools: Vec<String> = own.into_iter().chain(found.into_iter().flatten().flatten().flatten()).collect();
-    let members = ["\"tools\":[", &tools.join(","), "]"].concat();
-    jsonrpc::respond(StatusCode::OK, jsonrpc::result(list.id, &list.client.dialect().cacheable(&members)))
+    let own = kind.by == By::Tool && first == 0 && offset == 0 && connections::listed(site, servers, visitor);
+    if !own && kind.by != By::Tool && found.iter().all(|found| matches!(found, Some(Ok(None)))) {
+        return client.error(id, jsonrpc::METHOD_NOT_FOUND, "Method not found");
+    }
+
+    let now = host.now();
+    let is_whole = found.iter().all(|found| matches!(found, Some(Ok(_))));
+    let known = || found.iter().filter_map(|found| found.as_ref()?.as_ref().ok()?.as_ref());
+    let left = known().map(|listed| (listed.t + listed.s).saturating_sub(now)).min().unwrap_or(0);
+    let ttl = if is_whole { left * 1000 } else { 0 };
+    let public = servers.iter().all(|server| server.service.is_none()) && known().all(|listed| listed.p);
+
+    let mut entries: Vec<String> = own.then(|| connections::DEFINITION.to_owned()).into_iter().collect();
+    let mut size = 0;
+    let mut next = None;
+    let mut taken = BTreeSet::new();
+    'full: for (number, (server, found)) in servers.iter().zip(&found).enumerate() {
+        let Some(Ok(Some(listed))) = found else { continue };
+        for (place, entry) in listed.l.iter().enumerate() {
+            let Some(entry) = offered(site, server, kind, entry, &mut taken) else { continue };
+            if (number + skipped, place) < (first, offset) {
+                continue;
+            }
+            if entries.len() >= PAGE_ENTRIES || size + entry.len() > PAGE_BYTES && size > 0 {
+                next = Some(format!("{}:{place}", server.prefix));
+                break 'full;
+            }
+            size += entry.len();
+            entries.push(entry);
+        }
+    }
+    let next = next.map(|next| [",\"nextCursor\":", &quoted(&next)].concat()).unwrap_or_default();
+    let members = format!(r#""{}":[{}]{next}"#, kind.member, entries.join(","));
+    jsonrpc::respond(http::StatusCode::OK, jsonrpc::result(id, &client.dialect().cacheable(&members, ttl, public)))
 }
 
-type Found = Option<Result<Vec<String>, Failure>>;
-
-async fn all<H: Host>(host: &H, site: &Site<'_>, servers: &[Server<'_>], visitor: &Visitor) -> Vec<Found> {
-    join_all(servers.iter().map(|server| in_time(host, site, server, visitor))).await
+/// Which server and which of its entries a page starts with.
+fn cursor(list: &List<'_>, servers: &[Server<'_>]) -> Option<(usize, usize)> {
+    let text = match list.request.params.as_ref().map(|params| params.get("cursor")) {
+        None | Some(Ok(None)) => return Some((0, 0)),
+        Some(cursor) => cursor.ok().flatten()?,
+    };
+    let cursor = json::string(text)?;
+    let (prefix, place) = cursor.split_once(':')?;
+    Some((servers.iter().position(|server| server.prefix == prefix)?, place.parse().ok()?))
 }
 
-/// The tools of one server; none when there is no token to ask with.
-async fn in_time<H: Host>(host: &H, site: &Site<'_>, server: &Server<'_>, visitor: &Visitor) -> Found {
+/// What each of `servers` has, and once more from those that refused a token.
+pub async fn all<H: Host>(
+    host: &H,
+    kind: &'static Kind,
+    servers: &[Server<'_>],
+    visitor: &mut Visitor,
+    profile: Capabilities,
+) -> Vec<Option<Found>> {
+    let asked = servers.iter().map(|server| in_time(host, kind, server, visitor, profile));
+    let mut found = join_all(asked).await;
+    let is_refused = |found: &Option<Found>| matches!(found, Some(Err(Failure::Refused)));
+    if found.iter().any(is_refused) {
+        let refused = servers.iter().zip(&found).filter(|(_, found)| is_refused(found)).map(|(server, _)| server);
+        visitor.renew(host, refused);
+        let again =
+            servers.iter().zip(&mut found).filter(|(server, found)| is_refused(found) && server.service.is_some());
+        let visitor = &*visitor;
+        join_all(
+            again.map(|(server, found)| async move { *found = in_time(host, kind, server, visitor, profile).await }),
+        )
+        .await;
+    }
+    found
+}
+
+/// None: there is no token to ask with.
+async fn in_time<H: Host>(
+    host: &H,
+    kind: &'static Kind,
+    server: &Server<'_>,
+    visitor: &Visitor,
+    profile: Capabilities,
+) -> Option<Found> {
     let Standing::Open(token) = visitor.standing(server) else { return None };
-    let link = Link { server, token, caller: &visitor.caller };
-    Some(within(host, DEADLINE, tools(host, site, link)).await.unwrap_or(Err(Failure::Late)))
+    let link = Link { server, token, caller: &visitor.caller, profile };
+    Some(within(host, DEADLINE, of_server(host, kind, link)).await.unwrap_or(Err(Failure::Late)))
 }
 
-async fn tools<H: Host>(host: &H, site: &Site<'_>, link: Link<'_>) -> Result<Vec<String>, Failure> {
-    let mut tools = Vec::new();
+/// What one server has: as remembered, or else as it says now.
+pub async fn of_server<H: Host>(host: &H, kind: &'static Kind, link: Link<'_>) -> Found {
+    let place = place(kind, link);
+    let with = link.token.map_or("", |token| &token.fingerprint);
+    if let Some(kept) = place.read(host, link.caller).and_then(|row| serde_json::from_slice::<Listed>(&row).ok())
+        && kept.f == with
+        && host.now() < kept.t.saturating_add(kept.s)
+    {
+        return Ok(Some(kept));
+    }
+    if memory::facts(host, link).is_some_and(|facts| !facts.has(kind.capability)) {
+        return Ok(None);
+    }
+    let Some(mut listed) = ask(host, kind, link).await? else { return Ok(None) };
+    listed.t = host.now();
+    listed.f = with.to_owned();
+    if listed.s > 0 && listed.l.iter().map(String::len).sum::<usize>() <= KEPT_BYTES {
+        place.write(host, link.caller, &serde_json::to_vec(&listed).unwrap_or_default());
+    }
+    Ok(Some(listed))
+}
+
+/// What a list that has changed was is not believed any more.
+pub fn forget<H: Host>(host: &H, link: Link<'_>, kind: &Kind) {
+    for kind in kinds().into_iter().filter(|other| other.changed == kind.changed) {
+        place(kind, link).forget(host, link.caller);
+    }
+}
+
+fn place(kind: &Kind, link: Link<'_>) -> Place {
+    Place::of("l", link, &[kind.member, &link.profile.name()].concat())
+}
+
+async fn ask<H: Host>(host: &H, kind: &'static Kind, link: Link<'_>) -> Found {
+    let mut listed = Listed { s: LONGEST_SECONDS, p: true, ..Listed::default() };
     let mut size = 0;
     let mut cursor: Option<String> = None;
     for _ in 0..MOST_PAGES {
@@ -85,48 +305,81 @@ async fn tools<H: Host>(host: &H, site: &Site<'_>, link: Link<'_>) -> Result<Vec
         // As large as a JSON number can be without losing digits on the way.
         let id = u64::from_be_bytes(id) >> 11;
         let write = |peer: &Peer| Outgoing {
-            method: "tools/list",
+            method: kind.method,
             name: None,
-            headers: &[],
+            headers: Vec::new(),
             body: match peer {
-                Peer::Modern => upstream::modern::write_own(id, "tools/list", &members),
-                Peer::Legacy(_) => upstream::legacy::write_own(id, "tools/list", &members),
+                Peer::Modern(_) => upstream::modern::write_own(&id.to_string(), kind.method, &members),
+                Peer::Legacy(_) => upstream::legacy::write_own(id, kind.method, &members),
             },
         };
-        let content = upstream::exchange(host, link, write).await?.content;
-        let page = upstream::message(host, content).await?;
+        let content = upstream::exchange(host, link, &write).await?.content;
+        let page = match upstream::answer(host, content).await? {
+            Ok(page) => page,
+            Err(jsonrpc::METHOD_NOT_FOUND) => return Ok(None),
+            Err(_) => return Err(Failure::NotMcp),
+        };
         size += page.len();
         if size > ANSWER_LIMIT {
             return Err(Failure::TooLong);
         }
         let result = upstream::result_of(&page).ok_or(Failure::NotMcp)?;
-        let listed = result.get("tools").ok().flatten().and_then(json::array).ok_or(Failure::NotMcp)?;
-        tools.extend(listed.into_iter().filter_map(|tool| offered(site, link.server, tool)));
+        let entries = result.get(kind.member).ok().flatten().and_then(json::array).ok_or(Failure::NotMcp)?;
+        listed.l.extend(entries.into_iter().map(str::to_owned));
+        let ttl = result.find("ttlMs").map(|ttl| ttl.parse::<u64>().unwrap_or(0) / 1000);
+        listed.s = listed.s.min(ttl.unwrap_or(LEGACY_SECONDS));
+        listed.p &= matches!(result.string("cacheScope"), Ok(Some(scope)) if scope == "public");
         cursor = match result.get("nextCursor") {
             Ok(Some(next)) if next.starts_with('"') => Some(next.to_owned()),
-            _ => return Ok(tools),
+            _ => break,
         };
     }
-    Ok(tools)
+    Ok(Some(listed))
 }
 
-/// The tool as it is offered here: only its name changes. A tool without a name, one that the file hides, and one whose
-/// name would be longer than any client has to take is none.
-fn offered(site: &Site<'_>, server: &Server<'_>, tool: &str) -> Option<String> {
-    let members = Object::parse(tool).ok()?;
-    let text = members.get("name").ok()??;
-    let name = json::string(text)?;
-    if !server.offers(&name) {
-        return None;
+/// The server's own name for what is called by a short form of it here.
+pub async fn long_name<H: Host>(host: &H, link: Link<'_>, by: By, short: &str) -> Option<String> {
+    let kind = kinds().into_iter().find(|kind| kind.by == by)?;
+    let listed = of_server(host, kind, link).await.ok()??;
+    listed.keys(kind).into_iter().find(|own| {
+        let shown = if by == By::Tool { link.server.shown(own) } else { Some(own.as_str().into()) };
+        shown.is_some_and(|shown| names::join(link.server.prefix, &shown) == short)
+    })
+}
+
+/// Which parameters the server wants to see in headers, asked anew.
+pub async fn header_parameters<H: Host>(host: &H, link: Link<'_>) -> Result<String, Failure> {
+    let listed = ask(host, &TOOLS, link).await?.unwrap_or_default();
+    Ok(upstream::modern::headers_of(&listed.l))
+}
+
+/// The entry as it is offered here: only its name changes, and a tool's description where the file says so. One without
+/// a name, and one that the file hides, is none.
+fn offered(
+    site: &Site<'_>,
+    server: &Server<'_>,
+    kind: &Kind,
+    entry: &str,
+    taken: &mut BTreeSet<String>,
+) -> Option<String> {
+    let members = Object::parse(entry).ok()?;
+    let text = members.get(kind.key).ok()??;
+    let own = json::string(text)?;
+    let mut edits = Edits::new(entry);
+    let here = match kind.by {
+        By::Tool => {
+            if let Some(description) = server.description_of(&own) {
+                edits.rework(&members, &["description"], &format!(r#""description":{}"#, quoted(description)));
+            }
+            site.name(server, &server.shown(&own)?)
+        }
+        By::Uri if taken.contains(&*own) && !site.is_single() => names::join_uri(server.prefix, &own),
+        By::Uri => own.to_string(),
+        By::Prompt | By::Task => site.name(server, &own),
+    };
+    if here != own {
+        edits.replace(text, quoted(&here));
     }
-    let here = site.tool_name(server, &name);
-    if here == name {
-        return Some(tool.to_owned());
-    }
-    if here.len() > names::LONGEST {
-        return None;
-    }
-    let mut edits = Edits::new(tool);
-    edits.replace(text, json::quoted(&here));
-    String::from_utf8(edits.apply()).ok()
+    // A name that stands twice means the first.
+    taken.insert(here).then(|| String::from_utf8(edits.apply()).ok()).flatten()
 }

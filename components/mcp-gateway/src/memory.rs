@@ -2,12 +2,16 @@
 //!
 //! | key | value | lives |
 //! |---|---|---|
-//! | `g.u.` + digest | how one upstream speaks with one subject: its era and, for a legacy one, session id and version | until replaced; not believed after a day |
+//! | `g.u.` + digest | how one upstream speaks with one subject and profile: era, session, log level, header parameters | until replaced; not believed after a day |
+//! | `g.f.` + digest | what one upstream said of itself: capabilities, instructions | the same |
+//! | `g.l.` + digest | one list of one upstream | until replaced; not believed after its own time, an hour at most |
+//! | `g.w.` + digest | a word for an instance that waits (`letters`): 256 places for each subject | until read or overwritten |
 //!
-//! One row for each pair of subject and upstream, however often they meet. All of it can be lost: it is found out again.
-//! A row is sealed with XChaCha20-Poly1305 under the sealing key that only the broker derives, bound to kind, subject,
-//! upstream and URL; the digest is keyed with it as well. So the store alone tells neither who uses what nor how, and a
-//! row that was moved, is damaged, or stems from another key is as if it were not there.
+//! So the number of rows is bounded by subjects, upstreams and profiles, however often they meet. All of it can be lost:
+//! it is found out again. A row is sealed with XChaCha20-Poly1305 under the sealing key that only the broker derives,
+//! bound to its kind and to whom and what it is about; the digest is keyed with it as well. So the store alone tells
+//! neither who uses what nor how, and a row that was moved, is damaged, or stems from another key is as if it were not
+//! there.
 
 use base64ct::{Base64UrlUnpadded, Encoding};
 use chacha20poly1305::XChaCha20Poly1305;
@@ -15,17 +19,16 @@ use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::config::Server;
 use crate::host::{Caller, Host};
-use crate::upstream::{Peer, Session};
+use crate::json::Object;
+use crate::upstream::{Link, Modern, Peer, Session};
 
-const KIND: &str = "u";
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
 const NONCE: usize = 24;
 const BELIEVED_SECONDS: u64 = 24 * 60 * 60;
 
 #[derive(Serialize, Deserialize)]
-struct Row {
+struct PeerRow {
     /// When it was found out.
     t: u64,
     /// The version that was negotiated; none: the upstream is modern.
@@ -34,70 +37,131 @@ struct Row {
     /// The upstream's session id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     s: Option<String>,
+    /// The log level that clients have set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    l: Option<String>,
+    /// Which parameters a modern upstream wants to see in headers, by tool.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    p: Option<String>,
 }
 
-/// How `server` was last found to speak with `caller`.
-pub fn recall(host: &impl Host, caller: &Caller, server: &Server<'_>) -> Option<Peer> {
-    let place = Place::new(caller, server);
-    let sealed = host.load(&place.key(caller))?;
-    let row: Row = serde_json::from_slice(&place.open(caller, &sealed)?).ok()?;
+#[derive(Serialize, Deserialize)]
+struct FactsRow {
+    t: u64,
+    /// Whether it said so in the modern era.
+    m: bool,
+    c: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    i: Option<String>,
+}
+
+/// What an upstream said of itself.
+#[derive(Debug, Clone, Default)]
+pub struct Facts {
+    /// The text of its capabilities.
+    pub capabilities: String,
+    pub instructions: Option<String>,
+    pub modern: bool,
+}
+
+impl Facts {
+    /// Whether it declared `capability`.
+    pub fn has(&self, capability: &str) -> bool {
+        Object::parse(&self.capabilities).is_ok_and(|said| said.find(capability).is_some())
+    }
+
+    /// Whether it set `flag` of `capability`.
+    pub fn says(&self, capability: &'static str, flag: &str) -> bool {
+        let said = Object::parse(&self.capabilities).ok();
+        let of = said.and_then(|said| said.object(capability).ok().flatten());
+        of.is_some_and(|of| of.find(flag) == Some("true"))
+    }
+}
+
+/// How `link.server` was last found to speak with this caller.
+pub fn recall<H: Host>(host: &H, link: Link<'_>) -> Option<Peer> {
+    let row = Place::of("u", link, &link.profile.name()).read(host, link.caller)?;
+    let row: PeerRow = serde_json::from_slice(&row).ok()?;
     if host.now().saturating_sub(row.t) > BELIEVED_SECONDS {
         return None;
     }
     Some(match row.v {
-        None => Peer::Modern,
-        Some(version) => Peer::Legacy(Session { id: row.s, version }),
+        None => Peer::Modern(Modern { level: row.l, headers: row.p }),
+        Some(version) => Peer::Legacy(Session { id: row.s, version, level: row.l }),
     })
 }
 
-/// Remembers how `server` speaks with `caller`.
-pub fn keep(host: &impl Host, caller: &Caller, server: &Server<'_>, peer: &Peer) {
-    let place = Place::new(caller, server);
-    let (v, s) = match peer {
-        Peer::Modern => (None, None),
-        Peer::Legacy(session) => (Some(session.version.clone()), session.id.clone()),
+/// Remembers how `link.server` speaks with this caller.
+pub fn keep<H: Host>(host: &H, link: Link<'_>, peer: &Peer) {
+    let t = host.now();
+    let row = match peer.clone() {
+        Peer::Modern(modern) => PeerRow { t, v: None, s: None, l: modern.level, p: modern.headers },
+        Peer::Legacy(session) => PeerRow { t, v: Some(session.version), s: session.id, l: session.level, p: None },
     };
-    let mut nonce = [0; NONCE];
-    host.random(&mut nonce);
-    let row = serde_json::to_vec(&Row { t: host.now(), v, s }).unwrap_or_default();
-    if let Some(sealed) = place.seal(caller, nonce, &row) {
-        host.save(&place.key(caller), &sealed);
-    }
+    let row = serde_json::to_vec(&row).unwrap_or_default();
+    Place::of("u", link, &link.profile.name()).write(host, link.caller, &row);
 }
 
-/// Where a row belongs: kind, subject, upstream and URL, each with its length in front, so that no two places are
-/// written alike.
-struct Place(Vec<u8>);
+/// What `link.server` last said of itself.
+pub fn facts<H: Host>(host: &H, link: Link<'_>) -> Option<Facts> {
+    let row: FactsRow = serde_json::from_slice(&Place::of("f", link, "").read(host, link.caller)?).ok()?;
+    let is_fresh = host.now().saturating_sub(row.t) <= BELIEVED_SECONDS;
+    is_fresh.then_some(Facts { capabilities: row.c, instructions: row.i, modern: row.m })
+}
+
+pub fn keep_facts<H: Host>(host: &H, link: Link<'_>, facts: &Facts) {
+    let row = FactsRow { t: host.now(), m: facts.modern, c: facts.capabilities.clone(), i: facts.instructions.clone() };
+    Place::of("f", link, "").write(host, link.caller, &serde_json::to_vec(&row).unwrap_or_default());
+}
+
+/// Where a row belongs: its kind, and whom and what it is about, each with its length in front, so that no two places
+/// are written alike.
+pub struct Place {
+    kind: &'static str,
+    about: Vec<u8>,
+}
 
 impl Place {
-    fn new(caller: &Caller, server: &Server<'_>) -> Self {
-        let url = server.url.to_string();
-        let mut place = Vec::with_capacity(128);
-        for field in [KIND, &caller.subject, &server.name, &url] {
-            place.extend_from_slice(&(field.len() as u64).to_be_bytes());
-            place.extend_from_slice(field.as_bytes());
+    pub fn new(kind: &'static str, about: &[&str]) -> Self {
+        let mut written = Vec::with_capacity(128);
+        for field in [&[kind], about].concat() {
+            written.extend_from_slice(&(field.len() as u64).to_be_bytes());
+            written.extend_from_slice(field.as_bytes());
         }
-        Self(place)
+        Self { kind, about: written }
+    }
+
+    /// A place for what is about one upstream and one caller.
+    pub fn of(kind: &'static str, link: Link<'_>, more: &str) -> Self {
+        Self::new(kind, &[&link.caller.subject, &link.server.name, &link.server.url.to_string(), more])
+    }
+
+    pub fn read<H: Host>(&self, host: &H, caller: &Caller) -> Option<Vec<u8>> {
+        let sealed = host.load(&self.key(caller))?;
+        let (nonce, sealed) = sealed.strip_prefix(&[FORMAT])?.split_first_chunk::<NONCE>()?;
+        let cipher = XChaCha20Poly1305::new_from_slice(&caller.sealing_key).ok()?;
+        cipher.decrypt(&(*nonce).into(), Payload { msg: sealed, aad: &self.about }).ok()
+    }
+
+    pub fn write<H: Host>(&self, host: &H, caller: &Caller, row: &[u8]) {
+        let mut nonce = [0; NONCE];
+        host.random(&mut nonce);
+        let Ok(cipher) = XChaCha20Poly1305::new_from_slice(&caller.sealing_key) else { return };
+        if let Ok(sealed) = cipher.encrypt(&nonce.into(), Payload { msg: row, aad: &self.about }) {
+            host.save(&self.key(caller), &[&[FORMAT], nonce.as_slice(), &sealed].concat());
+        }
+    }
+
+    pub fn forget<H: Host>(&self, host: &H, caller: &Caller) {
+        host.forget(&self.key(caller));
     }
 
     fn key(&self, caller: &Caller) -> String {
         let digest = Sha256::new()
             .chain_update((caller.sealing_key.len() as u64).to_be_bytes())
             .chain_update(&caller.sealing_key)
-            .chain_update(&self.0)
+            .chain_update(&self.about)
             .finalize();
-        ["g.", KIND, ".", &Base64UrlUnpadded::encode_string(&digest)].concat()
-    }
-
-    fn seal(&self, caller: &Caller, nonce: [u8; NONCE], row: &[u8]) -> Option<Vec<u8>> {
-        let cipher = XChaCha20Poly1305::new_from_slice(&caller.sealing_key).ok()?;
-        let sealed = cipher.encrypt(&nonce.into(), Payload { msg: row, aad: &self.0 }).ok()?;
-        Some([&[FORMAT], nonce.as_slice(), &sealed].concat())
-    }
-
-    fn open(&self, caller: &Caller, sealed: &[u8]) -> Option<Vec<u8>> {
-        let (nonce, sealed) = sealed.strip_prefix(&[FORMAT])?.split_first_chunk::<NONCE>()?;
-        let cipher = XChaCha20Poly1305::new_from_slice(&caller.sealing_key).ok()?;
-        cipher.decrypt(&(*nonce).into(), Payload { msg: sealed, aad: &self.0 }).ok()
+        ["g.", self.kind, ".", &Base64UrlUnpadded::encode_string(&digest)].concat()
     }
 }

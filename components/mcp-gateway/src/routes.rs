@@ -10,11 +10,11 @@ use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 
 use crate::config::{Config, Server, is_loopback};
-use crate::eras::{Decision, Route, Site, Target, decide, legacy, modern};
+use crate::eras::{Decision, Route, Site, Target, Word, accepted, accepts, decide, legacy, modern};
 use crate::host::Host;
-use crate::passage::Answer;
+use crate::passage::Line;
 use crate::visitor::{Visitor, misconfigured, refusal};
-use crate::{calls, connections, jsonrpc, lists};
+use crate::{connections, describe, jsonrpc, listening, lists, relay, words};
 
 /// The longest request body.
 pub const BODY_LIMIT: usize = 4 * 1024 * 1024;
@@ -24,12 +24,13 @@ enum Place<'a> {
     Servers,
 }
 
-/// Answers one request.
-pub async fn serve<H: Host>(host: &H, request: Request<Vec<u8>>) -> Answer<'_, H> {
+/// Answers one request of `client`.
+pub async fn serve<H: Host>(host: &H, request: Request<Vec<u8>>, client: H::Outlet) {
     let (head, body) = request.into_parts();
-    match respond(host, &head, &body).await {
-        Ok(answer) => answer,
-        Err(response) => Answer::Whole(response, None),
+    let takes_events = accepts(&head.headers, "text/event-stream");
+    let mut line = Line::new(host, client, takes_events);
+    if let Err(response) = respond(host, &head, &body, &mut line).await {
+        line.answer(response).await;
     }
 }
 
@@ -43,19 +44,26 @@ pub fn unreadable() -> Response<Vec<u8>> {
     jsonrpc::refuse(StatusCode::BAD_REQUEST, None, "The request could not be read")
 }
 
-async fn respond<'h, H: Host>(host: &'h H, head: &Parts, body: &[u8]) -> Result<Answer<'h, H>, Response<Vec<u8>>> {
+async fn respond<H: Host>(
+    host: &H,
+    head: &Parts,
+    body: &[u8],
+    line: &mut Line<'_, H>,
+) -> Result<(), Response<Vec<u8>>> {
     let path = head.uri.path().trim_end_matches('/');
     let place = match path.strip_prefix("/mcp") {
         Some("" | "/sse") => Place::Mcp(Route::All),
         Some("/servers") => Place::Servers,
-        Some(rest) if rest.starts_with('/') && !rest[1..].contains('/') => Place::Mcp(Route::One(&rest[1..])),
+        Some(rest) if rest.starts_with('/') && !rest[1..].contains('/') => Place::Mcp(Route::Named(&rest[1..])),
         _ => return Err(jsonrpc::refuse(StatusCode::NOT_FOUND, None, "There is nothing here")),
     };
     let origins = host.public_urls().map_err(|error| refusal(host, &error, false))?;
     guard(head, &origins.gateway)?;
+    let is_modern = modern::named_in(&head.headers);
     let allowed = match place {
-        Place::Mcp(_) => [Method::POST, Method::DELETE].as_slice(),
         Place::Servers => [Method::GET].as_slice(),
+        Place::Mcp(_) if is_modern => &[Method::POST],
+        Place::Mcp(_) => &[Method::POST, Method::GET, Method::DELETE],
     };
     if !allowed.contains(&head.method) {
         return Err(not_allowed(allowed));
@@ -75,65 +83,81 @@ async fn respond<'h, H: Host>(host: &'h H, head: &Parts, body: &[u8]) -> Result<
     if matches!(place, Place::Servers) {
         let servers = site.servers();
         let visitor = Visitor::meet(host, &head.headers, resource, servers.iter(), 0)?;
-        return Ok(Answer::Whole(connections::overview(host, &site, &visitor), None));
+        line.answer(connections::overview(host, &site, &visitor)).await;
+        return Ok(());
     }
     if head.method == Method::DELETE {
-        return end_session(host, head, resource);
+        return end_session(host, head, resource, line).await;
     }
-    let decision = decide(head, body, &site);
+    let decision = if head.method == Method::GET { legacy::decide_stream(head) } else { decide(head, body, &site) };
     if let Decision::Refuse(response) = decision {
         return Err(response);
     }
-    let listed = if wants_all(&decision) { site.servers() } else { Vec::new() };
+    let servers = if wants_all(&decision) { site.servers() } else { Vec::new() };
+    let addressee = match &decision {
+        Decision::Word(_, word) => words::addressee(word, &site),
+        _ => None,
+    };
     let mut visitor = {
         let called = calls_of(&decision).filter_map(|target| match target {
-            Target::Tool { server, .. } => Some(&**server),
+            Target::Server { server, .. } => Some(&**server),
             _ => None,
         });
-        Visitor::meet(host, &head.headers, resource, listed.iter().chain(called), config.resolution_seconds)?
+        let wanted = servers.iter().chain(called).chain(&addressee);
+        Visitor::meet(host, &head.headers, resource, wanted, config.resolution_seconds)?
     };
-    if let Route::One(prefix) = route
-        && calls_of(&decision).next().is_none_or(|target| !matches!(target, Target::Tool { .. }))
+    if let Route::Named(name) = route
+        && site.is_single()
+        && calls_of(&decision).next().is_none_or(|target| !matches!(target, Target::Server { .. }))
     {
-        exists(&config, prefix)?;
+        exists(&config, name)?;
     }
-    Ok(match decision {
+    match decision {
         Decision::Batch(decisions) => {
-            let mut answers: Vec<Vec<u8>> = Vec::new();
+            let mut all = Line::batch(host);
             for decision in decisions {
-                let answer = carry_out(host, decision, &site, &listed, &mut visitor, false).await;
-                answers.extend(answer.message().await.filter(|answer| !answer.is_empty()));
+                carry_out(host, decision, &site, &servers, &mut visitor, &mut all).await;
             }
-            Answer::Whole(batch(&answers), None)
+            line.answer(all.collected()).await;
         }
-        decision => carry_out(host, decision, &site, &listed, &mut visitor, true).await,
-    })
+        decision => carry_out(host, decision, &site, &servers, &mut visitor, line).await,
+    }
+    Ok(())
 }
 
-async fn carry_out<'h, H: Host>(
-    host: &'h H,
+async fn carry_out<H: Host>(
+    host: &H,
     decision: Decision<'_>,
     site: &Site<'_>,
     servers: &[Server<'_>],
     visitor: &mut Visitor,
-    may_stream: bool,
-) -> Answer<'h, H> {
-    match decision {
-        Decision::Answer(response) | Decision::Refuse(response) => Answer::Whole(response, None),
-        Decision::List(list) => Answer::Whole(lists::list(host, &list, site, servers, visitor).await, None),
-        Decision::Call(mut call) => {
-            call.takes_events &= may_stream;
-            calls::call(host, &call, site, visitor).await
+    line: &mut Line<'_, H>,
+) {
+    let response = match decision {
+        Decision::Answer(response) | Decision::Refuse(response) => response,
+        Decision::Describe(describe) => describe::describe(host, &describe, site, servers, visitor).await,
+        Decision::List(list) => match lists::passed_on(list, site, visitor) {
+            Ok(relay) => return relay::relay(host, &relay, site, servers, visitor, line).await,
+            Err(list) => lists::list(host, &list, site, servers, visitor).await,
+        },
+        Decision::Relay(relay) => return relay::relay(host, &relay, site, servers, visitor, line).await,
+        Decision::Listen(listen) => return listening::listen(host, listen, site, servers, visitor, line).await,
+        Decision::SetLevel(wanted) => words::set_level(host, &wanted, servers, visitor).await,
+        Decision::Word(session, word) => {
+            words::hear(host, &session, &word, site, servers, visitor).await;
+            accepted()
         }
-        Decision::Batch(_) => Answer::Whole(unreadable(), None),
-    }
+        Decision::Batch(_) => unreadable(),
+    };
+    line.answer(response).await;
 }
 
 /// Whether all servers' tokens are needed.
 fn wants_all(decision: &Decision<'_>) -> bool {
     match decision {
-        Decision::List(_) => true,
-        Decision::Call(call) => matches!(call.target, Target::Connections),
+        Decision::Describe(_) | Decision::List(_) | Decision::Listen(_) | Decision::SetLevel(_) => true,
+        Decision::Relay(relay) => matches!(relay.target, Target::Connections | Target::SomeServers),
+        Decision::Word(_, word) => matches!(word, Word::News { .. }),
         Decision::Batch(decisions) => decisions.iter().any(wants_all),
         Decision::Answer(_) | Decision::Refuse(_) => false,
     }
@@ -141,7 +165,7 @@ fn wants_all(decision: &Decision<'_>) -> bool {
 
 fn calls_of<'d>(decision: &'d Decision<'d>) -> Box<dyn Iterator<Item = &'d Target<'d>> + 'd> {
     match decision {
-        Decision::Call(call) => Box::new(std::iter::once(&call.target)),
+        Decision::Relay(relay) => Box::new(std::iter::once(&relay.target)),
         Decision::Batch(decisions) => Box::new(decisions.iter().flat_map(calls_of)),
         _ => Box::new(std::iter::empty()),
     }
@@ -202,36 +226,29 @@ fn exists(config: &Config<'_>, prefix: &str) -> Result<(), Response<Vec<u8>>> {
 }
 
 /// There is nothing to end: a session is in its id alone.
-fn end_session<'h, H: Host>(host: &'h H, head: &Parts, resource: String) -> Result<Answer<'h, H>, Response<Vec<u8>>> {
-    if modern::named_in(&head.headers) {
-        return Err(not_allowed(&[Method::POST]));
-    }
+async fn end_session<H: Host>(
+    host: &H,
+    head: &Parts,
+    resource: String,
+    line: &mut Line<'_, H>,
+) -> Result<(), Response<Vec<u8>>> {
     Visitor::meet(host, &head.headers, resource, std::iter::empty(), 0)?;
-    match legacy::session(&head.headers) {
-        Ok(Some(_)) => {
+    match legacy::session(&head.headers)? {
+        Some(_) => {
             let mut response = Response::new(Vec::new());
             *response.status_mut() = StatusCode::NO_CONTENT;
-            Ok(Answer::Whole(response, None))
+            line.answer(response).await;
+            Ok(())
         }
-        Ok(None) => Err(jsonrpc::refuse(StatusCode::BAD_REQUEST, Some("null"), "Mcp-Session-Id is missing")),
-        Err(refused) => Err(refused),
+        None => Err(jsonrpc::refuse(StatusCode::BAD_REQUEST, Some("null"), "Mcp-Session-Id is missing")),
     }
 }
 
-fn not_allowed(allowed: &[Method]) -> Response<Vec<u8>> {
+pub fn not_allowed(allowed: &[Method]) -> Response<Vec<u8>> {
     let mut response = jsonrpc::refuse(StatusCode::METHOD_NOT_ALLOWED, None, "Method Not Allowed");
     let allowed: Vec<&str> = allowed.iter().map(Method::as_str).collect();
     if let Ok(allowed) = HeaderValue::try_from(allowed.join(", ")) {
         response.headers_mut().insert(header::ALLOW, allowed);
     }
     response
-}
-
-fn batch(answers: &[Vec<u8>]) -> Response<Vec<u8>> {
-    if answers.is_empty() {
-        let mut response = Response::new(Vec::new());
-        *response.status_mut() = StatusCode::ACCEPTED;
-        return response;
-    }
-    jsonrpc::respond(StatusCode::OK, [b"[".as_slice(), &answers.join(b",".as_slice()), b"]"].concat())
 }

@@ -20,33 +20,85 @@ pub struct Session {
     pub nonce: [u8; 16],
 }
 
-/// What a legacy client declared, one bit each.
+/// What a client declared that it can be asked for, one bit each. Towards an upstream it is the profile under which
+/// the gateway speaks: each has its own session there, so that no upstream asks a client for what it cannot give.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Capabilities(u8);
 
 impl Capabilities {
+    pub const NONE: Self = Self(0);
     pub const SAMPLING: Self = Self(1);
     pub const ROOTS: Self = Self(2);
+    /// Forms: `elicitation: {}`, or with `form` in it.
     pub const ELICITATION: Self = Self(4);
-    /// 2025-11-25: `elicitation: {url: {}}`.
+    /// Links (2025-11-25): `elicitation: {url: {}}`.
     pub const ELICITATION_URL: Self = Self(8);
+    pub const SAMPLING_TOOLS: Self = Self(16);
+    pub const SAMPLING_CONTEXT: Self = Self(32);
+    pub const ROOTS_CHANGE: Self = Self(64);
 
-    /// Reads `params.capabilities` of `initialize`.
+    /// Reads `params.capabilities` of `initialize`, or what a modern request says in its place.
     pub fn read(capabilities: &Object<'_>) -> Self {
-        let has = |name| matches!(capabilities.get(name), Ok(Some(_)));
-        let url = match capabilities.object("elicitation") {
-            Ok(Some(elicitation)) => matches!(elicitation.get("url"), Ok(Some(_))),
-            _ => false,
+        let of = |name| capabilities.object(name).ok().flatten();
+        let has = |object: &Option<Object<'_>>, name| {
+            object.as_ref().is_some_and(|object| matches!(object.get(name), Ok(Some(_))))
         };
+        let (sampling, roots, elicitation) = (of("sampling"), of("roots"), of("elicitation"));
+        let url = has(&elicitation, "url");
         [
-            (has("sampling"), Self::SAMPLING),
-            (has("roots"), Self::ROOTS),
-            (has("elicitation"), Self::ELICITATION),
+            (sampling.is_some(), Self::SAMPLING),
+            (has(&sampling, "tools"), Self::SAMPLING_TOOLS),
+            (has(&sampling, "context"), Self::SAMPLING_CONTEXT),
+            (roots.is_some(), Self::ROOTS),
+            (has(&roots, "listChanged"), Self::ROOTS_CHANGE),
+            (elicitation.is_some() && (!url || has(&elicitation, "form")), Self::ELICITATION),
             (url, Self::ELICITATION_URL),
         ]
         .into_iter()
         .filter(|(declared, _)| *declared)
-        .fold(Self::default(), |all, (_, bit)| Self(all.0 | bit.0))
+        .fold(Self::NONE, |all, (_, bit)| Self(all.0 | bit.0))
+    }
+
+    /// The same, as it is declared to an upstream.
+    pub fn write(self) -> String {
+        let inner = |bit, text: &'static str| if self.has(bit) { text } else { "" };
+        let joined = |parts: [&str; 2]| parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(",");
+        let mut members = Vec::new();
+        if self.has(Self::SAMPLING) {
+            let inner =
+                joined([inner(Self::SAMPLING_TOOLS, "\"tools\":{}"), inner(Self::SAMPLING_CONTEXT, "\"context\":{}")]);
+            members.push(["\"sampling\":{", &inner, "}"].concat());
+        }
+        if self.has(Self::ROOTS) {
+            members.push(["\"roots\":{", inner(Self::ROOTS_CHANGE, "\"listChanged\":true"), "}"].concat());
+        }
+        let modes = joined([inner(Self::ELICITATION, "\"form\":{}"), inner(Self::ELICITATION_URL, "\"url\":{}")]);
+        if !modes.is_empty() {
+            members.push(["\"elicitation\":{", &modes, "}"].concat());
+        }
+        ["{", &members.join(","), "}"].concat()
+    }
+
+    pub fn has(self, bit: Self) -> bool {
+        self.0 & bit.0 != 0
+    }
+
+    /// Whether a client that declared this may be asked this.
+    pub fn allow(self, method: &str, params: Option<&Object<'_>>) -> bool {
+        match method {
+            "sampling/createMessage" => self.has(Self::SAMPLING),
+            "roots/list" => self.has(Self::ROOTS),
+            "elicitation/create" => {
+                let url = params.is_some_and(|params| matches!(params.string("mode"), Ok(Some(mode)) if mode == "url"));
+                self.has(if url { Self::ELICITATION_URL } else { Self::ELICITATION })
+            }
+            _ => false,
+        }
+    }
+
+    /// As a part of a row's name.
+    pub fn name(self) -> String {
+        self.0.to_string()
     }
 }
 
@@ -83,8 +135,29 @@ mod tests {
             let client = Capabilities::read(&Object::parse(declared).unwrap());
             let session = Session { version, client, nonce: [7; 16] };
             assert_eq!(Session::read(&session.id()), Some(session));
-            assert_eq!(client.0, 1 | 4 | 8);
+            assert_eq!(client.0, 1 | 8, "links alone are not forms");
             assert!(session.id().bytes().all(|byte| byte.is_ascii_graphic()));
+        }
+    }
+
+    #[test]
+    fn what_a_client_declares_is_what_an_upstream_is_told() {
+        for (declared, told) in [
+            ("{}", "{}"),
+            (r#"{"elicitation":{}}"#, r#"{"elicitation":{"form":{}}}"#),
+            (r#"{"elicitation":{"url":{}}}"#, r#"{"elicitation":{"url":{}}}"#),
+            (
+                r#"{"x":1,"roots":{"listChanged":true},"sampling":{}}"#,
+                r#"{"sampling":{},"roots":{"listChanged":true}}"#,
+            ),
+            (
+                r#"{"elicitation":{"url":{},"form":{}},"sampling":{"tools":{},"context":{}}}"#,
+                r#"{"sampling":{"tools":{},"context":{}},"elicitation":{"form":{},"url":{}}}"#,
+            ),
+        ] {
+            let read = Capabilities::read(&Object::parse(declared).unwrap());
+            assert_eq!(read.write(), told);
+            assert_eq!(Capabilities::read(&Object::parse(told).unwrap()), read);
         }
     }
 

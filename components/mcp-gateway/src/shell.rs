@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use http::{Request, Response};
-use shell::{Body, ReadError, SendError as WasiSendError, Timeouts};
+use shell::{Body, ReadError, ResponseWriter, SendError as WasiSendError, Timeouts};
 use spin_sdk::key_value::Store;
 use wasi::exports::http::incoming_handler::Guest;
 use wasi::filesystem::preopens;
@@ -11,10 +11,10 @@ use wasi::filesystem::types::{DescriptorFlags, OpenFlags, PathFlags};
 use wasi::http::types::{IncomingRequest, ResponseOutparam};
 
 use crate::host::{
-    AccessToken, Caller, Host, Origins, Outcome, Resolution, ResolveError, ResolveRequest, Secret, SendError, Source,
+    AccessToken, Caller, Gone, Host, Origins, Outcome, Outlet, Resolution, ResolveError, ResolveRequest, Secret,
+    SendError, Source,
 };
-use crate::passage::Answer;
-use crate::{routes, upstream};
+use crate::routes;
 
 wit_bindgen::generate!({ path: "../../wit", world: "mcp-gateway" });
 
@@ -37,34 +37,41 @@ impl Guest for Gateway {
                 Err(ReadError::TooLarge(_)) => return shell::respond(out, routes::too_large()).await,
                 Err(ReadError::Broken) => return shell::respond(out, routes::unreadable()).await,
             };
-            send_out(routes::serve(&Spin, request).await, out).await;
+            routes::serve(&Spin, request, Client { out: Some(out), writer: None }).await;
         });
     }
 }
 
-async fn send_out(answer: Answer<'_, Spin>, out: ResponseOutparam) {
-    match answer {
-        Answer::Whole(response, rest) => {
+/// The client, as WASI HTTP shows it: first an answer that is owed, then perhaps a body that is being written.
+struct Client {
+    out: Option<ResponseOutparam>,
+    writer: Option<ResponseWriter>,
+}
+
+impl Outlet<Body> for Client {
+    async fn respond(&mut self, response: Response<Vec<u8>>) {
+        if let Some(out) = self.out.take() {
             shell::respond(out, response).await;
-            if let Some(rest) = rest {
-                upstream::drain(&Spin, rest).await;
-            }
         }
-        Answer::Pass(head, first, mut rest) => {
-            let Ok(mut writer) = shell::start(out, head, &first).await else { return };
-            if let Ok(true) = writer.pipe(&mut rest).await {
-                writer.finish();
-            }
-        }
-        Answer::Events(head, first, mut events) => {
-            let Ok(mut writer) = shell::start(out, head, &first).await else { return };
-            while let Some(bytes) = events.next().await {
-                if writer.write(&bytes).await.is_err() {
-                    return;
-                }
-            }
+    }
+
+    async fn start(&mut self, head: Response<()>, first: &[u8]) -> Result<(), Gone> {
+        let out = self.out.take().ok_or(Gone)?;
+        self.writer = Some(shell::start(out, head, first).await.map_err(|_| Gone)?);
+        Ok(())
+    }
+
+    async fn write(&mut self, bytes: &[u8]) -> Result<(), Gone> {
+        self.writer.as_mut().ok_or(Gone)?.write(bytes).await.map_err(|_| Gone)
+    }
+
+    async fn pipe(&mut self, source: &mut Body) -> Result<bool, Gone> {
+        self.writer.as_mut().ok_or(Gone)?.pipe(source).await.map_err(|_| Gone)
+    }
+
+    fn finish(&mut self) {
+        if let Some(writer) = self.writer.take() {
             writer.finish();
-            upstream::drain(&Spin, events.into_body()).await;
         }
     }
 }
@@ -73,6 +80,7 @@ struct Spin;
 
 impl Host for Spin {
     type Body = Body;
+    type Outlet = Client;
 
     /// Four host calls: the preopened folders, the file, its text, and no more.
     fn servers(&self) -> Result<Vec<u8>, String> {
@@ -131,6 +139,13 @@ impl Host for Spin {
         // What a backend says about itself may name its address, with a password in it.
         if store().is_none_or(|store| store.set(key, value).is_err()) {
             self.log("gateway: the store keeps nothing");
+        }
+    }
+
+    fn forget(&self, key: &str) {
+        // What could not be taken away is not believed for long.
+        if let Some(store) = store() {
+            let _ = store.delete(key);
         }
     }
 

@@ -17,7 +17,7 @@ pub struct Visitor {
     pub caller: Caller,
     bearer: Option<Secret>,
     resource: String,
-    outcomes: Vec<(String, Outcome)>,
+    outcomes: Vec<(WantedService, Outcome)>,
     kept: Option<kept::Place>,
 }
 
@@ -29,19 +29,19 @@ pub enum Standing<'a> {
 }
 
 impl Visitor {
-    /// Asks who sent `headers` to `resource`, and for the tokens of `servers`. An answer may be used again for
+    /// Asks who sent `headers` to `resource`, and for the tokens of what is wanted. An answer may be used again for
     /// `keep_seconds`.
     pub fn meet<'a>(
         host: &impl Host,
         headers: &HeaderMap,
         resource: String,
-        servers: impl Iterator<Item = &'a Server<'a>>,
+        wanted: impl Iterator<Item = &'a Server<'a>>,
         keep_seconds: u64,
     ) -> Result<Self, Response<Vec<u8>>> {
         let mut services: Vec<WantedService> = Vec::new();
-        for service in servers.filter_map(|server| server.service.as_deref()) {
-            if services.len() < MOST_SERVICES && services.iter().all(|wanted| wanted.service != service) {
-                services.push(WantedService { service: service.to_owned(), ..WantedService::default() });
+        for wanted in wanted.filter_map(of) {
+            if services.len() < MOST_SERVICES && !services.contains(&wanted) {
+                services.push(wanted);
             }
         }
         let bearer = bearer(headers);
@@ -62,36 +62,51 @@ impl Visitor {
             caller: resolution.caller,
             bearer: request.bearer,
             resource: request.resource,
-            outcomes: request.services.into_iter().map(|wanted| wanted.service).zip(resolution.outcomes).collect(),
+            outcomes: request.services.into_iter().zip(resolution.outcomes).collect(),
             kept,
         })
     }
 
     pub fn standing(&self, server: &Server<'_>) -> Standing<'_> {
-        let Some(service) = server.service.as_deref() else { return Standing::Open(None) };
-        match self.outcomes.iter().find(|(known, _)| known == service) {
+        let Some(wanted) = of(server) else { return Standing::Open(None) };
+        match self.outcomes.iter().find(|(known, _)| *known == wanted) {
             Some((_, Outcome::Token(token))) => Standing::Open(Some(token)),
             Some((_, outcome)) => Standing::Closed(outcome),
             None => Standing::Closed(&Outcome::UnknownService),
         }
     }
 
-    /// Tells the broker that upstreams have refused the tokens of `services`, and takes what it has instead. Where it
-    /// cannot answer, nothing can be done now. Gives whether there may be something new.
-    pub fn renew(&mut self, host: &impl Host, services: &[&str]) {
+    /// Tells the broker that upstreams have refused the tokens of `servers`, and takes what it has instead. Where it
+    /// cannot answer, nothing can be done now.
+    pub fn renew<'a>(&mut self, host: &impl Host, servers: impl Iterator<Item = &'a Server<'a>>) {
+        let mut again: Vec<WantedService> = Vec::new();
+        for wanted in servers.filter_map(of) {
+            if let Some((_, Outcome::Token(token))) = self.outcomes.iter().find(|(known, _)| *known == wanted)
+                && again.iter().all(|other| (&other.service, &other.account) != (&wanted.service, &wanted.account))
+            {
+                again.push(WantedService { refused: Some(token.fingerprint.clone()), ..wanted });
+            }
+        }
+        self.ask_again(host, again);
+    }
+
+    /// Asks the broker for the scopes that `server` has called for. Gives whether there is something new to call it
+    /// with, or to tell the person.
+    pub fn widen(&mut self, host: &impl Host, server: &Server<'_>, scopes: &[String]) -> bool {
+        let Some(wanted) = of(server) else { return false };
+        let before = match self.standing(server) {
+            Standing::Open(Some(token)) => token.fingerprint.clone(),
+            _ => return false,
+        };
+        self.ask_again(host, vec![WantedService { scopes: scopes.to_vec(), ..wanted }]);
+        !matches!(self.standing(server), Standing::Open(Some(token)) if token.fingerprint == before)
+    }
+
+    fn ask_again(&mut self, host: &impl Host, services: Vec<WantedService>) {
         if let Some(kept) = &self.kept {
             kept.forget(host);
         }
-        let wanted =
-            services.iter().filter_map(|service| match self.outcomes.iter().find(|(known, _)| known == service) {
-                Some((_, Outcome::Token(token))) => {
-                    let refused = Some(token.fingerprint.clone());
-                    Some(WantedService { service: (*service).to_owned(), refused, ..WantedService::default() })
-                }
-                _ => None,
-            });
-        let request =
-            ResolveRequest { bearer: self.bearer.clone(), resource: self.resource.clone(), services: wanted.collect() };
+        let request = ResolveRequest { bearer: self.bearer.clone(), resource: self.resource.clone(), services };
         let outcomes = match host.resolve(&request) {
             Ok(resolution) => resolution.outcomes,
             Err(ResolveError::Unavailable(seconds)) => {
@@ -100,11 +115,19 @@ impl Visitor {
             Err(_) => vec![Outcome::UnknownService; request.services.len()],
         };
         for (wanted, outcome) in request.services.into_iter().zip(outcomes) {
-            if let Some(known) = self.outcomes.iter_mut().find(|(known, _)| *known == wanted.service) {
+            let known = |known: &WantedService| known.service == wanted.service && known.account == wanted.account;
+            if let Some(known) = self.outcomes.iter_mut().find(|(other, _)| known(other)) {
                 known.1 = outcome;
             }
         }
     }
+}
+
+/// What `server` needs a token for.
+fn of(server: &Server<'_>) -> Option<WantedService> {
+    let service = server.service.as_deref()?.to_owned();
+    let account = server.account.as_deref().map(str::to_owned);
+    Some(WantedService { service, account, ..WantedService::default() })
 }
 
 /// The bearer token of RFC 6750 section 2.1; the scheme's case does not matter (RFC 9110 section 11.1).

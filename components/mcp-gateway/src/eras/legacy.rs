@@ -2,18 +2,27 @@
 //!
 //! S/2025-11-25/basic/transports and lifecycle. `initialize` is answered here, without asking any upstream.
 
+use base64ct::{Base64UrlUnpadded, Encoding};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use sha2::{Digest, Sha256};
 
 use super::{
-    CAPABILITIES, Client as AnyClient, Decision, Dialect, IMPLEMENTATION, Site, accepted, call, list, unknown_method,
+    Client as AnyClient, Decision, Describe, Dialect, IMPLEMENTATION, Listen, SetLevel, Site, Word, accepted, accepts,
+    decide_common, unknown_method,
 };
 use crate::json::{self, Edits, Object};
 use crate::jsonrpc::{self, Incoming, Malformed, Request};
+use crate::lists::is_cacheable;
 use crate::session::{Capabilities, Session};
+use crate::upstream::legacy::SET_LEVEL;
 
 pub const SESSION_ID: &str = "mcp-session-id";
 pub const PROTOCOL_VERSION: &str = "mcp-protocol-version";
+/// From the least to the most severe (RFC 5424 section 6.2.1).
+pub const LEVELS: [&str; 8] = ["debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"];
+const RESOURCE_NOT_FOUND: i64 = -32002;
+pub const URL_ELICITATION_REQUIRED: i64 = -32042;
 /// A batch is a burst of calls; more than that is not one.
 const LONGEST_BATCH: usize = 64;
 
@@ -43,38 +52,56 @@ impl Version {
 }
 
 #[derive(Debug, Clone, Copy)]
-pub struct Client;
+pub struct Client {
+    pub session: Option<Session>,
+    pub takes_events: bool,
+}
 
 impl Dialect for Client {
     fn result(&self, members: &str) -> String {
         ["{", members, "}"].concat()
     }
 
-    fn cacheable(&self, members: &str) -> String {
+    fn cacheable(&self, members: &str, _ttl: u64, _public: bool) -> String {
         self.result(members)
     }
 
-    fn fit_result(&self, text: &str, result: &Object<'_>, edits: &mut Edits<'_>) {
-        if matches!(result.string("resultType"), Ok(Some(kind)) if kind == "input_required") {
-            let message = "The server asks for input that this client has not offered to give. Nothing was done.";
-            let content =
-                format!(r#"{{"content":[{{"type":"text","text":{}}}],"isError":true}}"#, json::quoted(message));
-            edits.replace(text, content);
-        } else {
-            edits.rework(result, &["resultType"], "");
-        }
+    fn fit_result(&self, method: &str, result: &Object<'_>, edits: &mut Edits<'_>) {
+        let gone =
+            if is_cacheable(method) { ["resultType", "ttlMs", "cacheScope"].as_slice() } else { &["resultType"] };
+        edits.rework(result, gone, "");
     }
 
-    fn fit_code(&self, code: i64) -> i64 {
-        code
+    fn bridge_error(&self, _method: &str, _code: i64, _error: &Object<'_>) -> Option<String> {
+        None
+    }
+
+    fn fit_code(&self, method: &str, code: i64) -> i64 {
+        if method == "resources/read" && code == jsonrpc::INVALID_PARAMS { RESOURCE_NOT_FOUND } else { code }
     }
 
     fn status(&self, _code: i64) -> StatusCode {
         StatusCode::OK
     }
 
-    fn hears(&self, _method: &str) -> bool {
+    fn hears(&self, _method: &str, _message: &Object<'_>) -> bool {
         true
+    }
+
+    /// S/2025-11-25/client/elicitation, "URL Elicitation Required Error".
+    fn show_link(&self, _method: &str, id: &str, message: &str, url: &str) -> Option<Response<Vec<u8>>> {
+        let session = self.session.filter(|session| session.version == Version::V20251125)?;
+        if !session.client.has(Capabilities::ELICITATION_URL) {
+            return None;
+        }
+        // The same link is the same elicitation.
+        let name = Base64UrlUnpadded::encode_string(&Sha256::digest(url.as_bytes()));
+        let data = format!(
+            r#"{{"elicitations":[{{"mode":"url","elicitationId":"{name}","url":{},"message":{}}}]}}"#,
+            json::quoted(url),
+            json::quoted(message)
+        );
+        Some(AnyClient::Legacy(*self).error_with(id, URL_ELICITATION_REQUIRED, message, Some(&data)))
     }
 }
 
@@ -89,13 +116,29 @@ pub fn decide<'a>(head: &Parts, message: Result<Incoming<'a>, Malformed<'a>>, si
         Ok(message) => message,
         Err(malformed) => return Decision::Refuse(malformed_answer(&malformed)),
     };
+    let takes_events = accepts(&head.headers, "text/event-stream");
     if let Incoming::Request(request) = &message
         && request.method == "initialize"
     {
-        return initialize(request, site);
+        return initialize(request, takes_events, site);
     }
     match Context::read(&head.headers) {
-        Ok(context) => decide_message(head, message, &context, site),
+        Ok(context) => decide_message(head, message, &context, takes_events, site),
+        Err(refusal) => refusal,
+    }
+}
+
+/// GET: the stream of what is said outside of any answer.
+pub fn decide_stream<'a>(head: &Parts) -> Decision<'a> {
+    if !accepts(&head.headers, "text/event-stream") {
+        let message = "Not Acceptable: Accept has to list text/event-stream";
+        return Decision::Refuse(jsonrpc::refuse(StatusCode::NOT_ACCEPTABLE, Some("null"), message));
+    }
+    match Context::read(&head.headers) {
+        Ok(context) => {
+            let client = AnyClient::Legacy(Client { session: context.session, takes_events: true });
+            Decision::Listen(Listen { client, request: None, filter: None })
+        }
         Err(refusal) => refusal,
     }
 }
@@ -123,34 +166,64 @@ pub fn decide_batch<'a>(head: &Parts, text: &'a str, site: &Site<'a>) -> Decisio
     let decide_one = |text: &'a str| match Incoming::read(text) {
         Ok(Incoming::Request(request)) if request.method == "initialize" => {
             let message = "Invalid Request: initialize cannot be part of a batch";
-            Decision::Answer(AnyClient::Legacy(Client).error(request.id, jsonrpc::INVALID_REQUEST, message))
+            let client = AnyClient::Legacy(Client { session: None, takes_events: false });
+            Decision::Answer(client.error(request.id, jsonrpc::INVALID_REQUEST, message))
         }
-        Ok(message) => decide_message(head, message, &context, site),
+        Ok(message) => decide_message(head, message, &context, false, site),
         Err(malformed) => Decision::Answer(malformed_answer(&malformed)),
     };
     Decision::Batch(messages.into_iter().map(decide_one).collect())
 }
 
-fn decide_message<'a>(head: &Parts, message: Incoming<'a>, context: &Context, site: &Site<'a>) -> Decision<'a> {
-    let Incoming::Request(request) = message else { return Decision::Answer(accepted(StatusCode::ACCEPTED)) };
-    let client = AnyClient::Legacy(Client);
+fn decide_message<'a>(
+    head: &Parts,
+    message: Incoming<'a>,
+    context: &Context,
+    takes_events: bool,
+    site: &Site<'a>,
+) -> Decision<'a> {
+    let client = AnyClient::Legacy(Client { session: context.session, takes_events });
+    let request = match message {
+        Incoming::Request(request) => request,
+        said => {
+            let word = context.session.and_then(|session| Some(Decision::Word(session, word(said)?)));
+            return word.unwrap_or_else(|| Decision::Answer(accepted()));
+        }
+    };
     match &*request.method {
         "ping" => Decision::Answer(client.result(request.id, "")),
-        "tools/list" => list(client, &request),
-        "tools/call" => match call(head, client, request, site) {
-            Decision::Call(call) => Decision::Call(super::Call { session: context.session, ..call }),
-            other => other,
+        SET_LEVEL => match request.params.as_ref().and_then(|params| params.string("level").ok().flatten()) {
+            Some(level) if LEVELS.contains(&&*level) => Decision::SetLevel(SetLevel { client, id: request.id, level }),
+            _ => {
+                let message = "Invalid params: \"level\" has to be a log level";
+                Decision::Answer(client.error(request.id, jsonrpc::INVALID_PARAMS, message))
+            }
         },
-        _ => unknown_method(client, &request),
+        // The other era's, which a server of that era behind this endpoint would answer.
+        "server/discover" | "subscriptions/listen" | "tasks/update" => unknown_method(client, &request),
+        _ => decide_common(head, client, request, site),
     }
 }
 
-fn initialize<'a>(request: &Request<'_>, site: &Site<'_>) -> Decision<'a> {
-    let client = AnyClient::Legacy(Client);
+/// What is to be done about a message that is not answered; nothing about most.
+fn word(said: Incoming<'_>) -> Option<Word<'_>> {
+    match said {
+        Incoming::Response { text, id } => Some(Word::Answer { text, id: id? }),
+        Incoming::Notification(said) => match &*said.method {
+            "notifications/cancelled" => Some(Word::Cancelled { id: said.params?.get("requestId").ok()?? }),
+            "notifications/roots/list_changed" => Some(Word::News { text: said.text }),
+            _ => None,
+        },
+        Incoming::Request(_) => None,
+    }
+}
+
+fn initialize<'a>(request: &Request<'a>, takes_events: bool, site: &Site<'_>) -> Decision<'a> {
     let params = request.params.as_ref();
     let asked = params.and_then(|params| params.string("protocolVersion").ok().flatten());
     let Some(asked) = asked else {
         let message = "Invalid params: \"protocolVersion\" has to be a string";
+        let client = AnyClient::Legacy(Client { session: None, takes_events });
         return Decision::Answer(client.error(request.id, jsonrpc::INVALID_PARAMS, message));
     };
     let version = Version::read(&asked).unwrap_or(Version::LATEST);
@@ -158,16 +231,23 @@ fn initialize<'a>(request: &Request<'_>, site: &Site<'_>) -> Decision<'a> {
     let mut nonce = [0; 16];
     (site.random)(&mut nonce);
     let session = Session { version, client: declared.as_ref().map(Capabilities::read).unwrap_or_default(), nonce };
+    let client = AnyClient::Legacy(Client { session: Some(session), takes_events });
+    Decision::Describe(Describe { client, id: request.id })
+}
+
+/// The answer to `initialize`.
+pub fn described(client: &AnyClient, id: &str, capabilities: &str, instructions: &str) -> Response<Vec<u8>> {
+    let session = client.session();
     let members = format!(
-        r#""protocolVersion":"{}","capabilities":{CAPABILITIES},"serverInfo":{IMPLEMENTATION},"instructions":{}"#,
-        version.name(),
-        json::quoted(&site.instructions())
+        r#""protocolVersion":"{}","capabilities":{capabilities},"serverInfo":{IMPLEMENTATION},"instructions":{}"#,
+        session.map_or(Version::LATEST, |session| session.version).name(),
+        json::quoted(instructions)
     );
-    let mut response = client.result(request.id, &members);
-    if let Ok(id) = HeaderValue::try_from(session.id()) {
+    let mut response = client.result(id, &members);
+    if let Some(id) = session.and_then(|session| HeaderValue::try_from(session.id()).ok()) {
         response.headers_mut().insert(SESSION_ID, id);
     }
-    Decision::Answer(response)
+    response
 }
 
 impl Context {

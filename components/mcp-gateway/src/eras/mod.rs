@@ -40,7 +40,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use crate::config::{Config, Server};
 use crate::json::{Edits, Object};
 use crate::jsonrpc::{self, Incoming, Request};
-use crate::{connections, names, session};
+use crate::lists::Kind;
+use crate::session::{Capabilities, Session};
+use crate::{connections, names};
 
 /// What is to be done about a request.
 pub enum Decision<'a> {
@@ -48,45 +50,97 @@ pub enum Decision<'a> {
     Refuse(Response<Vec<u8>>),
     /// This is the answer, once the caller is known.
     Answer(Response<Vec<u8>>),
-    /// Ask the servers for their tools.
+    /// Say what this endpoint can do.
+    Describe(Describe<'a>),
+    /// Ask the servers what they have.
     List(List<'a>),
-    /// Have a tool called.
-    Call(Call<'a>),
+    /// Pass it to the server that it is for.
+    Relay(Box<Relay<'a>>),
+    /// Keep a stream open for what changes.
+    Listen(Listen<'a>),
+    /// Have the servers log from this level on.
+    SetLevel(SetLevel<'a>),
+    /// A legacy client says something that is not answered.
+    Word(Session, Word<'a>),
     /// Several of them at once (2025-03-26 only).
     Batch(Vec<Decision<'a>>),
 }
 
-pub struct List<'a> {
+/// `initialize` or `server/discover`.
+pub struct Describe<'a> {
     pub client: Client,
     pub id: &'a str,
 }
 
-pub struct Call<'a> {
+pub struct List<'a> {
     pub client: Client,
     pub request: Request<'a>,
-    pub params: Object<'a>,
-    /// The tool, as the client calls it.
-    pub name: Cow<'a, str>,
-    /// The same as it stands in the text.
-    pub name_text: &'a str,
+    pub kind: &'static Kind,
+}
+
+/// A request that is for one server.
+pub struct Relay<'a> {
+    pub client: Client,
+    pub request: Request<'a>,
+    pub params: Option<Object<'a>>,
+    /// What in it says which server is meant; none where the route says it.
+    pub handle: Option<Handle<'a>>,
     pub target: Target<'a>,
     /// The client's fields for parameters, `Mcp-Param-*`: an intermediary MUST forward them.
     pub param_headers: Vec<(HeaderName, HeaderValue)>,
-    /// The client's session, if it has one.
-    pub session: Option<session::Session>,
-    /// Whether the client takes an event stream.
-    pub takes_events: bool,
 }
 
-/// Whose tool it is.
+/// The name of a server's thing in a request.
+pub struct Handle<'a> {
+    pub by: By,
+    pub value: Cow<'a, str>,
+    /// The same as it stands in the text.
+    pub text: &'a str,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum By {
+    Tool,
+    Prompt,
+    Uri,
+    Task,
+}
+
+/// Whose thing it is.
 pub enum Target<'a> {
-    /// The gateway's own.
+    /// The gateway's own tool.
     Connections,
-    Tool {
+    Server {
         server: Box<Server<'a>>,
-        tool: String,
+        /// Its own name for the thing.
+        own: String,
     },
+    /// What the servers list has to tell (`owners`).
+    SomeServers,
     Unknown,
+}
+
+pub struct Listen<'a> {
+    pub client: Client,
+    /// None: the stream of a legacy client, which nothing asked for.
+    pub request: Option<Request<'a>>,
+    /// What a modern client wants to hear of.
+    pub filter: Option<Object<'a>>,
+}
+
+pub struct SetLevel<'a> {
+    pub client: Client,
+    pub id: &'a str,
+    pub level: Cow<'a, str>,
+}
+
+pub enum Word<'a> {
+    /// It no longer needs the answer to this request.
+    Cancelled { id: &'a str },
+    /// It answers a request.
+    Answer { text: &'a str, id: &'a str },
+    /// It tells all servers.
+    News { text: &'a str },
 }
 
 /// Where the request came in, and what is behind it.
@@ -100,24 +154,28 @@ pub struct Site<'a> {
 pub enum Route<'a> {
     /// All servers behind one endpoint.
     All,
-    /// One server, its names as they are.
-    One(&'a str),
+    /// One server with its names as they are, or an endpoint over some servers.
+    Named(&'a str),
 }
 
 /// How a client's era says things.
 pub trait Dialect {
     /// A result of the gateway's own. `members` is the text of its members.
     fn result(&self, members: &str) -> String;
-    /// The same for a list or a description of the server, which could be kept.
-    fn cacheable(&self, members: &str) -> String;
+    /// The same for what could be kept for so many milliseconds, by everyone or by this client alone.
+    fn cacheable(&self, members: &str, ttl: u64, public: bool) -> String;
     /// Makes an upstream's result one of this era.
-    fn fit_result(&self, text: &str, result: &Object<'_>, edits: &mut Edits<'_>);
+    fn fit_result(&self, method: &str, result: &Object<'_>, edits: &mut Edits<'_>);
+    /// An upstream's error that is a result in this era.
+    fn bridge_error(&self, method: &str, code: i64, error: &Object<'_>) -> Option<String>;
     /// This era's code for what an upstream called `code`.
-    fn fit_code(&self, code: i64) -> i64;
+    fn fit_code(&self, method: &str, code: i64) -> i64;
     /// The HTTP status that an error has.
     fn status(&self, code: i64) -> StatusCode;
-    /// Whether this client may be sent a notification of this method.
-    fn hears(&self, method: &str) -> bool;
+    /// Whether this client may be sent a notification.
+    fn hears(&self, method: &str, message: &Object<'_>) -> bool;
+    /// An answer that makes the client show its person a link, if it said that it can.
+    fn show_link(&self, method: &str, id: &str, message: &str, url: &str) -> Option<Response<Vec<u8>>>;
 }
 
 /// A client of either era.
@@ -139,9 +197,36 @@ impl Client {
         matches!(self, Self::Modern(_))
     }
 
+    pub fn session(&self) -> Option<&Session> {
+        match self {
+            Self::Legacy(client) => client.session.as_ref(),
+            Self::Modern(_) => None,
+        }
+    }
+
+    pub fn takes_events(&self) -> bool {
+        match self {
+            Self::Legacy(client) => client.takes_events,
+            Self::Modern(_) => true,
+        }
+    }
+
+    /// What upstreams are told that this client can be asked for. A modern client says it to modern upstreams itself;
+    /// what a legacy one asks in the middle of a call cannot be put to it, because its answer comes with a new call.
+    pub fn profile(&self) -> Capabilities {
+        match self {
+            Self::Legacy(legacy::Client { session: Some(session), takes_events: true }) => session.client,
+            _ => Capabilities::NONE,
+        }
+    }
+
     /// An error as an HTTP answer.
     pub fn error(&self, id: &str, code: i64, message: &str) -> Response<Vec<u8>> {
-        jsonrpc::respond(self.dialect().status(code), jsonrpc::error(Some(id), code, message, None))
+        self.error_with(id, code, message, None)
+    }
+
+    pub fn error_with(&self, id: &str, code: i64, message: &str, data: Option<&str>) -> Response<Vec<u8>> {
+        jsonrpc::respond(self.dialect().status(code), jsonrpc::error(Some(id), code, message, data))
     }
 
     /// A result of the gateway's own as an HTTP answer.
@@ -185,98 +270,131 @@ impl<'a> Site<'a> {
     pub fn servers(&self) -> Vec<Server<'a>> {
         match self.route {
             Route::All => self.config.servers().collect(),
-            Route::One(prefix) => self.config.find(prefix).and_then(|entry| entry.server().ok()).into_iter().collect(),
+            Route::Named(name) => match self.config.endpoint(name) {
+                Some(servers) => servers.iter().filter_map(|entry| entry.server().ok()).collect(),
+                None => self.config.find(name).and_then(|entry| entry.server().ok()).into_iter().collect(),
+            },
         }
     }
 
-    /// Whose tool `name` is here. One that the file hides is as unknown as one that does not exist.
-    pub fn target(&self, name: &str) -> Target<'a> {
-        if name == connections::TOOL {
+    /// Whether there is one server alone, whose names are as they are.
+    pub fn is_single(&self) -> bool {
+        matches!(self.route, Route::Named(name) if self.config.endpoint(name).is_none())
+    }
+
+    /// The server whose names start with `prefix` here.
+    pub fn server(&self, prefix: &str) -> Option<Server<'a>> {
+        let entry = self.config.find(prefix)?;
+        let is_here = match self.route {
+            Route::All => true,
+            Route::Named(name) => match self.config.endpoint(name) {
+                Some(servers) => servers.iter().any(|entry| entry.prefix == prefix),
+                None => name == prefix,
+            },
+        };
+        is_here.then(|| entry.server().ok()).flatten()
+    }
+
+    /// Whose thing `name` is here. One that the file hides is as unknown as one that does not exist.
+    pub fn target(&self, by: By, name: &str) -> Target<'a> {
+        if by == By::Tool && name == connections::TOOL {
             return Target::Connections;
         }
         let found = match self.route {
-            Route::One(prefix) => Some((prefix, name)),
-            Route::All => names::split(name),
+            Route::Named(prefix) if self.is_single() => Some((prefix, name)),
+            _ if by == By::Uri => match names::split_uri(name) {
+                Some(found) => Some(found),
+                None => return Target::SomeServers,
+            },
+            _ => names::split(name),
         };
-        found
-            .and_then(|(prefix, tool)| Some((self.config.find(prefix)?.server().ok()?, tool)))
-            .filter(|(server, tool)| server.offers(tool))
-            .map_or(Target::Unknown, |(server, tool)| Target::Tool { server: Box::new(server), tool: tool.to_owned() })
+        let found = found.and_then(|(prefix, own)| {
+            let server = self.server(prefix)?;
+            let own = if by == By::Tool { server.tool_called(own)?.into_owned() } else { own.to_owned() };
+            Some(Target::Server { server: Box::new(server), own })
+        });
+        found.unwrap_or(Target::Unknown)
     }
 
-    /// The name that a tool has here.
-    pub fn tool_name(&self, server: &Server<'_>, tool: &str) -> String {
-        match self.route {
-            Route::All => names::join(server.prefix, tool),
-            Route::One(_) => tool.to_owned(),
-        }
-    }
-
-    /// What a model is told about this endpoint.
-    fn instructions(&self) -> String {
-        let about = |server: &Server<'_>| match &server.description {
-            Some(description) => format!("{} ({description})", server.prefix),
-            None => server.prefix.to_owned(),
-        };
-        let servers = self.servers();
-        let behind: Vec<String> = servers.iter().map(about).collect();
-        let naming = match self.route {
-            Route::All => " Their tools are called `server__tool`.",
-            Route::One(_) => "",
-        };
-        let connecting = if servers.iter().any(|server| server.service.is_some()) {
-            " A tool of a service that is not connected answers with a link for the person to open; \
-             `gatehouse_connections` shows what is connected."
-        } else {
-            ""
-        };
-        match behind.as_slice() {
-            [] => "No servers are configured behind this gateway yet.".to_owned(),
-            names => format!("Behind this gateway: {}.{naming}{connecting}", names.join(", ")),
-        }
+    /// The name that a server's tool or prompt has here.
+    pub fn name(&self, server: &Server<'_>, own: &str) -> String {
+        if self.is_single() { own.to_owned() } else { names::join(server.prefix, own) }
     }
 }
 
-/// `tools/call`, which both eras write alike.
-fn call<'a>(head: &Parts, client: Client, mut request: Request<'a>, site: &Site<'a>) -> Decision<'a> {
-    let params = request.params.take();
-    let name = params.as_ref().and_then(|params| {
-        let text = params.get("name").ok().flatten()?;
-        Some((crate::json::string(text)?, text))
+/// What both eras write alike. `head` is the request's, none in a batch.
+fn decide_common<'a>(head: &Parts, client: Client, request: Request<'a>, site: &Site<'a>) -> Decision<'a> {
+    if let Some(kind) = Kind::listed_by(&request.method) {
+        return Decision::List(List { client, request, kind });
+    }
+    let invalid = |what: &str| {
+        let message = format!("Invalid params: \"{what}\" has to be one string");
+        Decision::Answer(client.error(request.id, jsonrpc::INVALID_PARAMS, &message))
+    };
+    let params = || request.params.as_ref();
+    let (by, member, within) = match &*request.method {
+        "tools/call" => (By::Tool, "name", params().map(|params| params.text())),
+        "prompts/get" => (By::Prompt, "name", params().map(|params| params.text())),
+        "resources/read" | "resources/subscribe" | "resources/unsubscribe" => {
+            (By::Uri, "uri", params().map(|params| params.text()))
+        }
+        "tasks/get" | "tasks/update" | "tasks/cancel" | "tasks/result" => {
+            (By::Task, "taskId", params().map(|params| params.text()))
+        }
+        "completion/complete" => {
+            let reference = params().and_then(|params| params.object("ref").ok().flatten());
+            let kind = reference.as_ref().and_then(|reference| reference.string("type").ok().flatten());
+            let text = reference.as_ref().map(|reference| reference.text());
+            match kind.as_deref() {
+                Some("ref/prompt") => (By::Prompt, "name", text),
+                Some("ref/resource") => (By::Uri, "uri", text),
+                _ => return invalid("ref"),
+            }
+        }
+        _ => return relay(head, client, request, None, site),
+    };
+    let handle = within.and_then(|within| {
+        let text = Object::parse(within).ok()?.get(member).ok()??;
+        Some(Handle { by, value: crate::json::string(text)?, text })
     });
-    // What decides has to be there once; `arguments` and the rest are the upstream's.
-    let (Some(params), Some((name, name_text))) = (params, name) else {
-        let message = "Invalid params: \"name\" has to be one string";
-        return Decision::Answer(client.error(request.id, jsonrpc::INVALID_PARAMS, message));
+    match handle {
+        Some(handle) => relay(head, client, request, Some(handle), site),
+        // What decides has to be there once; `arguments` and the rest are the upstream's.
+        None => invalid(member),
+    }
+}
+
+fn relay<'a>(
+    head: &Parts,
+    client: Client,
+    mut request: Request<'a>,
+    handle: Option<Handle<'a>>,
+    site: &Site<'a>,
+) -> Decision<'a> {
+    let target = match (&handle, site.route) {
+        (Some(handle), _) => site.target(handle.by, &handle.value),
+        // What only one server can be meant by is that server's to know.
+        (None, Route::Named(name)) if site.is_single() => match site.server(name) {
+            Some(server) => Target::Server { server: Box::new(server), own: String::new() },
+            None => Target::Unknown,
+        },
+        (None, _) => return unknown_method(client, &request),
     };
     let param_headers = head.headers.iter().filter(|(name, _)| name.as_str().starts_with("mcp-param-"));
-    Decision::Call(Call {
+    Decision::Relay(Box::new(Relay {
         client,
-        target: site.target(&name),
+        target,
         param_headers: param_headers.map(|(name, value)| (name.clone(), value.clone())).collect(),
-        session: None,
-        takes_events: accepts(&head.headers, "text/event-stream"),
+        params: request.params.take(),
+        handle,
         request,
-        params,
-        name,
-        name_text,
-    })
+    }))
 }
 
-/// `tools/list`, which both eras write alike.
-fn list<'a>(client: Client, request: &Request<'a>) -> Decision<'a> {
-    match request.params.as_ref().map(|params| params.get("cursor")) {
-        None | Some(Ok(None)) => Decision::List(List { client, id: request.id }),
-        // All pages are in the first.
-        Some(_) => {
-            Decision::Answer(client.error(request.id, jsonrpc::INVALID_PARAMS, "Invalid params: unknown cursor"))
-        }
-    }
-}
-
-fn accepted(status: StatusCode) -> Response<Vec<u8>> {
+/// The answer to what is not answered.
+pub(crate) fn accepted() -> Response<Vec<u8>> {
     let mut response = Response::new(Vec::new());
-    *response.status_mut() = status;
+    *response.status_mut() = StatusCode::ACCEPTED;
     response
 }
 
@@ -309,5 +427,3 @@ pub(crate) fn media_type(value: &HeaderValue) -> String {
 /// `Implementation` of this gateway, in both eras and towards both sides.
 pub(crate) const IMPLEMENTATION: &str =
     concat!(r#"{"name":"gatehouse","title":"Gatehouse","version":""#, env!("CARGO_PKG_VERSION"), r#""}"#);
-/// What it can do so far. Lists that change are not announced: nothing here could deliver it.
-const CAPABILITIES: &str = r#"{"tools":{}}"#;

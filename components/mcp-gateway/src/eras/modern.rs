@@ -7,15 +7,17 @@ use std::borrow::Cow;
 
 use base64ct::{Base64, Encoding};
 use http::request::Parts;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, Response, StatusCode};
 
-use super::legacy::PROTOCOL_VERSION;
+use super::legacy::{LEVELS, PROTOCOL_VERSION, URL_ELICITATION_REQUIRED};
 use super::{
-    CAPABILITIES, Client as AnyClient, Decision, Dialect, IMPLEMENTATION, Site, accepted, accepts, call, list,
+    Client as AnyClient, Decision, Describe, Dialect, IMPLEMENTATION, Listen, Site, accepted, accepts, decide_common,
     unknown_method,
 };
 use crate::json::{self, Edits, Object};
 use crate::jsonrpc::{self, Incoming, Request};
+use crate::lists::is_cacheable;
+use crate::session::Capabilities;
 
 pub const VERSION: &str = "2026-07-28";
 pub const META_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
@@ -25,14 +27,18 @@ pub const META_LOG_LEVEL: &str = "io.modelcontextprotocol/logLevel";
 pub const METHOD: &str = "mcp-method";
 pub const NAME: &str = "mcp-name";
 
-const HEADER_MISMATCH: i64 = -32020;
+/// The `requestState` of a request for input that is the gateway's own.
+pub const OWN_STATE: &str = "gatehouse:connect";
+
+pub const HEADER_MISMATCH: i64 = -32020;
 const MISSING_CAPABILITY: i64 = -32021;
 const UNSUPPORTED_VERSION: i64 = -32022;
 
 #[derive(Debug, Clone, Copy)]
 pub struct Client {
-    /// Whether the request asked for log messages.
-    pub logs: bool,
+    /// From which level on the request asked for log messages, as a place in [`LEVELS`].
+    pub level: Option<usize>,
+    pub capabilities: Capabilities,
 }
 
 impl Dialect for Client {
@@ -43,22 +49,55 @@ impl Dialect for Client {
         )
     }
 
-    fn cacheable(&self, members: &str) -> String {
-        // What is listed depends on whose connections there are, and nothing here tells when they change.
-        self.result(&[members, r#","ttlMs":0,"cacheScope":"private""#].concat())
+    fn cacheable(&self, members: &str, ttl: u64, public: bool) -> String {
+        let scope = if public { "public" } else { "private" };
+        self.result(&format!(r#"{members},"ttlMs":{ttl},"cacheScope":"{scope}""#))
     }
 
-    fn fit_result(&self, _text: &str, result: &Object<'_>, edits: &mut Edits<'_>) {
-        if result.get("resultType") == Ok(None) {
-            edits.rework(result, &[], r#""resultType":"complete""#);
+    fn fit_result(&self, method: &str, result: &Object<'_>, edits: &mut Edits<'_>) {
+        let lacks = |name| result.get(name) == Ok(None);
+        let mut members = Vec::new();
+        if lacks("resultType") {
+            members.push(r#""resultType":"complete""#);
         }
+        // A legacy server does not say how long what it said is true, nor for whom.
+        if is_cacheable(method) && lacks("ttlMs") {
+            members.push(r#""ttlMs":0"#);
+        }
+        if is_cacheable(method) && lacks("cacheScope") {
+            members.push(r#""cacheScope":"private""#);
+        }
+        edits.rework(result, &[], &members.join(","));
+    }
+
+    /// A legacy server that wants the person to open a link first (-32042), for a client that can show one: in this era
+    /// that is a result, and the client calls again.
+    fn bridge_error(&self, method: &str, code: i64, error: &Object<'_>) -> Option<String> {
+        if code != URL_ELICITATION_REQUIRED || !self.capabilities.has(Capabilities::ELICITATION_URL) || !may_ask(method)
+        {
+            return None;
+        }
+        let data = error.object("data").ok()??;
+        let wanted = json::array(data.get("elicitations").ok()??)?;
+        let requests: Option<Vec<String>> = wanted
+            .into_iter()
+            .enumerate()
+            .map(|(number, text)| {
+                let params = Object::parse(text).ok()?;
+                let mut edits = Edits::new(text);
+                edits.rework(&params, &["elicitationId"], "");
+                let params = String::from_utf8(edits.apply()).ok()?;
+                Some(format!(r#""link{number}":{{"method":"elicitation/create","params":{params}}}"#))
+            })
+            .collect();
+        Some(input_required(&requests?.join(",")))
     }
 
     /// -32002 and -32042 MUST NOT come from modern servers.
-    fn fit_code(&self, code: i64) -> i64 {
+    fn fit_code(&self, _method: &str, code: i64) -> i64 {
         match code {
             -32002 => jsonrpc::INVALID_PARAMS,
-            -32042 => jsonrpc::INTERNAL_ERROR,
+            URL_ELICITATION_REQUIRED => jsonrpc::INTERNAL_ERROR,
             code => code,
         }
     }
@@ -75,10 +114,42 @@ impl Dialect for Client {
         }
     }
 
-    /// Only what belongs to the request, and log messages only to who asked for them.
-    fn hears(&self, method: &str) -> bool {
-        method == "notifications/progress" || (self.logs && method == "notifications/message")
+    /// Only what belongs to the request, and log messages only from the level on that it asked for.
+    fn hears(&self, method: &str, message: &Object<'_>) -> bool {
+        match method {
+            "notifications/progress" => true,
+            "notifications/message" => {
+                let params = message.object("params").ok().flatten();
+                let level = params.and_then(|params| params.string("level").ok().flatten());
+                let level = level.and_then(|level| LEVELS.iter().position(|known| *known == level));
+                self.level.is_some_and(|least| level.is_some_and(|level| level >= least))
+            }
+            _ => false,
+        }
     }
+
+    fn show_link(&self, method: &str, id: &str, message: &str, url: &str) -> Option<Response<Vec<u8>>> {
+        if !self.capabilities.has(Capabilities::ELICITATION_URL) || !may_ask(method) {
+            return None;
+        }
+        let request = format!(
+            r#""connect":{{"method":"elicitation/create","params":{{"mode":"url","url":{},"message":{}}}}}"#,
+            json::quoted(url),
+            json::quoted(message)
+        );
+        Some(jsonrpc::respond(StatusCode::OK, jsonrpc::result(id, &input_required(&request))))
+    }
+}
+
+/// S/2026-07-28/basic/patterns/mrtr: only these may be answered with a request for input.
+fn may_ask(method: &str) -> bool {
+    matches!(method, "tools/call" | "resources/read" | "prompts/get")
+}
+
+/// A result of the gateway's own that asks for input. Its state says only whose it is: what counts is looked up anew
+/// when the client calls again.
+fn input_required(requests: &str) -> String {
+    format!(r#"{{"resultType":"input_required","inputRequests":{{{requests}}},"requestState":"{OWN_STATE}"}}"#)
 }
 
 /// Whether the headers name a version of this era: a date after the last legacy one.
@@ -102,8 +173,8 @@ pub fn meta<'a>(request: &Request<'a>) -> Option<Object<'a>> {
 pub fn decide<'a>(head: &'a Parts, text: &'a str, site: &Site<'a>) -> Decision<'a> {
     match Incoming::read(text) {
         Ok(Incoming::Request(request)) => decide_request(head, request, site),
-        Ok(Incoming::Notification) => Decision::Answer(accepted(StatusCode::ACCEPTED)),
-        Ok(Incoming::Response) => {
+        Ok(Incoming::Notification(_)) => Decision::Answer(accepted()),
+        Ok(Incoming::Response { .. }) => {
             refuse(None, jsonrpc::INVALID_REQUEST, "Invalid Request: a client answers nothing", None)
         }
         Err(malformed) => refuse(malformed.id, malformed.code, &malformed.message, None),
@@ -111,31 +182,45 @@ pub fn decide<'a>(head: &'a Parts, text: &'a str, site: &Site<'a>) -> Decision<'
 }
 
 pub fn decide_request<'a>(head: &'a Parts, request: Request<'a>, site: &Site<'a>) -> Decision<'a> {
-    let logs = match check(&head.headers, &request) {
-        Ok(logs) => logs,
+    let client = match check(&head.headers, &request) {
+        Ok(client) => AnyClient::Modern(client),
         Err(refusal) => return refusal,
     };
-    let client = AnyClient::Modern(Client { logs });
     match &*request.method {
-        "server/discover" => discover(client, &request, site),
-        "tools/list" => list(client, &request),
-        "tools/call" => call(head, client, request, site),
-        _ => unknown_method(client, &request),
+        "server/discover" => Decision::Describe(Describe { client, id: request.id }),
+        "subscriptions/listen" => match request.params.as_ref().map(|params| params.object("notifications")) {
+            Some(Ok(Some(filter))) => Decision::Listen(Listen { client, request: Some(request), filter: Some(filter) }),
+            _ => {
+                let message = "Invalid params: \"notifications\" has to be one object";
+                Decision::Answer(client.error(request.id, jsonrpc::INVALID_PARAMS, message))
+            }
+        },
+        // The other era's, which a server of that era behind this endpoint would answer.
+        "initialize"
+        | "ping"
+        | "logging/setLevel"
+        | "resources/subscribe"
+        | "resources/unsubscribe"
+        | "tasks/list"
+        | "tasks/result" => unknown_method(client, &request),
+        _ => decide_common(head, client, request, site),
     }
 }
 
-fn discover<'a>(client: AnyClient, request: &Request<'_>, site: &Site<'_>) -> Decision<'a> {
+/// The answer to `server/discover`.
+pub fn described(client: &AnyClient, id: &str, capabilities: &str, instructions: &str) -> Response<Vec<u8>> {
     let members = format!(
-        r#""supportedVersions":["{VERSION}"],"capabilities":{CAPABILITIES},"instructions":{}"#,
-        json::quoted(&site.instructions())
+        r#""supportedVersions":["{VERSION}"],"capabilities":{capabilities},"instructions":{}"#,
+        json::quoted(instructions)
     );
-    let result = client.dialect().cacheable(&members);
-    Decision::Answer(jsonrpc::respond(StatusCode::OK, jsonrpc::result(request.id, &result)))
+    // What is said depends on whose connections there are, and nothing here tells when they change.
+    let result = client.dialect().cacheable(&members, 0, false);
+    jsonrpc::respond(StatusCode::OK, jsonrpc::result(id, &result))
 }
 
-/// What every request of this era has to have, in the order in which a client can mend it. Gives whether log messages
-/// are wanted.
-fn check<'a>(headers: &HeaderMap, request: &Request<'_>) -> Result<bool, Decision<'a>> {
+/// What every request of this era has to have, in the order in which a client can mend it. Gives what it says
+/// of its client.
+fn check<'a>(headers: &HeaderMap, request: &Request<'_>) -> Result<Client, Decision<'a>> {
     let id = Some(request.id);
     if !accepts(headers, "application/json") || !accepts(headers, "text/event-stream") {
         let message = "Not Acceptable: Accept has to list application/json and text/event-stream";
@@ -169,25 +254,34 @@ fn check<'a>(headers: &HeaderMap, request: &Request<'_>) -> Result<bool, Decisio
         Some(VERSION) => {}
         Some(version) => return Err(unsupported(id, version)),
     }
-    if !matches!(meta.object(META_CAPABILITIES), Ok(Some(_))) {
+    let Ok(Some(capabilities)) = meta.object(META_CAPABILITIES) else {
         return Err(invalid("Invalid params: _meta has to have one io.modelcontextprotocol/clientCapabilities"));
-    }
+    };
     match field(headers, METHOD) {
         Ok(Some(method)) if method == request.method => {}
         Ok(None) => return Err(mismatch("Header mismatch: Mcp-Method is missing")),
         _ => return Err(mismatch("Header mismatch: Mcp-Method is not the body's method")),
     }
-    if request.method == "tools/call" {
-        let name = request.params.as_ref().and_then(|params| params.string("name").ok().flatten());
-        match (field(headers, NAME), name) {
-            // Without a name the call itself is refused, which tells more.
-            (_, None) => {}
-            (Ok(Some(header)), Some(name)) if header == name => {}
-            (Ok(None), _) => return Err(mismatch("Header mismatch: Mcp-Name is missing")),
-            _ => return Err(mismatch("Header mismatch: Mcp-Name is not the body's name")),
+    let named = match &*request.method {
+        "tools/call" | "prompts/get" => Some("name"),
+        "resources/read" => Some("uri"),
+        "tasks/get" | "tasks/update" | "tasks/cancel" => Some("taskId"),
+        _ => None,
+    };
+    let name = named.and_then(|member| request.params.as_ref()?.string(member).ok().flatten());
+    // Without a name the request itself is refused, which tells more.
+    if let Some(name) = name {
+        match field(headers, NAME) {
+            Ok(Some(header)) if header == name => {}
+            Ok(None) => return Err(mismatch("Header mismatch: Mcp-Name is missing")),
+            _ => return Err(mismatch("Header mismatch: Mcp-Name is not what the body names")),
         }
     }
-    Ok(matches!(meta.get(META_LOG_LEVEL), Ok(Some(_))))
+    let level = meta.string(META_LOG_LEVEL).ok().flatten();
+    Ok(Client {
+        level: level.and_then(|level| LEVELS.iter().position(|known| *known == level)),
+        capabilities: Capabilities::read(&capabilities),
+    })
 }
 
 /// The one value of a header field, decoded; an error when it is there more than once or malformed.

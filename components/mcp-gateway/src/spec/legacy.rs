@@ -22,7 +22,7 @@ fn session(world: &World, version: &str) -> String {
 }
 
 #[test]
-fn initialize_is_answered_without_asking_any_upstream() {
+fn initialize_says_what_the_upstream_can_and_asks_it_once_a_day() {
     let world = world();
     let got = world.serve(initialize("2025-06-18"));
     assert_eq!((got.status, got.whole), (OK, true));
@@ -32,7 +32,9 @@ fn initialize_is_answered_without_asking_any_upstream() {
     assert_eq!(result["serverInfo"]["name"], "gatehouse");
     assert!(result["instructions"].as_str().unwrap().contains("up"));
     assert!(got.header("mcp-session-id").is_some());
-    assert_eq!(world.sent().len(), 0);
+    assert_eq!(world.methods(), ["server/discover"]);
+    world.serve(initialize("2025-11-25"));
+    assert_eq!(world.sent().len(), 0, "it is remembered");
 }
 
 #[test]
@@ -96,8 +98,16 @@ fn notifications_and_responses_are_taken_without_a_body() {
 
 #[test]
 fn what_is_not_offered_is_an_unknown_method() {
-    for method in ["logging/setLevel", "resources/list", "prompts/list", "server/discover", "nonsense"] {
-        assert_eq!(world().serve(Era::Legacy.request("/mcp", method, "")).error(), (OK, -32601), "{method}");
+    for method in [
+        "logging/setLevel",
+        "resources/list",
+        "resources/templates/list",
+        "prompts/list",
+        "server/discover",
+        "nonsense",
+    ] {
+        let got = world().serve(Era::Legacy.request("/mcp", method, r#""level":"info""#));
+        assert_eq!(got.error(), (OK, -32601), "{method}");
     }
 }
 
@@ -154,7 +164,7 @@ fn get_is_405_and_says_what_is_allowed() {
         let mut get = Era::Legacy.list(path);
         *get.method_mut() = http::Method::GET;
         let got = world().serve(get);
-        assert_eq!((got.error().0, got.header("allow")), (405, Some("POST, DELETE")));
+        assert_eq!((got.error().0, got.header("allow")), (405, Some("POST, DELETE")), "no server has anything to say");
     }
 }
 

@@ -91,7 +91,11 @@ fn all_pages_are_drained_into_one_and_no_more_than_64() {
         assert_eq!(got.tool_names(), ["up__one", "up__two"]);
         assert!(got.json()["result"]["nextCursor"].is_null());
     }
-    let world = World::with(modern(|_, _| r#"{"tools":[{"name":"more"}],"nextCursor":"again"}"#.into()));
+    fn endless(_: &str, params: &Value) -> String {
+        let page = params["cursor"].as_str().map_or(0, |page| page.parse::<u32>().unwrap() + 1);
+        format!(r#"{{"tools":[{{"name":"more-{page}"}}],"nextCursor":"{page}"}}"#)
+    }
+    let world = World::with(modern(endless));
     assert_eq!(world.serve(Era::Legacy.list("/mcp")).tool_names().len(), 64);
     assert_eq!(world.sent().len(), 65);
 }
@@ -106,13 +110,26 @@ fn only_what_the_file_lets_through_is_listed() {
 }
 
 #[test]
-fn a_name_that_would_be_too_long_for_any_client_is_left_out() {
-    fn long(_: &str, _: &Value) -> String {
-        format!(r#"{{"tools":[{{"name":"{}"}},{{"name":"{}"}},{{"no":"name"}},7]}}"#, "a".repeat(124), "b".repeat(125))
+fn a_name_that_not_every_client_takes_is_shortened_and_finds_its_way_back() {
+    fn long(method: &str, params: &Value) -> String {
+        let name = "a".repeat(80);
+        match method {
+            "tools/list" => {
+                format!(r#"{{"tools":[{{"name":"{name}"}},{{"name":"b/c"}},{{"no":"name"}},7,{{"name":"echo"}}]}}"#)
+            }
+            _ => echo(method, params),
+        }
     }
-    let world = World::with(modern(long));
-    assert_eq!(world.serve(Era::Legacy.list("/mcp")).tool_names(), [format!("up__{}", "a".repeat(124))]);
-    assert_eq!(world.serve(Era::Legacy.list("/mcp/up")).tool_names().len(), 2);
+    for upstream in [modern(long), legacy(long)] {
+        let world = World::with(upstream);
+        let names = world.serve(Era::Legacy.list("/mcp")).tool_names();
+        assert_eq!(names.len(), 3);
+        assert!(names.iter().all(|name| name.len() <= 64 && !name.contains('/')), "{names:?}");
+        for (name, own) in [(&names[0], "a".repeat(80)), (&names[1], "b/c".into()), (&names[2], "echo".into())] {
+            let got = world.serve(Era::Modern.call("/mcp", name));
+            assert_eq!(got.json()["result"]["content"][0]["text"], format!("hi of {own}"));
+        }
+    }
 }
 
 #[test]

@@ -1,9 +1,11 @@
 //! What the gateway does, as sentences: each test is one. This file is the world around it: a scripted host with a clock
 //! that moves only when everything waits, and clients of both eras. `upstreams` are the servers behind it.
 
+mod asking;
 mod bytes;
 mod calls;
 mod config;
+mod features;
 mod kept;
 mod legacy;
 mod lists;
@@ -24,9 +26,9 @@ use http::{Request, Response, StatusCode};
 use serde_json::Value;
 
 use crate::host::{
-    AccessToken, Caller, Host, Origins, Outcome, Resolution, ResolveError, ResolveRequest, Secret, SendError, Source,
+    AccessToken, Caller, Gone, Host, Origins, Outcome, Outlet, Resolution, ResolveError, ResolveRequest, Secret,
+    SendError, Source,
 };
-use crate::passage::Answer;
 use crate::routes;
 
 pub const GATEWAY: &str = "https://mcp.example.com";
@@ -127,25 +129,34 @@ impl World {
     }
 
     pub fn serve(&self, request: Request<Vec<u8>>) -> Got {
-        self.run(async {
-            match routes::serve(self, request).await {
-                Answer::Whole(response, _) => Got::new(response.map(|body| vec![body]), true),
-                Answer::Pass(head, first, mut rest) => {
-                    let mut pieces = vec![first];
-                    while let Some(chunk) = rest.chunk().await.unwrap() {
-                        pieces.push(chunk);
-                    }
-                    Got::new(head.map(|()| pieces), false)
-                }
-                Answer::Events(head, first, mut events) => {
-                    let mut pieces = vec![first];
-                    while let Some(bytes) = events.next().await {
-                        pieces.push(bytes);
-                    }
-                    Got::new(head.map(|()| pieces), false)
-                }
+        let heard = Rc::new(RefCell::new(Heard::default()));
+        self.run(routes::serve(self, request, Client { heard: heard.clone(), leaves_after: usize::MAX }));
+        heard.take().into_got()
+    }
+
+    /// The client closes its connection after so many writes.
+    pub fn serve_until(&self, request: Request<Vec<u8>>, writes: usize) -> Got {
+        let heard = Rc::new(RefCell::new(Heard::default()));
+        self.run(routes::serve(self, request, Client { heard: heard.clone(), leaves_after: writes }));
+        heard.take().into_got()
+    }
+
+    /// Serves `request`, and lets `act` do something after each write, with all that was written by then.
+    pub fn converse(&self, request: Request<Vec<u8>>, mut act: impl FnMut(&[String])) -> Got {
+        let heard = Rc::new(RefCell::new(Heard::default()));
+        let mut writes = 0;
+        let mut served =
+            Box::pin(routes::serve(self, request, Client { heard: heard.clone(), leaves_after: usize::MAX }));
+        self.run(poll_fn(|context| {
+            let done = served.as_mut().poll(context);
+            let pieces = heard.borrow().pieces.clone();
+            if pieces.len() > writes && done.is_pending() {
+                writes = pieces.len();
+                act(&pieces);
             }
-        })
+            done
+        }));
+        heard.take().into_got()
     }
 
     /// Runs to the end; when everything waits, the clock goes on to the next alarm.
@@ -180,6 +191,72 @@ impl World {
     }
 }
 
+/// A client, and what it heard.
+pub struct Client {
+    heard: Rc<RefCell<Heard>>,
+    leaves_after: usize,
+}
+
+#[derive(Default)]
+struct Heard {
+    head: Option<Response<()>>,
+    pieces: Vec<String>,
+    whole: bool,
+    finished: bool,
+}
+
+impl Heard {
+    fn into_got(self) -> Got {
+        let head = self.head.expect("nothing was answered").into_parts().0;
+        let Self { pieces, whole, finished, .. } = self;
+        Got { status: head.status.as_u16(), headers: head.headers, pieces, whole, finished }
+    }
+}
+
+impl Outlet<Script> for Client {
+    async fn respond(&mut self, response: Response<Vec<u8>>) {
+        let (head, body) = response.into_parts();
+        let mut heard = self.heard.borrow_mut();
+        assert!(heard.head.is_none(), "answered twice");
+        *heard = Heard {
+            head: Some(Response::from_parts(head, ())),
+            pieces: vec![String::from_utf8(body).unwrap()],
+            whole: true,
+            finished: true,
+        };
+    }
+
+    async fn start(&mut self, head: Response<()>, first: &[u8]) -> Result<(), Gone> {
+        assert!(self.heard.borrow().head.is_none(), "answered twice");
+        self.heard.borrow_mut().head = Some(head);
+        self.write(first).await
+    }
+
+    async fn write(&mut self, bytes: &[u8]) -> Result<(), Gone> {
+        let mut heard = self.heard.borrow_mut();
+        if heard.pieces.len() >= self.leaves_after {
+            return Err(Gone);
+        }
+        assert!(!heard.finished, "something was said after the end");
+        heard.pieces.push(String::from_utf8(bytes.to_vec()).unwrap());
+        Ok(())
+    }
+
+    async fn pipe(&mut self, source: &mut Script) -> Result<bool, Gone> {
+        loop {
+            match source.chunk().await {
+                Ok(Some(chunk)) => self.write(&chunk).await?,
+                Ok(None) => return Ok(true),
+                Err(_) => return Ok(false),
+            }
+        }
+    }
+
+    fn finish(&mut self) {
+        self.heard.borrow_mut().finished = true;
+    }
+}
+
 impl Clock {
     async fn sleep(self: Rc<Self>, duration: Duration) {
         let alarm = self.now.get() + duration;
@@ -196,6 +273,7 @@ impl Clock {
 
 impl Host for World {
     type Body = Script;
+    type Outlet = Client;
 
     fn servers(&self) -> Result<Vec<u8>, String> {
         Ok(self.servers.borrow().clone().into_bytes())
@@ -233,6 +311,10 @@ impl Host for World {
 
     fn save(&self, key: &str, value: &[u8]) {
         self.store.borrow_mut().insert(key.to_owned(), value.to_vec());
+    }
+
+    fn forget(&self, key: &str) {
+        self.store.borrow_mut().remove(key);
     }
 
     async fn send(&self, request: Request<Vec<u8>>, _: Duration) -> Result<Response<Script>, SendError> {
@@ -314,15 +396,11 @@ pub struct Got {
     pub pieces: Vec<String>,
     /// It left in one write.
     pub whole: bool,
+    /// It was not cut off.
+    pub finished: bool,
 }
 
 impl Got {
-    fn new(response: Response<Vec<Vec<u8>>>, whole: bool) -> Self {
-        let (head, pieces) = response.into_parts();
-        let pieces = pieces.into_iter().map(|piece| String::from_utf8(piece).unwrap()).collect();
-        Self { status: head.status.as_u16(), headers: head.headers, pieces, whole }
-    }
-
     pub fn text(&self) -> String {
         self.pieces.concat()
     }
@@ -404,7 +482,8 @@ impl Era {
                 );
                 let json: Value = serde_json::from_str(&body).unwrap();
                 let mut builder = post(path).header("mcp-protocol-version", "2026-07-28").header("mcp-method", method);
-                if let Some(name) = json["params"]["name"].as_str() {
+                let named = ["name", "uri", "taskId"].into_iter().find_map(|member| json["params"][member].as_str());
+                if let Some(name) = named.filter(|_| method != "completion/complete") {
                     builder = builder.header("mcp-name", name);
                 }
                 builder.body(body.into_bytes()).unwrap()

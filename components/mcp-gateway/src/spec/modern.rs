@@ -16,7 +16,7 @@ fn body(meta: &str) -> String {
 }
 
 #[test]
-fn discover_is_answered_without_asking_any_upstream() {
+fn discover_says_what_the_upstream_can_and_asks_it_once_a_day() {
     let world = world();
     let got = world.serve(Era::Modern.request("/mcp", "server/discover", ""));
     assert_eq!((got.status, got.whole), (OK, true));
@@ -27,7 +27,9 @@ fn discover_is_answered_without_asking_any_upstream() {
     assert_eq!((&result["ttlMs"], &result["cacheScope"]), (&0.into(), &"private".into()));
     assert_eq!(result["_meta"]["io.modelcontextprotocol/serverInfo"]["name"], "gatehouse");
     assert_eq!(got.header("mcp-session-id"), None, "never minted");
-    assert_eq!(world.sent().len(), 0);
+    assert_eq!(world.methods(), ["server/discover"]);
+    world.serve(Era::Modern.request("/mcp", "server/discover", ""));
+    assert_eq!(world.sent().len(), 0, "it is remembered");
 }
 
 #[test]
@@ -135,9 +137,12 @@ fn delete_is_405() {
 }
 
 #[test]
-fn a_cursor_is_unknown_because_all_pages_are_in_the_first() {
+fn a_cursor_that_is_not_ours_is_unknown() {
     for era in [Era::Legacy, Era::Modern] {
-        assert_eq!(world().serve(era.request("/mcp", "tools/list", r#""cursor":"x""#)).error(), (OK, -32602));
+        for cursor in [r#""x""#, r#""nobody:1""#, r#""up:x""#, "7"] {
+            let members = format!(r#""cursor":{cursor}"#);
+            assert_eq!(world().serve(era.request("/mcp", "tools/list", &members)).error(), (OK, -32602), "{cursor}");
+        }
     }
 }
 

@@ -64,7 +64,7 @@ fn clients_of_both_eras_share_what_is_known_of_an_upstream() {
     world.sent();
     world.serve(Era::Modern.call("/mcp/up", "echo"));
     assert_eq!(world.methods(), ["tools/call"]);
-    assert_eq!(world.store.borrow().len(), 1, "one row for a subject and an upstream");
+    assert_eq!(world.store.borrow().len(), 2, "how it speaks and what it can, for a subject and an upstream");
 }
 
 #[test]
@@ -136,8 +136,10 @@ fn a_session_that_another_request_has_made_anew_is_taken_over() {
     world.sent();
     // This request has read the old row; by the time its call is refused, the new one is there.
     let stale = Stale { world: &world, first: RefCell::new(Some(old)), then: new };
-    let got = world.run(async { routes::serve(&stale, Era::Legacy.call("/mcp", "up__echo")).await.message().await });
-    assert!(String::from_utf8(got.unwrap()).unwrap().contains("hi of echo"));
+    let heard = Rc::new(RefCell::new(Heard::default()));
+    let client = Client { heard: heard.clone(), leaves_after: usize::MAX };
+    world.run(routes::serve(&stale, Era::Legacy.call("/mcp", "up__echo"), client));
+    assert!(heard.take().into_got().text().contains("hi of echo"));
     assert_eq!(world.methods(), ["tools/call", "tools/call"]);
 }
 
@@ -167,6 +169,7 @@ struct Stale<'w> {
 
 impl Host for Stale<'_> {
     type Body = Script;
+    type Outlet = Client;
     fn servers(&self) -> Result<Vec<u8>, String> {
         self.world.servers()
     }
@@ -182,6 +185,9 @@ impl Host for Stale<'_> {
     }
     fn save(&self, key: &str, value: &[u8]) {
         self.world.save(key, value);
+    }
+    fn forget(&self, key: &str) {
+        self.world.forget(key);
     }
     async fn send(&self, request: Request<Vec<u8>>, patience: Duration) -> Result<Response<Script>, SendError> {
         self.world.send(request, patience).await

@@ -29,22 +29,27 @@ pub fn error(status: u16, id: &Value, code: i64) -> Reply {
     json_reply(status, json!({"jsonrpc": "2.0", "id": id, "error": {"code": code, "message": "no"}}))
 }
 
-/// What a server does with the requests that come after the handshake: the result's text.
+/// What a server does with the requests that come after the handshake: the result's text, empty for what it has not.
 pub type Answers = fn(&str, &Value) -> String;
 
 pub fn echo(method: &str, params: &Value) -> String {
     match method {
         "tools/list" => format!(r#"{{"tools":{TOOLS}}}"#),
-        _ => format!(
+        "tools/call" => format!(
             r#"{{"content":[{{"type":"text","text":"{} of {}"}}]}}"#,
             params["arguments"]["message"].as_str().unwrap_or_default(),
             params["name"].as_str().unwrap_or_default()
         ),
+        _ => String::new(),
     }
 }
 
 /// 2026-07-28 only: refuses what lacks its headers or its `_meta`.
 pub fn modern(answers: Answers) -> Upstream {
+    modern_that_can(r#"{"tools":{}}"#, answers)
+}
+
+pub fn modern_that_can(capabilities: &'static str, answers: Answers) -> Upstream {
     Box::new(move |sent| {
         let message = sent.json();
         let params = &message["params"];
@@ -57,19 +62,32 @@ pub fn modern(answers: Answers) -> Upstream {
         {
             return error(400, &message["id"], -32602);
         }
-        let name = params["name"].as_str();
+        let name = ["name", "uri", "taskId"].into_iter().find_map(|member| params[member].as_str());
         if sent.header("mcp-protocol-version") != Some("2026-07-28")
             || sent.header("mcp-method") != message["method"].as_str()
             || sent.header("mcp-name") != name
         {
             return error(400, &message["id"], -32020);
         }
-        let result = match message["method"].as_str().unwrap() {
-            "server/discover" => r#"{"supportedVersions":["2026-07-28"],"capabilities":{"tools":{}},"resultType":"complete","ttlMs":0,"cacheScope":"private"}"#.into(),
-            "tools/list" => answers("tools/list", params).replacen('{', r#"{"resultType":"complete","ttlMs":5,"cacheScope":"public","#, 1),
-            "tools/call" => answers("tools/call", params).replacen('{', r#"{"resultType":"complete","#, 1),
-            _ => return error(404, &message["id"], -32601),
+        let method = message["method"].as_str().unwrap();
+        let cached = r#"{"resultType":"complete","ttlMs":5000,"cacheScope":"public","#;
+        let result = match method {
+            "server/discover" => format!(
+                r#"{{"supportedVersions":["2026-07-28"],"capabilities":{capabilities},"instructions":"Be kind.","resultType":"complete","ttlMs":0,"cacheScope":"private"}}"#
+            ),
+            _ => {
+                let answer = answers(method, params);
+                let start = if method.ends_with("/list") || method == "resources/read" {
+                    cached
+                } else {
+                    r#"{"resultType":"complete","#
+                };
+                if answer.contains("resultType") { answer } else { answer.replacen('{', start, 1) }
+            }
         };
+        if result.is_empty() {
+            return error(404, &message["id"], -32601);
+        }
         json_reply(200, format!(r#"{{"jsonrpc":"2.0","id":{},"result":{result}}}"#, message["id"]))
     })
 }
@@ -77,13 +95,22 @@ pub fn modern(answers: Answers) -> Upstream {
 /// 2025-11-25 with sessions, answering by event streams: as servers of the TypeScript SDK do. `sessions` counts those
 /// that were opened; only the latest is alive, and `dead` is what the others get.
 pub fn legacy_with(answers: Answers, sessions: Rc<Cell<u32>>, dead: u16) -> Upstream {
+    legacy_that_can(r#"{"tools":{}}"#, answers, sessions, dead)
+}
+
+pub fn legacy_that_can(capabilities: &'static str, answers: Answers, sessions: Rc<Cell<u32>>, dead: u16) -> Upstream {
     Box::new(move |sent: &Sent| {
+        if sent.body.is_empty() {
+            return Reply::Answer(405, vec![], vec![]);
+        }
         let message = sent.json();
         let id = &message["id"];
-        let method = message["method"].as_str().unwrap();
+        let method = message["method"].as_str().unwrap_or_default();
         if method == "initialize" {
             sessions.set(sessions.get() + 1);
-            let result = r#"{"protocolVersion":"2025-11-25","capabilities":{"tools":{}},"serverInfo":{"name":"x","version":"1"}}"#;
+            let result = format!(
+                r#"{{"protocolVersion":"2025-11-25","capabilities":{capabilities},"serverInfo":{{"name":"x","version":"1"}}}}"#
+            );
             let Reply::Answer(status, mut headers, pieces) =
                 events_reply(vec![event(format!(r#"{{"result":{result},"jsonrpc":"2.0","id":{id}}}"#))])
             else {
@@ -101,19 +128,16 @@ pub fn legacy_with(answers: Answers, sessions: Rc<Cell<u32>>, dead: u16) -> Upst
         if sent.header("mcp-protocol-version") != Some("2025-11-25") {
             return error(400, &Value::Null, -32000);
         }
-        if id.is_null() {
+        if id.is_null() || method.is_empty() {
             return Reply::Answer(202, vec![], vec![]);
         }
         assert!(
             message["params"]["_meta"]["io.modelcontextprotocol/protocolVersion"].is_null(),
             "a legacy server must not see what modern requests say of themselves: {message}"
         );
-        match method {
-            "tools/list" | "tools/call" => events_reply(vec![event(format!(
-                r#"{{"result":{},"jsonrpc":"2.0","id":{id}}}"#,
-                answers(method, &message["params"])
-            ))]),
-            _ => error(200, id, -32601),
+        match answers(method, &message["params"]) {
+            result if result.is_empty() => error(200, id, -32601),
+            result => events_reply(vec![event(format!(r#"{{"result":{result},"jsonrpc":"2.0","id":{id}}}"#))]),
         }
     })
 }

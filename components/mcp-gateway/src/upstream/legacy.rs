@@ -1,29 +1,53 @@
 //! How is an upstream of 2025-03-26 to 2025-11-25 spoken to?
 
-use http::Request;
 use http::response::Parts;
+use http::{HeaderValue, Request, header};
 
-use super::{Asked, Failure, Link, Session, ask, post, result_of, text};
+use super::{Asked, Content, Failure, Link, Messages, Session, ask, builder, facts_of, post, receive, result_of};
 use crate::eras::legacy::{PROTOCOL_VERSION, SESSION_ID, Version};
 use crate::eras::modern::{META_CAPABILITIES, META_CLIENT, META_LOG_LEVEL, META_VERSION};
-use crate::eras::{Call, IMPLEMENTATION};
+use crate::eras::{IMPLEMENTATION, Relay};
+use crate::fit::text_of;
 use crate::host::Host;
-use crate::json::Edits;
+use crate::json::{Edits, quoted};
+use crate::memory::Facts;
 
 /// A POST within `session`.
 pub fn request(link: Link<'_>, session: &Session, body: Vec<u8>) -> Option<Request<Vec<u8>>> {
-    let mut builder = post(link)?.header(PROTOCOL_VERSION, &session.version);
-    if let Some(id) = &session.id {
-        builder = builder.header(SESSION_ID, id);
-    }
-    builder.body(body).ok()
+    within(session, post(link)?).body(body).ok()
 }
 
-/// A client's call, as this era writes it: without what modern requests say about themselves in `_meta`.
-pub fn write_call(call: &Call<'_>, edits: &mut Edits<'_>) {
-    if let Ok(Some(meta)) = call.params.object("_meta") {
+/// Opens the stream of what a server says outside of any answer; none where it has none.
+pub async fn listen<H: Host>(host: &H, link: Link<'_>, session: &Session) -> Result<Option<Messages<H>>, Failure> {
+    let get = builder(link, Request::get(link.server.url.clone())).map(|builder| within(session, builder));
+    let mut request = get.and_then(|get| get.body(Vec::new()).ok()).ok_or(Failure::NotMcp)?;
+    request.headers_mut().remove(header::CONTENT_TYPE);
+    request.headers_mut().insert(header::ACCEPT, HeaderValue::from_static("text/event-stream"));
+    match receive(host.send(request, link.server.patience).await?).await? {
+        Content::Events(body) => Ok(Some(Messages::new(body))),
+        Content::Json(_) | Content::Error(..) => Ok(None),
+    }
+}
+
+fn within(session: &Session, builder: http::request::Builder) -> http::request::Builder {
+    let builder = builder.header(PROTOCOL_VERSION, &session.version);
+    match &session.id {
+        Some(id) => builder.header(SESSION_ID, id),
+        None => builder,
+    }
+}
+
+/// A client's request, as this era writes it: without what modern requests say about themselves in `_meta`, and without
+/// what answers a result that this era does not have.
+pub fn write(relay: &Relay<'_>, edits: &mut Edits<'_>) {
+    let Some(params) = &relay.params else { return };
+    if !relay.client.is_modern() {
+        return;
+    }
+    if let Ok(Some(meta)) = params.object("_meta") {
         edits.rework(&meta, &[META_VERSION, META_CAPABILITIES, META_CLIENT, META_LOG_LEVEL], "");
     }
+    edits.rework(params, &["inputResponses", "requestState"], "");
 }
 
 /// A request of the gateway's own.
@@ -31,10 +55,12 @@ pub fn write_own(id: u64, method: &str, members: &str) -> Vec<u8> {
     format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"{method}","params":{{{members}}}}}"#).into_bytes()
 }
 
-/// Opens a session: `initialize`, then `notifications/initialized`.
-pub async fn initialize<H: Host>(host: &H, link: Link<'_>) -> Result<Session, Failure> {
+/// Opens a session: `initialize`, then `notifications/initialized`; and sets the log level that the one before had.
+pub async fn initialize<H: Host>(host: &H, link: Link<'_>, level: Option<&str>) -> Result<(Session, Facts), Failure> {
     let latest = Version::LATEST.name();
-    let members = format!(r#""protocolVersion":"{latest}","capabilities":{{}},"clientInfo":{IMPLEMENTATION}"#);
+    let capabilities = link.profile.write();
+    let members =
+        format!(r#""protocolVersion":"{latest}","capabilities":{capabilities},"clientInfo":{IMPLEMENTATION}"#);
     // It has no version header: nothing is negotiated yet.
     let request = post(link).and_then(|post| post.body(write_own(0, "initialize", &members)).ok());
     let (head, answer) = ask(host, link, request.ok_or(Failure::NotMcp)?).await?;
@@ -43,16 +69,28 @@ pub async fn initialize<H: Host>(host: &H, link: Link<'_>) -> Result<Session, Fa
         Asked::Refused => return Err(Failure::Status(head.status.as_u16())),
     };
     let result = result_of(&message).ok_or(Failure::NotMcp)?;
-    let version = text(result.get("protocolVersion").ok().flatten());
+    let version = text_of(result.get("protocolVersion").ok().flatten());
     let version = version.filter(|version| Version::read(version).is_some()).ok_or(Failure::NotMcp)?;
-    let session = Session { id: session_id(&head), version };
+    let session = Session { id: session_id(&head), version, level: level.map(str::to_owned) };
 
     let initialized = br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#.to_vec();
     let initialized = self::request(link, &session, initialized).ok_or(Failure::NotMcp)?;
     // A server that wants it has it now; one that answers it with an error still has its session.
     let answer = host.send(initialized, link.server.patience).await?;
     super::drain(host, answer.into_body()).await;
-    Ok(session)
+    if let Some(level) = level
+        && let Some(request) = self::request(link, &session, write_own(1, SET_LEVEL, &level_member(level)))
+    {
+        // What it logs is not worth failing for.
+        let _ = ask(host, link, request).await;
+    }
+    Ok((session, facts_of(&result, false)))
+}
+
+pub const SET_LEVEL: &str = "logging/setLevel";
+
+pub fn level_member(level: &str) -> String {
+    ["\"level\":", &quoted(level)].concat()
 }
 
 fn session_id(head: &Parts) -> Option<String> {

@@ -6,13 +6,14 @@
 //! 1. `server/discover` in modern form. It has no side effects, so it may be tried on anything; a call may not. An
 //!    answer that lists 2026-07-28 makes the upstream modern.
 //! 2. Any other answer that is the server's own (not 401, 403, 429 or an outage): `initialize`, for the newest legacy
-//!    version, declaring no capabilities, because nothing here could serve them yet; then `notifications/initialized`.
+//!    version, declaring what the client behind the request can be asked for; then `notifications/initialized`.
 //!
 //! So a warm call is one request to the upstream and a cold one two (modern) or four (legacy). A dual-era upstream is
 //! modern here: there is no session to lose.
 //!
-//! The upstream's session belongs to the subject, whichever client calls: a program that starts anew for every call
-//! does not leave a session behind each time. Two requests that find no session at once each make one; the later row
+//! The upstream's session belongs to the subject and to a profile (what can be asked of the client), whichever client
+//! calls: a program that starts anew for every call does not leave a session behind each time, and no client is asked
+//! for what only another one can give. Two requests that find no session at once each make one; the later row
 //! stays, and both sessions work. When the upstream no longer knows its session, or the era no longer fits, the same
 //! is done once more, unnoticed by the client; a request is sent twice only if its first answer shows that it was
 //! not taken up.
@@ -29,15 +30,20 @@ use thiserror::Error;
 
 use crate::config::Server;
 use crate::eras::media_type;
+use crate::fit::text_of;
 use crate::host::{AccessToken, Caller, Host, SendError, Source, within};
 use crate::json::Object;
+use crate::memory;
+use crate::memory::Facts;
+use crate::session::Capabilities;
 use crate::sse::{Parser, Piece};
-use crate::{json, memory};
 
 /// The most of an answer that is held at once.
 pub const ANSWER_LIMIT: usize = 16 * 1024 * 1024;
 /// An error's body is read this far.
 const ERROR_LIMIT: usize = 64 * 1024;
+/// More scopes than that are no one's rights.
+const MOST_SCOPES: usize = 64;
 /// How long an upstream may take to end an answer that is complete, before its connection is given up.
 const DRAIN: Duration = Duration::from_millis(500);
 
@@ -47,13 +53,24 @@ pub struct Link<'a> {
     pub server: &'a Server<'a>,
     pub token: Option<&'a AccessToken>,
     pub caller: &'a Caller,
+    /// What the upstream is told that the client can be asked for.
+    pub profile: Capabilities,
 }
 
 /// How an upstream speaks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Peer {
-    Modern,
+    Modern(Modern),
     Legacy(Session),
+}
+
+/// What is remembered of a modern upstream.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Modern {
+    /// The log level that legacy clients have set; theirs is not in their requests.
+    pub level: Option<String>,
+    /// Which parameters it wants to see in headers, as learnt from its tools ([`modern::headers_of`]).
+    pub headers: Option<String>,
 }
 
 /// A session at a legacy upstream.
@@ -62,6 +79,8 @@ pub struct Session {
     /// None: the upstream keeps none.
     pub id: Option<String>,
     pub version: String,
+    /// The log level that clients have set.
+    pub level: Option<String>,
 }
 
 /// A request, written for a peer.
@@ -69,7 +88,7 @@ pub struct Outgoing<'a> {
     pub method: &'a str,
     /// What `Mcp-Name` repeats.
     pub name: Option<&'a str>,
-    pub headers: &'a [(HeaderName, HeaderValue)],
+    pub headers: Vec<(HeaderName, HeaderValue)>,
     pub body: Vec<u8>,
 }
 
@@ -93,6 +112,8 @@ pub enum Failure {
     Refused,
     #[error("it does not allow this (403)")]
     Forbidden,
+    #[error("it wants more rights: {}", .0.join(" "))]
+    NeedsScopes(Vec<String>),
     #[error("{0}")]
     Unreachable(#[from] SendError),
     #[error("it answered with status {0}")]
@@ -101,6 +122,12 @@ pub enum Failure {
     Moved,
     #[error("what it answered is not MCP")]
     NotMcp,
+    #[error("its answer broke off")]
+    BrokeOff,
+    #[error("it asks for input that this client has not offered to give")]
+    AsksTooMuch,
+    #[error("it asked for input, and no answer came")]
+    NoAnswer,
     #[error("its answer is longer than 16 MiB")]
     TooLong,
     #[error("it took too long to answer")]
@@ -111,16 +138,16 @@ pub enum Failure {
 pub async fn exchange<'w, H: Host>(
     host: &H,
     link: Link<'_>,
-    write: impl Fn(&Peer) -> Outgoing<'w>,
+    write: &dyn Fn(&Peer) -> Outgoing<'w>,
 ) -> Result<Answered<H::Body>, Failure> {
-    let (peer, known) = match memory::recall(host, link.caller, link.server) {
+    let (peer, known) = match memory::recall(host, link) {
         Some(peer) => (peer, true),
         None => (meet(host, link).await?, false),
     };
     let content = send(host, link, &peer, write(&peer)).await?;
     match content {
         Content::Error(status, body) if known && peer.is_denied_by(status, &body) => {
-            let peer = match memory::recall(host, link.caller, link.server) {
+            let peer = match memory::recall(host, link) {
                 // Another request was here first.
                 Some(newer) if newer != peer => newer,
                 _ => meet_again(host, link, &peer).await?,
@@ -156,21 +183,43 @@ impl Peer {
 
 /// Finds out how the upstream speaks, and keeps it.
 async fn meet<H: Host>(host: &H, link: Link<'_>) -> Result<Peer, Failure> {
-    let peer = match modern::discover(host, link).await? {
-        true => Peer::Modern,
-        false => Peer::Legacy(legacy::initialize(host, link).await?),
+    let (peer, facts) = match modern::discover(host, link).await? {
+        Some(facts) => (Peer::Modern(Modern::default()), facts),
+        None => {
+            let (session, facts) = legacy::initialize(host, link, None).await?;
+            (Peer::Legacy(session), facts)
+        }
     };
-    memory::keep(host, link.caller, link.server, &peer);
+    memory::keep(host, link, &peer);
+    memory::keep_facts(host, link, &facts);
     Ok(peer)
+}
+
+/// How the upstream speaks: as remembered, or else as found out now.
+pub async fn peer<H: Host>(host: &H, link: Link<'_>) -> Result<Peer, Failure> {
+    match memory::recall(host, link) {
+        Some(peer) => Ok(peer),
+        None => meet(host, link).await,
+    }
+}
+
+/// What the upstream says of itself: as remembered, or else as found out now.
+pub async fn facts<H: Host>(host: &H, link: Link<'_>) -> Result<Facts, Failure> {
+    if let Some(facts) = memory::facts(host, link) {
+        return Ok(facts);
+    }
+    meet(host, link).await?;
+    memory::facts(host, link).ok_or(Failure::NotMcp)
 }
 
 /// The same for an upstream that was `before`: most often it has only lost its session.
 async fn meet_again<H: Host>(host: &H, link: Link<'_>, before: &Peer) -> Result<Peer, Failure> {
-    if matches!(before, Peer::Legacy(_))
-        && let Ok(session) = legacy::initialize(host, link).await
+    if let Peer::Legacy(before) = before
+        && let Ok((session, facts)) = legacy::initialize(host, link, before.level.as_deref()).await
     {
         let peer = Peer::Legacy(session);
-        memory::keep(host, link.caller, link.server, &peer);
+        memory::keep(host, link, &peer);
+        memory::keep_facts(host, link, &facts);
         return Ok(peer);
     }
     meet(host, link).await
@@ -183,7 +232,7 @@ async fn send<H: Host>(
     outgoing: Outgoing<'_>,
 ) -> Result<Content<H::Body>, Failure> {
     let request = match peer {
-        Peer::Modern => modern::request(link, outgoing),
+        Peer::Modern(_) => modern::request(link, outgoing),
         Peer::Legacy(session) => legacy::request(link, session, outgoing.body),
     };
     receive(host.send(request.ok_or(Failure::NotMcp)?, link.server.patience).await?).await
@@ -200,7 +249,10 @@ async fn receive<B: Source>(response: http::Response<B>) -> Result<Content<B>, F
         },
         300..=399 => Err(Failure::Moved),
         401 => Err(Failure::Refused),
-        403 => Err(Failure::Forbidden),
+        403 => Err(match missing_scopes(&head) {
+            Some(scopes) => Failure::NeedsScopes(scopes),
+            None => Failure::Forbidden,
+        }),
         status @ (429 | 502 | 503 | 504) => Err(Failure::Status(status)),
         _ => {
             let body = collect(body, ERROR_LIMIT).await.unwrap_or_default();
@@ -225,36 +277,75 @@ enum Asked {
     Refused,
 }
 
+/// The answer that `content` brings, whole, or the code of the error that it is.
+pub async fn answer<H: Host>(host: &H, content: Content<H::Body>) -> Result<Result<String, i64>, Failure> {
+    let text = match content {
+        Content::Error(status, body) => String::from_utf8(body).map_err(|_| Failure::Status(status.as_u16()))?,
+        content => message(host, content).await?,
+    };
+    let code = Object::parse(&text).map_err(|_| Failure::NotMcp)?;
+    let code = error_code(&code);
+    Ok(code.map_or(Ok(text), Err))
+}
+
 /// The answer that `content` brings, whole; what comes before it in a stream is read over.
 pub async fn message<H: Host>(host: &H, content: Content<H::Body>) -> Result<String, Failure> {
     match content {
         Content::Error(status, _) => Err(Failure::Status(status.as_u16())),
         Content::Json(body) => String::from_utf8(collect(body, ANSWER_LIMIT).await?).map_err(|_| Failure::NotMcp),
-        Content::Events(mut body) => {
-            let mut parser = Parser::default();
-            loop {
-                let ended = match body.chunk().await? {
-                    Some(chunk) => {
-                        parser.push(&chunk);
-                        false
-                    }
-                    None => true,
-                };
-                let mut next = if ended { parser.end() } else { parser.piece() };
-                while let Some(piece) = next.map_err(|_| Failure::TooLong)? {
-                    if let Piece::Message(text) = piece
-                        && Object::parse(&text).is_ok_and(|message| message.get("method") == Ok(None))
-                    {
-                        drain(host, body).await;
-                        return Ok(text);
-                    }
-                    next = parser.piece();
-                }
-                if ended {
-                    return Err(Failure::NotMcp);
+        Content::Events(body) => {
+            let mut messages = Messages::<H>::new(body);
+            while let Some(text) = messages.next().await? {
+                if Object::parse(&text).is_ok_and(|message| message.get("method") == Ok(None)) {
+                    drain(host, messages.into_body()).await;
+                    return Ok(text);
                 }
             }
+            Err(Failure::NotMcp)
         }
+    }
+}
+
+/// The messages of an event stream.
+pub struct Messages<H: Host> {
+    body: H::Body,
+    parser: Parser,
+    ended: bool,
+}
+
+impl<H: Host> Messages<H> {
+    pub fn new(body: H::Body) -> Self {
+        Self { body, parser: Parser::default(), ended: false }
+    }
+
+    /// The next one; none at the end of the stream.
+    pub async fn next(&mut self) -> Result<Option<String>, Failure> {
+        loop {
+            let piece = if self.ended { self.parser.end() } else { self.parser.piece() };
+            match piece.map_err(|_| Failure::TooLong)? {
+                Some(Piece::Message(text)) => return Ok(Some(text)),
+                Some(Piece::Comment) => {}
+                None if self.ended => return Ok(None),
+                None => match self.body.chunk().await? {
+                    Some(chunk) => self.parser.push(&chunk),
+                    None => self.ended = true,
+                },
+            }
+        }
+    }
+
+    pub fn into_body(self) -> H::Body {
+        self.body
+    }
+}
+
+/// Tells a legacy upstream something that it does not answer: a notification, or the answer to a request of its own.
+pub async fn tell<H: Host>(host: &H, link: Link<'_>, peer: &Peer, message: Vec<u8>) {
+    let Peer::Legacy(session) = peer else { return };
+    let Some(request) = legacy::request(link, session, message) else { return };
+    match host.send(request, link.server.patience).await {
+        Ok(answer) => drain(host, answer.into_body()).await,
+        Err(error) => host.log(&format!("gateway: {} could not be told something: {error}", link.server.prefix)),
     }
 }
 
@@ -281,7 +372,10 @@ pub async fn drain<H: Host>(host: &H, mut body: H::Body) {
 
 /// What both eras send to a server: its own headers, and the token of the service, never the client's.
 fn post(link: Link<'_>) -> Option<Builder> {
-    let mut builder = Request::post(link.server.url.clone());
+    builder(link, Request::post(link.server.url.clone()))
+}
+
+fn builder(link: Link<'_>, mut builder: Builder) -> Option<Builder> {
     let headers = builder.headers_mut()?;
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(header::ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
@@ -311,7 +405,23 @@ pub fn result_of(message: &str) -> Option<Object<'_>> {
     message.object("result").ok()?
 }
 
-/// The text of a JSON string, where it is one.
-fn text(value: Option<&str>) -> Option<String> {
-    value.and_then(json::string).map(std::borrow::Cow::into_owned)
+/// What a server of one era said of itself in `result`.
+fn facts_of(result: &Object<'_>, modern: bool) -> Facts {
+    let capabilities = result.get("capabilities").ok().flatten().filter(|text| Object::parse(text).is_ok());
+    Facts {
+        capabilities: capabilities.unwrap_or("{}").to_owned(),
+        instructions: text_of(result.get("instructions").ok().flatten()),
+        modern,
+    }
+}
+
+/// The scopes that a refusal says are missing (RFC 6750 section 3.1, `insufficient_scope`).
+fn missing_scopes(head: &Parts) -> Option<Vec<String>> {
+    let challenge = head.headers.get(header::WWW_AUTHENTICATE)?.to_str().ok()?;
+    let value = |name: &str| {
+        let (_, rest) = challenge.split_once(&format!("{name}=\""))?;
+        rest.split('"').next()
+    };
+    let scopes: Vec<String> = value("scope")?.split_ascii_whitespace().take(MOST_SCOPES).map(str::to_owned).collect();
+    (value("error") == Some("insufficient_scope") && !scopes.is_empty()).then_some(scopes)
 }

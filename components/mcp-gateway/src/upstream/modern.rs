@@ -1,13 +1,22 @@
 //! How is an upstream of 2026-07-28 spoken to?
 
-use http::Request;
+use std::borrow::Cow;
 
-use super::{Asked, Failure, Link, Outgoing, ask, post, result_of};
+use http::{HeaderName, HeaderValue, Request};
+
+use super::{Asked, Content, Failure, Link, Messages, Modern, Outgoing, ask, facts_of, post, receive, result_of};
 use crate::eras::legacy::PROTOCOL_VERSION;
-use crate::eras::modern::{META_CAPABILITIES, META_CLIENT, META_VERSION, METHOD, NAME, VERSION, encoded};
-use crate::eras::{Call, IMPLEMENTATION};
+use crate::eras::modern::{
+    META_CAPABILITIES, META_CLIENT, META_LOG_LEVEL, META_VERSION, METHOD, NAME, VERSION, encoded,
+};
+use crate::eras::{IMPLEMENTATION, Relay};
 use crate::host::Host;
-use crate::json::{self, Edits};
+use crate::json::{self, Edits, Object, quoted};
+use crate::memory::Facts;
+use crate::session::Capabilities;
+
+/// What a legacy client hears that never said what it wants to hear: as much as legacy servers say of their own accord.
+const USUAL_LEVEL: &str = "info";
 
 /// A POST, with the headers that repeat its body.
 pub fn request(link: Link<'_>, outgoing: Outgoing<'_>) -> Option<Request<Vec<u8>>> {
@@ -21,43 +30,145 @@ pub fn request(link: Link<'_>, outgoing: Outgoing<'_>) -> Option<Request<Vec<u8>
     builder.body(outgoing.body).ok()
 }
 
-/// A client's call, as this era writes it: with `_meta`. A modern client's own passes as it is, with what that client
+/// The input that a client of the other era gave, as members of the params of a retry.
+#[derive(Default)]
+pub struct Input {
+    pub responses: Option<String>,
+    pub state: Option<String>,
+}
+
+/// A client's request, as this era writes it: with `_meta`. A modern client's own passes as it is, with what that client
 /// can do, so that the upstream may ask it for input.
-pub fn write_call(call: &Call<'_>, edits: &mut Edits<'_>) {
-    match call.params.object("_meta") {
-        Ok(Some(meta)) if meta.get(META_VERSION) != Ok(None) => {}
-        Ok(Some(meta)) => edits.rework(&meta, &[META_VERSION, META_CAPABILITIES, META_CLIENT], &own_meta()),
-        _ => edits.rework(&call.params, &["_meta"], &format!(r#""_meta":{{{}}}"#, own_meta())),
+pub fn write(relay: &Relay<'_>, modern: &Modern, profile: Capabilities, input: &Input, edits: &mut Edits<'_>) {
+    if relay.client.is_modern() {
+        return;
+    }
+    let level = relay.client.takes_events().then(|| modern.level.as_deref().unwrap_or(USUAL_LEVEL));
+    let own = own_meta(profile, level);
+    let mut members = Vec::new();
+    if let Some(responses) = &input.responses {
+        members.push(["\"inputResponses\":", responses].concat());
+    }
+    if let Some(state) = &input.state {
+        members.push(["\"requestState\":", state].concat());
+    }
+    let Some(params) = &relay.params else {
+        members.push(format!(r#""_meta":{{{own}}}"#));
+        if let Ok(message) = Object::parse(relay.request.text) {
+            edits.rework(&message, &[], &format!(r#""params":{{{}}}"#, members.join(",")));
+        }
+        return;
+    };
+    match params.object("_meta") {
+        Ok(Some(meta)) => {
+            edits.rework(&meta, &[META_VERSION, META_CAPABILITIES, META_CLIENT, META_LOG_LEVEL], &own);
+            if !members.is_empty() {
+                edits.rework(params, &["inputResponses", "requestState"], &members.join(","));
+            }
+        }
+        _ => {
+            members.push(format!(r#""_meta":{{{own}}}"#));
+            edits.rework(params, &["_meta", "inputResponses", "requestState"], &members.join(","));
+        }
     }
 }
 
 /// A request of the gateway's own.
-pub fn write_own(id: u64, method: &str, members: &str) -> Vec<u8> {
+pub fn write_own(id: &str, method: &str, members: &str) -> Vec<u8> {
     let comma = if members.is_empty() { "" } else { "," };
-    let meta = own_meta();
+    let meta = own_meta(Capabilities::NONE, None);
     format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"{method}","params":{{{members}{comma}"_meta":{{{meta}}}}}}}"#)
         .into_bytes()
 }
 
-/// Whether the upstream is of this era.
-pub async fn discover<H: Host>(host: &H, link: Link<'_>) -> Result<bool, Failure> {
+/// What the upstream says of itself, if it is of this era.
+pub async fn discover<H: Host>(host: &H, link: Link<'_>) -> Result<Option<Facts>, Failure> {
     let method = "server/discover";
-    let body = write_own(0, method, "");
-    let request = request(link, Outgoing { method, name: None, headers: &[], body });
+    let body = write_own("0", method, "");
+    let request = request(link, Outgoing { method, name: None, headers: Vec::new(), body });
     let answer = match ask(host, link, request.ok_or(Failure::NotMcp)?).await {
         Ok((_, answer)) => answer,
         // Servers of another era, and what stands before them, answer what they do not know in many ways.
-        Err(Failure::NotMcp) => return Ok(false),
+        Err(Failure::NotMcp) => return Ok(None),
         Err(failure) => return Err(failure),
     };
-    let Asked::Message(message) = answer else { return Ok(false) };
-    let versions = result_of(&message).and_then(|result| json::array(result.get("supportedVersions").ok()??));
-    Ok(versions
-        .is_some_and(|versions| versions.into_iter().any(|version| json::string(version).as_deref() == Some(VERSION))))
+    let Asked::Message(message) = answer else { return Ok(None) };
+    let Some(result) = result_of(&message) else { return Ok(None) };
+    let versions = result.get("supportedVersions").ok().flatten().and_then(json::array).unwrap_or_default();
+    let is_one = versions.into_iter().any(|version| json::string(version).as_deref() == Some(VERSION));
+    Ok(is_one.then(|| facts_of(&result, true)))
 }
 
-/// What the gateway says of itself where the client is of another era: it can do nothing that would have to be asked
-/// of that client.
-fn own_meta() -> String {
-    format!(r#""{META_VERSION}":"{VERSION}","{META_CAPABILITIES}":{{}},"{META_CLIENT}":{IMPLEMENTATION}"#)
+/// Opens a stream of what changes; `filter` is the text of the members of `notifications`. Its messages name it by `id`.
+pub async fn listen<H: Host>(host: &H, link: Link<'_>, id: &str, filter: &str) -> Result<Option<Messages<H>>, Failure> {
+    let method = "subscriptions/listen";
+    let body = write_own(id, method, &format!(r#""notifications":{{{filter}}}"#));
+    let request = request(link, Outgoing { method, name: None, headers: Vec::new(), body }).ok_or(Failure::NotMcp)?;
+    match receive(host.send(request, link.server.patience).await?).await? {
+        Content::Events(body) => Ok(Some(Messages::new(body))),
+        Content::Json(_) | Content::Error(..) => Ok(None),
+    }
+}
+
+/// Which parameters of which tools have to be repeated in headers (`x-mcp-header`), from the tools' definitions: an
+/// object from tools to objects from headers to the path of the parameter. A client that is not of this era does not
+/// know of them.
+pub fn headers_of(tools: &[String]) -> String {
+    let of_tool = |tool: &String| {
+        let tool = Object::parse(tool).ok()?;
+        let (name, schema) = (tool.get("name").ok()??, tool.object("inputSchema").ok()??);
+        let mut found = Vec::new();
+        marked(&schema, &mut Vec::new(), &mut found);
+        (!found.is_empty()).then(|| format!("{name}:{{{}}}", found.join(",")))
+    };
+    ["{", &tools.iter().filter_map(of_tool).collect::<Vec<_>>().join(","), "}"].concat()
+}
+
+/// Goes through `properties` alone, where the place of a value is known.
+fn marked(schema: &Object<'_>, path: &mut Vec<String>, found: &mut Vec<String>) {
+    const DEEPEST: usize = 16;
+    let Ok(Some(properties)) = schema.object("properties") else { return };
+    for (name, text) in properties.members() {
+        let Ok(property) = Object::parse(text) else { continue };
+        path.push(quoted(name));
+        if let Ok(Some(header)) = property.string("x-mcp-header") {
+            found.push(format!("{}:[{}]", quoted(&header), path.join(",")));
+        }
+        if path.len() < DEEPEST {
+            marked(&property, path, found);
+        }
+        path.pop();
+    }
+}
+
+/// The headers that repeat the `arguments` of a call of `tool`, by what [`headers_of`] gave.
+pub fn param_headers(known: &str, tool: &str, arguments: Option<&Object<'_>>) -> Vec<(HeaderName, HeaderValue)> {
+    let of_tool =
+        Object::parse(known).ok().and_then(|tools| tools.find(tool).and_then(|text| Object::parse(text).ok()));
+    let (Some(headers), Some(arguments)) = (of_tool, arguments) else { return Vec::new() };
+    let header = |(name, path): (&Cow<'_, str>, &str)| {
+        let name = HeaderName::try_from(["mcp-param-", name].concat()).ok()?;
+        let mut path = json::array(path)?.into_iter().map(json::string);
+        let mut value = arguments.find(&path.next()??)?;
+        for step in path {
+            value = Object::parse(value).ok()?.find(&step?)?;
+        }
+        let text = match value.as_bytes().first()? {
+            b'"' => json::string(value)?,
+            b't' | b'f' | b'-' | b'0'..=b'9' => value.into(),
+            // Absent, null, or nothing that a header can repeat.
+            _ => return None,
+        };
+        Some((name, HeaderValue::try_from(&*encoded(&text)).ok()?))
+    };
+    headers.members().filter_map(header).collect()
+}
+
+/// What the gateway says of itself where the client is of another era.
+fn own_meta(profile: Capabilities, level: Option<&str>) -> String {
+    let level = level.map(|level| format!(r#","{META_LOG_LEVEL}":{}"#, quoted(level))).unwrap_or_default();
+    let capabilities = profile.write();
+    format!(
+        r#""{META_VERSION}":"{VERSION}","{META_CAPABILITIES}":{capabilities},"{META_CLIENT}":{IMPLEMENTATION}{level}"#
+    )
 }

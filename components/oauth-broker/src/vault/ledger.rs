@@ -21,7 +21,6 @@ use super::Vault;
 use super::rows::RowError;
 use crate::Broker;
 use crate::host::Host;
-use crate::secret;
 use crate::settings::SettingError;
 
 /// Key ids, and the mark of each key.
@@ -62,7 +61,7 @@ impl<H: Host> Broker<'_, H> {
     }
 
     fn write_ledger(&self, ledger: &Ledger) -> Result<(), RowError> {
-        let row = secret::json(ledger).map_err(|_| RowError::Form)?;
+        let row = serde_json::to_vec(ledger).map_err(|_| RowError::Form)?;
         Ok(self.host.set(KEY, &row)?)
     }
 }

@@ -1,0 +1,160 @@
+//! What can this endpoint do?
+//!
+//! What its servers can do, as each said when it was met: a feature is declared when one of them has it, and what
+//! changes is announced when one of them announces it. A server that was never met is met now, all at once and within a
+//! deadline; one that does not answer, or is not connected, adds nothing. Behind an endpoint of one server of the
+//! client's own era its word passes as it is. What no pairing of eras could deliver is not declared.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use http::Response;
+
+use crate::config::Server;
+use crate::eras::{Client, Describe, Site, legacy, modern};
+use crate::host::{Host, within};
+use crate::json::Object;
+use crate::memory::Facts;
+use crate::session::Capabilities;
+use crate::upstream::{self, Link};
+use crate::visitor::{Standing, Visitor};
+use crate::{connections, names};
+
+const DEADLINE: Duration = Duration::from_secs(5);
+/// So much of what each of several servers tells a model.
+const INSTRUCTIONS: usize = 4096;
+
+pub async fn describe<H: Host>(
+    host: &H,
+    describe: &Describe<'_>,
+    site: &Site<'_>,
+    servers: &[Server<'_>],
+    visitor: &Visitor,
+) -> Response<Vec<u8>> {
+    let Describe { client, id } = describe;
+    let facts = facts(host, servers, visitor, client.profile()).await;
+    let own_tool = connections::listed(site, servers, visitor);
+    let capabilities = capabilities(client, site, servers, &facts, own_tool);
+    let instructions = instructions(site, servers, &facts);
+    match client {
+        Client::Legacy(_) => legacy::described(client, id, &capabilities, &instructions),
+        Client::Modern(_) => modern::described(client, id, &capabilities, &instructions),
+    }
+}
+
+/// What each of `servers` says of itself.
+pub async fn facts<H: Host>(
+    host: &H,
+    servers: &[Server<'_>],
+    visitor: &Visitor,
+    profile: Capabilities,
+) -> Vec<Option<Facts>> {
+    join_all(servers.iter().map(async |server| {
+        let Standing::Open(token) = visitor.standing(server) else { return None };
+        let link = Link { server, token, caller: &visitor.caller, profile };
+        within(host, DEADLINE, upstream::facts(host, link)).await?.ok()
+    }))
+    .await
+}
+
+fn capabilities(
+    client: &Client,
+    site: &Site<'_>,
+    servers: &[Server<'_>],
+    facts: &[Option<Facts>],
+    own_tool: bool,
+) -> String {
+    if let (true, [Some(only)]) = (site.is_single(), facts)
+        && only.modern == client.is_modern()
+    {
+        return only.capabilities.clone();
+    }
+    let known: Vec<(&Facts, Object<'_>)> =
+        facts.iter().flatten().filter_map(|facts| Some((facts, Object::parse(&facts.capabilities).ok()?))).collect();
+    let has = |name| known.iter().any(|(_, said)| said.find(name).is_some());
+    let says = |name: &'static str, flag: &str| {
+        known.iter().any(|(facts, said)| {
+            let set = said.object(name).ok().flatten().is_some_and(|of| of.find(flag) == Some("true"));
+            // Where the client would say it in another request than the one that listens.
+            set && (flag != "subscribe" || client.is_modern() || !facts.modern)
+        })
+    };
+    let with = |name: &'static str, flags: &[&str]| {
+        let set: Vec<String> =
+            flags.iter().filter(|flag| says(name, flag)).map(|flag| format!("\"{flag}\":true")).collect();
+        format!("\"{name}\":{{{}}}", set.join(","))
+    };
+    let mut members = Vec::new();
+    // A server that could not be asked most likely has tools.
+    if own_tool || servers.is_empty() || facts.iter().any(Option::is_none) || has("tools") {
+        members.push(with("tools", &["listChanged"]));
+    }
+    if has("resources") {
+        members.push(with("resources", &["subscribe", "listChanged"]));
+    }
+    if has("prompts") {
+        members.push(with("prompts", &["listChanged"]));
+    }
+    for name in ["completions", "logging"] {
+        if has(name) {
+            members.push(format!("\"{name}\":{{}}"));
+        }
+    }
+    if client.is_modern() {
+        let extensions = extensions(&known);
+        if !extensions.is_empty() {
+            members.push(format!("\"extensions\":{{{extensions}}}"));
+        }
+    }
+    ["{", &members.join(","), "}"].concat()
+}
+
+/// Each extension that a server of this era has, with the settings of the first one that has it.
+fn extensions(known: &[(&Facts, Object<'_>)]) -> String {
+    let mut members: Vec<(String, &str)> = Vec::new();
+    for (_, said) in known.iter().filter(|(facts, _)| facts.modern) {
+        let Ok(Some(extensions)) = said.object("extensions") else { continue };
+        for (name, text) in extensions.members() {
+            if members.iter().all(|(known, _)| known != name) {
+                members.push((name.to_string(), text));
+            }
+        }
+    }
+    let written: Vec<String> =
+        members.into_iter().map(|(name, text)| [&crate::json::quoted(&name), ":", text].concat()).collect();
+    written.join(",")
+}
+
+/// What a model is told: the server's own words where there is one, else what is behind, and then the words of each.
+fn instructions(site: &Site<'_>, servers: &[Server<'_>], facts: &[Option<Facts>]) -> String {
+    let said = |facts: &Option<Facts>| facts.as_ref().and_then(|facts| facts.instructions.clone());
+    if let (true, [only]) = (site.is_single(), facts)
+        && let Some(said) = said(only)
+    {
+        return said;
+    }
+    let mut told = behind(site, servers);
+    for (server, said) in servers.iter().zip(facts).filter_map(|(server, facts)| Some((server, said(facts)?))) {
+        told += &format!("\n\n# {}\n{}", server.prefix, names::cut(&said, INSTRUCTIONS));
+    }
+    told
+}
+
+fn behind(site: &Site<'_>, servers: &[Server<'_>]) -> String {
+    let about = |server: &Server<'_>| match &server.description {
+        Some(description) => format!("{} ({description})", server.prefix),
+        None => server.prefix.to_owned(),
+    };
+    let behind: Vec<String> = servers.iter().map(about).collect();
+    let naming = if site.is_single() { "" } else { " Their tools are called `server__tool`." };
+    let connecting = if servers.iter().any(|server| server.service.is_some()) {
+        " A tool of a service that is not connected answers with a link for the person to open; \
+         `gatehouse_connections` shows what is connected."
+    } else {
+        ""
+    };
+    match behind.as_slice() {
+        [] => "No servers are configured behind this gateway yet.".to_owned(),
+        names => format!("Behind this gateway: {}.{naming}{connecting}", names.join(", ")),
+    }
+}

@@ -1,0 +1,169 @@
+//! What has to change in the messages between one client and one upstream?
+//!
+//! Where both are of one era and the upstream knows the request by the client's own id: nothing, and nothing is read.
+//! Else: the id, what one era writes and the other does not, and the requests of a legacy upstream, whose ids then say
+//! where their answers belong (`asks`).
+
+use http::{Response, StatusCode};
+
+use crate::asks;
+use crate::eras::Client;
+use crate::json::{self, Edits, Object};
+use crate::jsonrpc;
+use crate::lists::Kind;
+use crate::session::Capabilities;
+use crate::upstream::{self, Failure};
+
+pub struct Fit<'a> {
+    pub client: Client,
+    /// The client's id, as it stands.
+    pub id: &'a str,
+    pub method: &'a str,
+    /// Whether the upstream knows the request by another id.
+    pub renamed: bool,
+    /// Whether both sides are of one era.
+    pub same_era: bool,
+    /// The upstream's name in ids.
+    pub prefix: &'a str,
+    /// What the upstream was told that the client can be asked for.
+    pub profile: Capabilities,
+}
+
+pub enum Fitted {
+    Answer(Response<Vec<u8>>),
+    /// A message before the answer, and the list that it says has changed.
+    Said(String, Option<&'static Kind>),
+    /// What the upstream is to be told instead of the client.
+    ForTheUpstream(Vec<u8>),
+    /// A result that asks for input, to a client that has to be asked in another way.
+    Wants(String),
+    NotForThisClient,
+}
+
+impl Fit<'_> {
+    pub fn changes_nothing(&self) -> bool {
+        self.same_era && !self.renamed
+    }
+
+    /// A message of a stream, as the client gets it.
+    pub fn message(&self, text: String) -> Result<Fitted, Failure> {
+        let message = Object::parse(&text).map_err(|_| Failure::NotMcp)?;
+        let Some(method) = message.string("method").map_err(|_| Failure::NotMcp)? else {
+            drop(message);
+            return self.answer(text);
+        };
+        match message.get("id").map_err(|_| Failure::NotMcp)? {
+            Some(id) => Ok(self.asked(&text, &message, &method, id)),
+            None if method == "notifications/cancelled" => Ok(self.withdrawn(&text, &message)),
+            // A stream that was asked for by the client is for all that the server has to say on it.
+            None if self.method == "subscriptions/listen" || self.client.dialect().hears(&method, &message) => {
+                let changed = Kind::changed_by(&method);
+                drop((method, message));
+                Ok(Fitted::Said(text, changed))
+            }
+            None => Ok(Fitted::NotForThisClient),
+        }
+    }
+
+    /// A request of the upstream: passed on if the client said that it can be asked this, and else answered here, so
+    /// that the upstream does not wait for it.
+    fn asked(&self, text: &str, message: &Object<'_>, method: &str, id: &str) -> Fitted {
+        let params = message.object("params").ok().flatten();
+        if method == "ping" {
+            return Fitted::ForTheUpstream(jsonrpc::result(id, "{}"));
+        }
+        if self.client.is_modern() || !self.profile.allow(method, params.as_ref()) {
+            return Fitted::ForTheUpstream(jsonrpc::error(
+                Some(id),
+                jsonrpc::METHOD_NOT_FOUND,
+                "Method not found",
+                None,
+            ));
+        }
+        let mut edits = Edits::new(text);
+        edits.replace(id, asks::outward(self.prefix, id));
+        spoken(edits)
+    }
+
+    /// The upstream no longer needs the answer to a request of its own.
+    fn withdrawn(&self, text: &str, message: &Object<'_>) -> Fitted {
+        let params = message.object("params").ok().flatten();
+        let id = params.as_ref().and_then(|params| params.get("requestId").ok().flatten());
+        match id {
+            Some(id) if !self.client.is_modern() => {
+                let mut edits = Edits::new(text);
+                edits.replace(id, asks::outward(self.prefix, id));
+                spoken(edits)
+            }
+            _ => Fitted::NotForThisClient,
+        }
+    }
+
+    /// The answer itself, as the client gets it.
+    pub fn answer(&self, text: String) -> Result<Fitted, Failure> {
+        if self.changes_nothing() {
+            return Ok(Fitted::Answer(jsonrpc::respond(StatusCode::OK, text.into_bytes())));
+        }
+        let text = text.as_str();
+        let message = Object::parse(text).map_err(|_| Failure::NotMcp)?;
+        let get = |name| message.get(name).map_err(|_| Failure::NotMcp);
+        let dialect = self.client.dialect();
+        let mut status = StatusCode::OK;
+        let mut edits = Edits::new(text);
+        match get("id")? {
+            Some(id) if id != self.id => edits.replace(id, self.id.to_owned()),
+            Some(_) => {}
+            None => edits.rework(&message, &[], &["\"id\":", self.id].concat()),
+        }
+        if let Some(result) = get("result")? {
+            if !self.same_era {
+                let members = Object::parse(result).map_err(|_| Failure::NotMcp)?;
+                if matches!(members.string("resultType"), Ok(Some(kind)) if kind == "input_required") {
+                    return Ok(Fitted::Wants(result.to_owned()));
+                }
+                dialect.fit_result(self.method, &members, &mut edits);
+            }
+        } else if let Some(error) = get("error")? {
+            let members = Object::parse(error).map_err(|_| Failure::NotMcp)?;
+            let code = members.get("code").ok().flatten().ok_or(Failure::NotMcp)?;
+            let known: i64 = code.parse().unwrap_or(jsonrpc::INTERNAL_ERROR);
+            if !self.same_era {
+                if let Some(result) = dialect.bridge_error(self.method, known, &members) {
+                    return Ok(Fitted::Answer(jsonrpc::respond(StatusCode::OK, jsonrpc::result(self.id, &result))));
+                }
+                let fitted = dialect.fit_code(self.method, known);
+                if fitted.to_string() != code {
+                    edits.replace(code, fitted.to_string());
+                }
+                status = dialect.status(fitted);
+            }
+        } else {
+            return Err(Failure::NotMcp);
+        }
+        Ok(Fitted::Answer(jsonrpc::respond(status, edits.apply())))
+    }
+
+    /// A JSON-RPC error that came with an HTTP status of its own; any other error is not for the client to read.
+    pub fn refused(&self, status: StatusCode, body: &[u8]) -> Result<Response<Vec<u8>>, Failure> {
+        let failed = || Failure::Status(status.as_u16());
+        let text = std::str::from_utf8(body).map_err(|_| failed())?;
+        let code = Object::parse(text).ok().and_then(|message| upstream::error_code(&message)).ok_or_else(failed)?;
+        let always = Fit { renamed: true, ..*self };
+        let Ok(Fitted::Answer(response)) = always.answer(text.to_owned()) else { return Err(failed()) };
+        let dialect = self.client.dialect();
+        let status = dialect.status(if self.same_era { code } else { dialect.fit_code(self.method, code) });
+        Ok(jsonrpc::respond(status, response.into_body()))
+    }
+}
+
+fn spoken(edits: Edits<'_>) -> Fitted {
+    match String::from_utf8(edits.apply()) {
+        Ok(text) => Fitted::Said(text, None),
+        Err(_) => Fitted::NotForThisClient,
+    }
+}
+
+/// The text of `value` where it is a string.
+pub fn text_of(value: Option<&str>) -> Option<String> {
+    value.and_then(json::string).map(std::borrow::Cow::into_owned)
+}

@@ -1,0 +1,46 @@
+//! How does a word reach an instance that waits for it?
+//!
+//! No two requests share a memory: what one of them has to tell another goes through the store, where the other looks
+//! every now and then while it waits anyway. Two things are told so: a legacy client's answer to a request of the
+//! gateway's own, and its `notifications/cancelled`. A letter lies in one of 256 places of its subject, by a digest of
+//! whom it is for, so that letters which nobody fetches do not add up; that one is overwritten by another's before it
+//! is read takes two at once of one person in one place. It is sealed like every row: only the same subject's requests
+//! can write or read it.
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::host::{Caller, Host};
+use crate::memory::Place;
+
+/// A letter that is older was meant for someone who has left.
+const KEPT_SECONDS: u64 = 10 * 60;
+
+#[derive(Serialize, Deserialize)]
+struct Letter {
+    t: u64,
+    to: String,
+    word: String,
+}
+
+/// Leaves `word` for whoever waits as `to`.
+pub fn post<H: Host>(host: &H, caller: &Caller, to: &str, word: &str) {
+    let letter = Letter { t: host.now(), to: to.to_owned(), word: word.to_owned() };
+    place(caller, to).write(host, caller, &serde_json::to_vec(&letter).unwrap_or_default());
+}
+
+/// Fetches what was left for `to`.
+pub fn fetch<H: Host>(host: &H, caller: &Caller, to: &str) -> Option<String> {
+    let place = place(caller, to);
+    let letter: Letter = serde_json::from_slice(&place.read(host, caller)?).ok()?;
+    if letter.to != to || host.now().saturating_sub(letter.t) > KEPT_SECONDS {
+        return None;
+    }
+    place.forget(host, caller);
+    Some(letter.word)
+}
+
+fn place(caller: &Caller, to: &str) -> Place {
+    let slot = Sha256::digest(to.as_bytes())[0];
+    Place::new("w", &[&caller.subject, &slot.to_string()])
+}

@@ -1,0 +1,364 @@
+//! How does a client hear of what happens outside of its requests?
+//!
+//! Modern: `subscriptions/listen`, with what it wants to hear of. Legacy: GET, on which the server says what it likes.
+//! Towards the servers it is the same: one stream to each that can say something, `subscriptions/listen` with what was
+//! asked for and is announced there, or GET (and `resources/subscribe` for each URI). What they say is merged as it
+//! comes. What a server did not accept is not acknowledged; a legacy client whose servers have nothing to say gets 405,
+//! which its era has for that. The stream ends when all of theirs have ended, and after half an hour at the latest:
+//! clients come again.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::Poll;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use http::{Method, StatusCode};
+
+use crate::config::Server;
+use crate::eras::{By, Listen, Relay, Site, Target};
+use crate::fit::{Fit, Fitted};
+use crate::host::{Host, within};
+use crate::json::{self, Edits, Object, quoted};
+use crate::passage::Line;
+use crate::session::Capabilities;
+use crate::upstream::{self, Link, Messages, Outgoing, Peer, legacy, modern};
+use crate::visitor::{Standing, Visitor};
+use crate::{jsonrpc, lists, owners, relay, routes};
+
+const DEADLINE: Duration = Duration::from_secs(5);
+const LONGEST: Duration = Duration::from_secs(30 * 60);
+/// The most URIs that one stream watches.
+const MOST_URIS: usize = 64;
+const SUBSCRIPTION: &str = "io.modelcontextprotocol/subscriptionId";
+const UPDATED: &str = "notifications/resources/updated";
+
+/// What is listened for, as flags of `notifications` and the notifications that they stand for.
+const FLAGS: [(&str, &str, &str); 3] = [
+    ("toolsListChanged", "tools", "notifications/tools/list_changed"),
+    ("promptsListChanged", "prompts", "notifications/prompts/list_changed"),
+    ("resourcesListChanged", "resources", "notifications/resources/list_changed"),
+];
+
+#[derive(Default, Clone)]
+struct Filter {
+    flags: [bool; 3],
+    /// As the server calls them, and as the client does.
+    uris: Vec<(String, String)>,
+}
+
+/// One server's stream.
+struct Stream<'a, H: Host> {
+    link: Link<'a>,
+    peer: Peer,
+    filter: Filter,
+    messages: Messages<H>,
+}
+
+pub async fn listen<H: Host>(
+    host: &H,
+    listen: Listen<'_>,
+    site: &Site<'_>,
+    servers: &[Server<'_>],
+    visitor: &mut Visitor,
+    line: &mut Line<'_, H>,
+) {
+    let listen = match passed_on(host, listen, site, visitor).await {
+        Ok(relay) => return relay::relay(host, &relay, site, servers, visitor, line).await,
+        Err(listen) => listen,
+    };
+    let visitor = &*visitor;
+    let profile = listen.client.profile();
+    let wanted = match &listen.filter {
+        Some(filter) => by_server(host, filter, site, servers, visitor, profile).await,
+        None => vec![Filter { flags: [true; 3], uris: Vec::new() }; servers.len()],
+    };
+    let opened = servers.iter().zip(wanted).map(async |(server, filter)| {
+        let Standing::Open(token) = visitor.standing(server) else { return None };
+        let link = Link { server, token, caller: &visitor.caller, profile };
+        within(host, DEADLINE, open(host, link, &listen, filter)).await?
+    });
+    let mut streams: Vec<Stream<'_, H>> = join_all(opened).await.into_iter().flatten().collect();
+
+    match &listen.request {
+        Some(request) => line.say(&acknowledged(request.id, &streams)),
+        None if streams.is_empty() => return line.answer(routes::not_allowed(&[Method::POST, Method::DELETE])).await,
+        None => {}
+    }
+    let stopped = merge(host, &listen, &mut streams, line).await;
+    for Stream { link, peer, filter, .. } in &streams {
+        unsubscribe(host, *link, peer, filter).await;
+    }
+    if stopped {
+        return;
+    }
+    match &listen.request {
+        Some(request) => {
+            let result = format!(r#"{{"resultType":"complete","_meta":{{"{SUBSCRIPTION}":{}}}}}"#, request.id);
+            line.answer(jsonrpc::respond(StatusCode::OK, jsonrpc::result(request.id, &result))).await;
+        }
+        None => line.end().await,
+    }
+}
+
+/// Where there is only one server and it is of the client's own era, it does all of this itself.
+async fn passed_on<'a, H: Host>(
+    host: &H,
+    listen: Listen<'a>,
+    site: &Site<'a>,
+    visitor: &Visitor,
+) -> Result<Relay<'a>, Listen<'a>> {
+    let server = match site.servers().pop() {
+        Some(server) if site.is_single() && listen.client.is_modern() => server,
+        _ => return Err(listen),
+    };
+    let Standing::Open(token) = visitor.standing(&server) else { return Err(listen) };
+    let link = Link { server: &server, token, caller: &visitor.caller, profile: Capabilities::NONE };
+    let peer = within(host, DEADLINE, upstream::peer(host, link)).await;
+    if !matches!(peer, Some(Ok(Peer::Modern(_)))) {
+        return Err(listen);
+    }
+    let Listen { client, request: Some(mut request), .. } = listen else { return Err(listen) };
+    let target = Target::Server { server: Box::new(server), own: String::new() };
+    let params = request.params.take();
+    Ok(Relay { client, request, params, handle: None, target, param_headers: Vec::new() })
+}
+
+/// What a modern client wants to hear of, by the server that would say it.
+async fn by_server<H: Host>(
+    host: &H,
+    filter: &Object<'_>,
+    site: &Site<'_>,
+    servers: &[Server<'_>],
+    visitor: &Visitor,
+    profile: Capabilities,
+) -> Vec<Filter> {
+    let flags = FLAGS.map(|(flag, ..)| filter.find(flag) == Some("true"));
+    let mut wanted = vec![Filter { flags, uris: Vec::new() }; servers.len()];
+    let uris = filter.find("resourceSubscriptions").and_then(json::array).unwrap_or_default();
+    for uri in uris.into_iter().filter_map(json::string).take(MOST_URIS) {
+        let (prefix, own) = match site.target(By::Uri, &uri) {
+            Target::Server { server, own } => (server.prefix.to_owned(), own),
+            Target::SomeServers => match owners::find(host, servers, visitor, profile, &uri).await {
+                Some(server) => (server.prefix.to_owned(), uri.to_string()),
+                None => continue,
+            },
+            Target::Connections | Target::Unknown => continue,
+        };
+        if let Some(at) = servers.iter().position(|server| server.prefix == prefix)
+            && let Some(filter) = wanted.get_mut(at)
+        {
+            filter.uris.push((own, uri.into_owned()));
+        }
+    }
+    wanted
+}
+
+/// Opens the stream of one server, for what it says that it announces; none where that is nothing.
+async fn open<'a, H: Host>(host: &H, link: Link<'a>, listen: &Listen<'_>, mut filter: Filter) -> Option<Stream<'a, H>> {
+    let facts = upstream::facts(host, link).await.ok()?;
+    for (set, (_, capability, _)) in filter.flags.iter_mut().zip(FLAGS) {
+        *set &= facts.says(capability, "listChanged");
+    }
+    if !facts.says("resources", "subscribe") {
+        filter.uris.clear();
+    }
+    let is_asked = listen.request.is_some();
+    if (is_asked || facts.modern) && filter.is_empty() {
+        return None;
+    }
+    let peer = upstream::peer(host, link).await.ok()?;
+    match &peer {
+        Peer::Legacy(session) => {
+            let messages = legacy::listen(host, link, session).await.ok()??;
+            for (uri, _) in &filter.uris {
+                subscribe(host, link, "resources/subscribe", uri).await;
+            }
+            Some(Stream { link, peer, filter, messages })
+        }
+        Peer::Modern(_) => {
+            // Its messages are named by the id, so the client's own makes them what the client gets.
+            let id = listen.request.as_ref().map_or("0", |request| request.id);
+            let mut messages = modern::listen(host, link, id, &filter.write(|(own, _)| own)).await.ok()??;
+            let accepted = messages.next().await.ok()??;
+            filter.keep_accepted(&accepted)?;
+            Some(Stream { link, peer, filter, messages })
+        }
+    }
+}
+
+impl Filter {
+    fn is_empty(&self) -> bool {
+        self.flags == [false; 3] && self.uris.is_empty()
+    }
+
+    /// As the members of `notifications`.
+    fn write(&self, name: impl Fn(&(String, String)) -> &String) -> String {
+        let mut members: Vec<String> = FLAGS
+            .iter()
+            .zip(self.flags)
+            .filter(|(_, set)| *set)
+            .map(|((flag, ..), _)| format!("\"{flag}\":true"))
+            .collect();
+        if !self.uris.is_empty() {
+            let uris: Vec<String> = self.uris.iter().map(|uri| quoted(name(uri))).collect();
+            members.push(format!("\"resourceSubscriptions\":[{}]", uris.join(",")));
+        }
+        members.join(",")
+    }
+
+    /// Keeps what `message` acknowledges; none when it is something else.
+    fn keep_accepted(&mut self, message: &str) -> Option<()> {
+        let message = Object::parse(message).ok()?;
+        if message.string("method").ok()?? != "notifications/subscriptions/acknowledged" {
+            return None;
+        }
+        let accepted = message.object("params").ok()??.object("notifications").ok()??;
+        for (set, (flag, ..)) in self.flags.iter_mut().zip(FLAGS) {
+            *set &= accepted.find(flag) == Some("true");
+        }
+        let uris = accepted.find("resourceSubscriptions").and_then(json::array).unwrap_or_default();
+        let uris: Vec<_> = uris.into_iter().filter_map(json::string).collect();
+        self.uris.retain(|(own, _)| uris.iter().any(|uri| uri == own));
+        Some(())
+    }
+
+    /// Whether a notification was asked for.
+    fn lets_through(&self, method: &str) -> bool {
+        FLAGS.iter().zip(self.flags).any(|((.., said), set)| set && *said == method)
+            || (method == UPDATED && !self.uris.is_empty())
+    }
+}
+
+fn acknowledged<H: Host>(id: &str, streams: &[Stream<'_, H>]) -> Vec<u8> {
+    let mut all = Filter::default();
+    for Stream { filter, .. } in streams {
+        for (set, more) in all.flags.iter_mut().zip(filter.flags) {
+            *set |= more;
+        }
+        all.uris.extend_from_slice(&filter.uris);
+    }
+    format!(
+        r#"{{"jsonrpc":"2.0","method":"notifications/subscriptions/acknowledged","params":{{"notifications":{{{}}},"_meta":{{"{SUBSCRIPTION}":{id}}}}}}}"#,
+        all.write(|(_, client)| client)
+    )
+    .into_bytes()
+}
+
+/// Passes on what the servers say until all have ended. True: the client has gone.
+async fn merge<H: Host>(host: &H, listen: &Listen<'_>, streams: &mut [Stream<'_, H>], line: &mut Line<'_, H>) -> bool {
+    let said = RefCell::new(VecDeque::new());
+    let about: Vec<(Link<'_>, Peer, Filter)> =
+        streams.iter().map(|stream| (stream.link, stream.peer.clone(), stream.filter.clone())).collect();
+    let mut all = pin!(join_all(streams.iter_mut().enumerate().map(async |(at, stream)| {
+        while let Ok(Some(message)) = stream.messages.next().await {
+            said.borrow_mut().push_back((at, message));
+            // One from each before the next: the client decides how fast it goes.
+            let mut lent = false;
+            poll_fn(|_| if std::mem::replace(&mut lent, true) { Poll::Ready(()) } else { Poll::Pending }).await;
+        }
+    })));
+    let mut over = false;
+    let end = host.now() + LONGEST.as_secs();
+    if line.begin().await.is_err() {
+        return true;
+    }
+    loop {
+        let next = poll_fn(|context| {
+            over = over || all.as_mut().poll(context).is_ready();
+            match said.borrow_mut().pop_front() {
+                None if !over => Poll::Pending,
+                next => Poll::Ready(next),
+            }
+        });
+        let left = Duration::from_secs(end.saturating_sub(host.now()));
+        let (at, message) = match line.wait(within(host, left, next)).await {
+            Ok(Some(Some(next))) => next,
+            Ok(_) => return false,
+            Err(_) => return true,
+        };
+        let Some((link, peer, filter)) = about.get(at) else { continue };
+        let fitted = match &listen.request {
+            Some(request) => heard(request.id, peer, filter, message),
+            None => fit(listen, link).message(message).unwrap_or(Fitted::NotForThisClient),
+        };
+        match fitted {
+            Fitted::Said(text, changed) => {
+                if let Some(kind) = changed {
+                    lists::forget(host, *link, kind);
+                }
+                line.say(text.as_bytes());
+            }
+            Fitted::ForTheUpstream(reply) => {
+                if line.wait(upstream::tell(host, *link, peer, reply)).await.is_err() {
+                    return true;
+                }
+            }
+            Fitted::Answer(_) | Fitted::Wants(_) | Fitted::NotForThisClient => {}
+        }
+    }
+}
+
+/// Between a legacy client's stream and what a server of any era says.
+fn fit<'a>(listen: &Listen<'_>, link: &Link<'a>) -> Fit<'a> {
+    let Link { server, profile, .. } = *link;
+    Fit { client: listen.client, id: "null", method: "", renamed: true, same_era: true, prefix: server.prefix, profile }
+}
+
+/// A message as a modern client gets it that listens as `id`.
+fn heard(id: &str, peer: &Peer, filter: &Filter, text: String) -> Fitted {
+    let Ok(message) = Object::parse(&text) else { return Fitted::NotForThisClient };
+    let Ok(Some(method)) = message.string("method") else { return Fitted::NotForThisClient };
+    if let Ok(Some(asked)) = message.get("id") {
+        return Fitted::ForTheUpstream(match &*method {
+            "ping" => jsonrpc::result(asked, "{}"),
+            _ => jsonrpc::error(Some(asked), jsonrpc::METHOD_NOT_FOUND, "Method not found", None),
+        });
+    }
+    if !filter.lets_through(&method) {
+        return Fitted::NotForThisClient;
+    }
+    let changed = lists::Kind::changed_by(&method);
+    let mut edits = Edits::new(&text);
+    let params = message.object("params").ok().flatten();
+    let uri = params.as_ref().and_then(|params| params.get("uri").ok().flatten());
+    if let Some(uri) = uri
+        && let Some(own) = json::string(uri)
+        && let Some((_, client)) = filter.uris.iter().find(|(known, client)| *known == own && client != known)
+    {
+        edits.replace(uri, quoted(client));
+    }
+    if matches!(peer, Peer::Legacy(_)) {
+        let named = format!(r#""{SUBSCRIPTION}":{id}"#);
+        match (&params, params.as_ref().map(|params| params.object("_meta"))) {
+            (_, Some(Ok(Some(meta)))) => edits.rework(&meta, &[SUBSCRIPTION], &named),
+            (Some(params), _) => edits.rework(params, &["_meta"], &format!(r#""_meta":{{{named}}}"#)),
+            (None, _) => edits.rework(&message, &["params"], &format!(r#""params":{{"_meta":{{{named}}}}}"#)),
+        }
+    }
+    match String::from_utf8(edits.apply()) {
+        Ok(made) => Fitted::Said(made, changed),
+        Err(_) => Fitted::NotForThisClient,
+    }
+}
+
+async fn unsubscribe<H: Host>(host: &H, link: Link<'_>, peer: &Peer, filter: &Filter) {
+    if matches!(peer, Peer::Legacy(_)) {
+        for (uri, _) in &filter.uris {
+            subscribe(host, link, "resources/unsubscribe", uri).await;
+        }
+    }
+}
+
+async fn subscribe<H: Host>(host: &H, link: Link<'_>, method: &str, uri: &str) {
+    let members = ["\"uri\":", &quoted(uri)].concat();
+    let write =
+        |_: &Peer| Outgoing { method, name: None, headers: Vec::new(), body: legacy::write_own(2, method, &members) };
+    let done = within(host, DEADLINE, upstream::exchange(host, link, &write)).await;
+    if let Some(Ok(answered)) = done {
+        // A server that does not watch it says nothing of it.
+        let _ = within(host, DEADLINE, upstream::answer(host, answered.content)).await;
+    }
+}

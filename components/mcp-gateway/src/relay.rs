@@ -1,0 +1,339 @@
+//! How does a request reach the one server that it is for, and its answer come back?
+//!
+//! Name to server by the name alone, the person's token to the request, one request upstream, its answer back. What goes
+//! wrong on the way to a tool is a result with `isError`, which the model sees and can pass on to the person; for
+//! anything else, and for a name that nobody has, it is an error of the protocol.
+//!
+//! A modern upstream may answer that it needs input. A modern client gets that as it is. For a legacy client the gateway
+//! asks: each wanted input is a request on the client's stream, its answers come by other instances (`asks`), and the
+//! request is sent again with them.
+
+use std::borrow::Cow;
+use std::cell::RefCell;
+use std::time::Duration;
+
+use base64ct::{Base64UrlUnpadded, Encoding};
+use sha2::{Digest, Sha256};
+
+use crate::config::Server;
+use crate::connections;
+use crate::eras::modern::{HEADER_MISMATCH, OWN_STATE};
+use crate::eras::{By, Relay, Site, Target};
+use crate::fit::Fit;
+use crate::host::{Caller, Host};
+use crate::json::{Edits, Object, quoted};
+use crate::passage::{Delivered, Halt, Line, Stopped, deliver};
+use crate::session::Session;
+use crate::upstream::modern::Input;
+use crate::upstream::{self, Answered, Content, Failure, Link, Outgoing, Peer};
+use crate::visitor::{Standing, Visitor};
+use crate::{asks, jsonrpc, letters, lists, memory, names, owners};
+
+/// How often one request may be sent: each time but the first because the upstream wanted more.
+const MOST_ROUNDS: usize = 16;
+/// The most that an upstream may ask a client at once.
+const MOST_ASKED: usize = 16;
+/// How long a person may take to answer.
+const ASK_PATIENCE: Duration = Duration::from_secs(10 * 60);
+const FIRST_LOOK: Duration = Duration::from_millis(50);
+const LAST_LOOK: Duration = Duration::from_secs(1);
+/// Before an upstream that wants nothing but to be asked again is asked again.
+const PAUSE: Duration = Duration::from_secs(1);
+
+pub async fn relay<H: Host>(
+    host: &H,
+    relay: &Relay<'_>,
+    site: &Site<'_>,
+    servers: &[Server<'_>],
+    visitor: &mut Visitor,
+    line: &mut Line<'_, H>,
+) {
+    if let Some(session) = relay.client.session() {
+        line.watch(&visitor.caller, cancellation(session, relay.request.id));
+    }
+    let (server, own) = match &relay.target {
+        Target::Server { server, own } => (&**server, Cow::Borrowed(own.as_str())),
+        Target::Connections => {
+            let members = connections::tool_result(site, visitor);
+            return line.answer(relay.client.result(relay.request.id, &members)).await;
+        }
+        Target::SomeServers => {
+            let uri = relay.handle.as_ref().map_or("", |handle| &handle.value);
+            let found = line.wait(owners::find(host, servers, visitor, relay.client.profile(), uri)).await;
+            match found {
+                Ok(Some(server)) => (server, Cow::Borrowed(uri)),
+                Ok(None) => return unknown(relay, line).await,
+                Err(stopped) => return stop(line, stopped).await,
+            }
+        }
+        Target::Unknown => return unknown(relay, line).await,
+    };
+    let mut renewed = false;
+    loop {
+        let token = match visitor.standing(server) {
+            Standing::Open(token) => token,
+            Standing::Closed(outcome) => {
+                return line.answer(connections::closed(relay, server, outcome)).await;
+            }
+        };
+        let link = Link { server, token, caller: &visitor.caller, profile: relay.client.profile() };
+        let halt = match exchange(host, relay, link, &own, line).await {
+            Ok(()) => return,
+            Err(Halt::Stopped(stopped)) => return stop(line, stopped).await,
+            Err(Halt::Failed(failure)) => failure,
+        };
+        if !renewed && server.service.is_some() {
+            renewed = true;
+            match &halt {
+                Failure::Refused => {
+                    visitor.renew(host, std::iter::once(server));
+                    continue;
+                }
+                Failure::NeedsScopes(scopes) if visitor.widen(host, server, scopes) => continue,
+                _ => {}
+            }
+        }
+        return failed(host, relay, server, &halt, line).await;
+    }
+}
+
+/// The request upstream and its answer back, as often as the upstream wants more input.
+async fn exchange<H: Host>(
+    host: &H,
+    relay: &Relay<'_>,
+    link: Link<'_>,
+    own: &str,
+    line: &mut Line<'_, H>,
+) -> Result<(), Halt> {
+    let long = match &relay.handle {
+        Some(handle) if matches!(handle.by, By::Tool | By::Prompt) && names::is_short(&handle.value) => {
+            line.wait(lists::long_name(host, link, handle.by, &handle.value)).await?
+        }
+        _ => None,
+    };
+    let own = long.as_deref().unwrap_or(own);
+    let key = relay.client.session().map_or_else(|| nonce(host), |session| request_key(session, relay.request.id));
+    let key = quoted(&key);
+    let mut input = Input::default();
+    let mut listed = false;
+    for _ in 0..MOST_ROUNDS {
+        let met = RefCell::new(None);
+        let write = |peer: &Peer| {
+            met.replace(Some(peer.clone()));
+            write(relay, link, own, &key, &input, peer)
+        };
+        let sent = line.wait(upstream::exchange(host, link, &write)).await;
+        let id = |peer: &Peer| if peer.shares_ids() { key.clone() } else { relay.request.id.to_owned() };
+        let Answered { peer, content } = match sent {
+            Ok(answered) => answered?,
+            Err(stopped) => {
+                if let Some(peer) = met.take() {
+                    withdraw(host, relay, link, &peer, &id(&peer), stopped).await;
+                }
+                return Err(stopped.into());
+            }
+        };
+        if let (Peer::Modern(modern), Content::Error(_, body), false) =
+            (&peer, &content, listed || relay.client.is_modern())
+            && says_mismatch(body)
+        {
+            listed = true;
+            let headers = line.wait(lists::header_parameters(host, link)).await??;
+            let learnt = upstream::Modern { headers: Some(headers), ..modern.clone() };
+            memory::keep(host, link, &Peer::Modern(learnt));
+            continue;
+        }
+        let fit = Fit {
+            client: relay.client,
+            id: relay.request.id,
+            method: &relay.request.method,
+            renamed: peer.shares_ids(),
+            same_era: relay.client.is_modern() == matches!(peer, Peer::Modern(_)),
+            prefix: link.server.prefix,
+            profile: link.profile,
+        };
+        match deliver(line, link, &peer, content, &fit).await {
+            Ok(Delivered::Done) => return Ok(()),
+            Ok(Delivered::Wants(result)) => input = ask(host, line, link, &result).await?,
+            Err(Halt::Stopped(stopped)) => {
+                withdraw(host, relay, link, &peer, &id(&peer), stopped).await;
+                return Err(stopped.into());
+            }
+            Err(halt) => return Err(halt),
+        }
+    }
+    Err(Failure::AsksTooMuch.into())
+}
+
+/// The client's message as `peer` is to get it: the server's own name for what is meant, and what the peer's era writes
+/// differently.
+fn write<'w>(
+    relay: &'w Relay<'_>,
+    link: Link<'_>,
+    own: &'w str,
+    key: &str,
+    input: &Input,
+    peer: &Peer,
+) -> Outgoing<'w> {
+    let mut edits = Edits::new(relay.request.text);
+    if let Some(handle) = &relay.handle
+        && handle.value != own
+    {
+        edits.replace(handle.text, quoted(own));
+    }
+    if peer.shares_ids() {
+        edits.replace(relay.request.id, key.to_owned());
+    }
+    let method = &*relay.request.method;
+    let mut headers = relay.param_headers.clone();
+    match peer {
+        Peer::Legacy(_) => upstream::legacy::write(relay, &mut edits),
+        Peer::Modern(modern) => {
+            upstream::modern::write(relay, modern, link.profile, input, &mut edits);
+            let params = relay.params.as_ref();
+            if let (Some(known), false, "tools/call") = (&modern.headers, relay.client.is_modern(), method) {
+                let arguments = params.and_then(|params| params.object("arguments").ok().flatten());
+                headers = upstream::modern::param_headers(known, own, arguments.as_ref());
+            }
+            // What answers a request of the gateway's own is not for the upstream.
+            if let Some(params) = params
+                && matches!(params.string("requestState"), Ok(Some(state)) if state == OWN_STATE)
+            {
+                edits.rework(params, &["inputResponses", "requestState"], "");
+            }
+        }
+    }
+    let is_named = matches!(method, "tools/call" | "prompts/get" | "resources/read") || method.starts_with("tasks/");
+    Outgoing { method, name: (is_named && relay.handle.is_some()).then_some(own), headers, body: edits.apply() }
+}
+
+/// Asks a legacy client for what the result of a modern upstream wants, and waits for its answers.
+async fn ask<H: Host>(host: &H, line: &mut Line<'_, H>, link: Link<'_>, result: &str) -> Result<Input, Halt> {
+    let wanted = Object::parse(result).map_err(|_| Failure::NotMcp)?;
+    let state = wanted.get("requestState").ok().flatten().map(str::to_owned);
+    let requests = wanted.object("inputRequests").map_err(|_| Failure::NotMcp)?;
+    let mut open = Vec::new();
+    for (key, text) in requests.iter().flat_map(Object::members) {
+        let request = Object::parse(text).map_err(|_| Failure::NotMcp)?;
+        let method = request.string("method").ok().flatten().ok_or(Failure::NotMcp)?;
+        let params = request.object("params").ok().flatten();
+        if !line.takes_events() || open.len() == MOST_ASKED || !link.profile.allow(&method, params.as_ref()) {
+            return Err(Failure::AsksTooMuch.into());
+        }
+        let name = asks::own(&nonce(host));
+        line.say(&question(&name, &method, params.as_ref()));
+        open.push((key, name));
+    }
+    if open.is_empty() {
+        line.wait(host.sleep(PAUSE)).await?;
+        return Ok(Input { responses: None, state });
+    }
+    let mut responses = Vec::with_capacity(open.len());
+    for (key, name) in open {
+        let answer = line.wait(fetched(host, link.caller, &name)).await?.ok_or(Failure::NoAnswer)?;
+        let answer = Object::parse(&answer).map_err(|_| Failure::NoAnswer)?;
+        let result = answer.get("result").ok().flatten().ok_or(Failure::NoAnswer)?;
+        responses.push([&quoted(key), ":", result].concat());
+    }
+    Ok(Input { responses: Some(["{", &responses.join(","), "}"].concat()), state })
+}
+
+/// A request of the gateway's own to a legacy client. A link needs a name in that era, and has none in the other.
+fn question(name: &str, method: &str, params: Option<&Object<'_>>) -> Vec<u8> {
+    let mut params_text = Cow::Borrowed(params.map_or("{}", Object::text));
+    if let Some(params) = params.filter(|params| matches!(params.string("mode"), Ok(Some(mode)) if mode == "url")) {
+        let mut edits = Edits::new(params.text());
+        edits.rework(params, &["elicitationId"], &format!(r#""elicitationId":{}"#, quoted(name)));
+        if let Ok(made) = String::from_utf8(edits.apply()) {
+            params_text = Cow::Owned(made);
+        }
+    }
+    let (id, method) = (quoted(name), quoted(method));
+    format!(r#"{{"jsonrpc":"2.0","id":{id},"method":{method},"params":{params_text}}}"#).into_bytes()
+}
+
+/// The client's answer to the request called `name`; none when it takes too long.
+async fn fetched<H: Host>(host: &H, caller: &Caller, name: &str) -> Option<String> {
+    let mut waited = Duration::ZERO;
+    let mut pause = FIRST_LOOK;
+    while waited < ASK_PATIENCE {
+        host.sleep(pause).await;
+        if let Some(answer) = letters::fetch(host, caller, name) {
+            return Some(answer);
+        }
+        waited += pause;
+        pause = (pause * 2).min(LAST_LOOK);
+    }
+    None
+}
+
+/// Tells a legacy upstream that nobody waits for its answer any more. A modern one sees that by its connection.
+async fn withdraw<H: Host>(host: &H, relay: &Relay<'_>, link: Link<'_>, peer: &Peer, id: &str, stopped: Stopped) {
+    // Legacy: "a disconnect SHOULD NOT be interpreted as the client cancelling".
+    if stopped == Stopped::Cancelled || relay.client.is_modern() {
+        let said = format!(r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{id}}}}}"#);
+        upstream::tell(host, link, peer, said.into_bytes()).await;
+    }
+}
+
+async fn stop<H: Host>(line: &mut Line<'_, H>, stopped: Stopped) {
+    // "Receivers SHOULD NOT send a response for the cancelled request": the stream just ends.
+    if stopped == Stopped::Cancelled {
+        line.end().await;
+    }
+}
+
+async fn unknown<H: Host>(relay: &Relay<'_>, line: &mut Line<'_, H>) {
+    let name = relay.handle.as_ref().map_or("", |handle| &handle.value);
+    let (code, message) = match relay.handle.as_ref().map(|handle| handle.by) {
+        Some(By::Tool) => (jsonrpc::INVALID_PARAMS, format!("Unknown tool: {name}")),
+        Some(By::Prompt) => (jsonrpc::INVALID_PARAMS, format!("Unknown prompt: {name}")),
+        Some(By::Task) => (jsonrpc::INVALID_PARAMS, format!("Unknown task: {name}")),
+        Some(By::Uri) => {
+            let code = relay.client.dialect().fit_code("resources/read", jsonrpc::INVALID_PARAMS);
+            (code, format!("Resource not found: {name}"))
+        }
+        None => (jsonrpc::METHOD_NOT_FOUND, "Method not found".to_owned()),
+    };
+    line.answer(relay.client.error(relay.request.id, code, &message)).await;
+}
+
+async fn failed<H: Host>(host: &H, relay: &Relay<'_>, server: &Server<'_>, failure: &Failure, line: &mut Line<'_, H>) {
+    host.log(&format!("gateway: {} at {}: {failure}", relay.request.method, server.prefix));
+    let message = format!("The server {} could not be called: {failure}.", server.name);
+    let is_tool = relay.request.method == "tools/call";
+    let answer = if is_tool && !line.has_begun() {
+        relay.client.result(relay.request.id, &tool_error(&message))
+    } else {
+        relay.client.error(relay.request.id, jsonrpc::INTERNAL_ERROR, &message)
+    };
+    line.answer(answer).await;
+}
+
+/// Members of a result that tells the model what went wrong.
+pub fn tool_error(message: &str) -> String {
+    format!(r#""content":[{{"type":"text","text":{}}}],"isError":true"#, quoted(message))
+}
+
+/// The id of a request in a session that several clients share, where their own ids could meet (a server of the
+/// TypeScript SDK would then answer one client with another's result).
+fn request_key(session: &Session, id: &str) -> String {
+    let digest = Sha256::new().chain_update(session.nonce).chain_update(id).finalize();
+    Base64UrlUnpadded::encode_string(digest.first_chunk::<12>().unwrap_or(&[0; 12]))
+}
+
+/// To whom a letter is that says that the client of `session` has cancelled its request `id`.
+pub fn cancellation(session: &Session, id: &str) -> String {
+    ["cancel.", &request_key(session, id)].concat()
+}
+
+fn nonce(host: &impl Host) -> String {
+    let mut nonce = [0; 16];
+    host.random(&mut nonce);
+    Base64UrlUnpadded::encode_string(&nonce)
+}
+
+fn says_mismatch(body: &[u8]) -> bool {
+    let message = std::str::from_utf8(body).ok().and_then(|body| Object::parse(body).ok());
+    message.and_then(|message| upstream::error_code(&message)) == Some(HEADER_MISMATCH)
+}
