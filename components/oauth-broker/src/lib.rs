@@ -6,6 +6,7 @@
 //! | `GET /auth/{service}` | the signed-in person | shows what will be connected, with or without a one-time ticket |
 //! | `POST /auth/{service}` | the button of that page | starts the connect flow |
 //! | `GET /callback/{service}` | the browser that started it | finishes it |
+//! | `POST /callback/{service}` | the same, from a provider that posts its answer | keeps the answer for it |
 //! | `POST /token/{service}` | a service key, an API key | hands out a fresh access token |
 //! | `DELETE /token/{service}` | a service key, an API key | revokes at the provider and forgets |
 //! | `POST /resolve` | a service key | who is calling, and a token for each of several services |

@@ -19,6 +19,7 @@ use crate::host::Host;
 use crate::names::{ServiceId, Subject};
 use crate::people::cookies;
 use crate::provider::{self, Returned};
+use crate::secret::Secret;
 
 use base64ct::{Base64UrlUnpadded, Encoding};
 
@@ -30,6 +31,24 @@ pub struct Answered {
 }
 
 impl<H: Host> Broker<'_, H> {
+    /// Keeps an answer that the provider has the browser post, with the flow. The browser then comes back for it by itself,
+    /// because on a post from another site it does not say who is signed in (cookies with `SameSite=Lax`).
+    pub(crate) async fn posted(
+        &self,
+        id: &ServiceId,
+        params: &Params,
+        headers: &http::HeaderMap,
+    ) -> Result<(), ConnectError> {
+        let (flow_id, mut flow, _) = self.of_this_browser(id, params, headers)?;
+        let service = self.service(id).await?.ok_or(ConnectError::UnknownService)?;
+        if !service.posts_back() || flow.posted.is_some() {
+            return Err(ConnectError::NotPosted);
+        }
+        let secret = |(name, value): (&str, &str)| (name.to_owned(), Secret::from(value.to_owned()));
+        flow.posted = Some(params.iter().map(secret).collect());
+        Ok(self.keep_flow(&flow_id, &flow)?)
+    }
+
     /// Takes the flow that `params` answers, if this browser and this person may finish it.
     pub(crate) fn answered(
         &self,
@@ -38,6 +57,21 @@ impl<H: Host> Broker<'_, H> {
         headers: &http::HeaderMap,
         person: Option<&Subject>,
     ) -> Result<Answered, ConnectError> {
+        let (flow_id, flow, cookie) = self.of_this_browser(id, params, headers)?;
+        if person != Some(&flow.connection.subject) {
+            return Err(ConnectError::OtherPerson);
+        }
+        self.end_flow(&flow_id)?;
+        Ok(Answered { flow, cookie })
+    }
+
+    /// The flow that `params` answers, if this browser holds it; and the name of its cookie.
+    fn of_this_browser(
+        &self,
+        id: &ServiceId,
+        params: &Params,
+        headers: &http::HeaderMap,
+    ) -> Result<(FlowId, Flow, String), ConnectError> {
         let flow_id = FlowId::of(params.get("state").ok_or(ConnectError::NoState)?);
         let flow = self.flow(&flow_id)?.ok_or(ConnectError::UnknownState)?;
         if flow.connection.service != *id {
@@ -49,15 +83,13 @@ impl<H: Host> Broker<'_, H> {
         if !bool::from(flow::digest(cookie).as_bytes().ct_eq(flow.cookie.as_bytes())) {
             return Err(ConnectError::OtherBrowser);
         }
-        if person != Some(&flow.connection.subject) {
-            return Err(ConnectError::OtherPerson);
-        }
-        self.end_flow(&flow_id)?;
-        Ok(Answered { flow, cookie: cookie_name })
+        Ok((flow_id, flow, cookie_name))
     }
 
     /// Turns the answer to `flow` into a connection.
-    pub(crate) async fn finish(&self, flow: Flow, params: &Params) -> Result<(), ConnectError> {
+    pub(crate) async fn finish(&self, mut flow: Flow, params: &Params) -> Result<(), ConnectError> {
+        let posted = flow.posted.take().map(Params::from);
+        let params = posted.as_ref().unwrap_or(params);
         let service = self.service(&flow.connection.service).await?.ok_or(ConnectError::UnknownService)?;
         check_issuer(&service, params)?;
         if let Some(error) = params.get("error") {

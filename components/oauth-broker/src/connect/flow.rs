@@ -28,6 +28,9 @@ pub struct Flow {
     /// What the provider wants back with the answer.
     #[serde(default)]
     pub kept: BTreeMap<String, Secret>,
+    /// What a provider has posted to the callback, until its browser comes for it.
+    #[serde(default)]
+    pub posted: Option<BTreeMap<String, Secret>>,
     /// Digest of the cookie of the browser that started it.
     pub cookie: String,
     /// The scopes that were asked for.
@@ -94,6 +97,10 @@ impl<H: Host> Broker<'_, H> {
 
     pub(super) fn flow(&self, id: &FlowId) -> Result<Option<Flow>, RowError> {
         Ok(self.read_if_it_opens::<Flow>(id.place(&mut [""]))?.filter(|flow| flow.expires > self.host.now()))
+    }
+
+    pub(super) fn keep_flow(&self, id: &FlowId, flow: &Flow) -> Result<(), RowError> {
+        self.write(id.place(&mut [""]), flow)
     }
 
     pub(super) fn end_flow(&self, id: &FlowId) -> Result<(), RowError> {

@@ -44,6 +44,8 @@ pub enum ConnectError {
     OtherPerson,
     #[error("the answer came from another issuer than this service's. For safety this attempt was ended: start again")]
     Issuer,
+    #[error("this service's answer is not one that is posted here: start again")]
+    NotPosted,
     #[error("the answer had neither a code nor an error: start again")]
     NoCode,
     /// The provider, or the person there, said no (RFC 6749 section 4.1.2.1).

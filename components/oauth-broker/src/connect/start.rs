@@ -52,6 +52,7 @@ impl<H: Host> Broker<'_, H> {
             connection: ticket.connection,
             verifier,
             kept: begun.kept,
+            posted: None,
             cookie: flow::digest(&cookie),
             scopes: ticket.scopes,
             return_to: ticket.return_to,
@@ -59,7 +60,13 @@ impl<H: Host> Broker<'_, H> {
         };
         self.remember(&flow_id, &flow)?;
         let secure = public_url.is_secure();
-        let cookie = Cookie { name: flow_id.cookie_name(secure), value: cookie, lifetime: flow::LIFETIME, secure };
+        let cookie = Cookie {
+            name: flow_id.cookie_name(secure),
+            value: cookie,
+            lifetime: flow::LIFETIME,
+            secure,
+            cross_site: service.posts_back(),
+        };
         Ok(Started { to: begun.to, name: service.name, cookie })
     }
 

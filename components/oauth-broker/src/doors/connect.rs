@@ -54,6 +54,20 @@ pub async fn start<H: Host>(
     Ok(response)
 }
 
+/// `POST /callback/{service}`, where a provider posts its answer from its own site: nothing of it but our own state gets
+/// into a URL.
+pub async fn posted<H: Host>(
+    broker: &Broker<'_, H>,
+    request: &Request<Vec<u8>>,
+    service: ServiceId,
+) -> Result<Response<Vec<u8>>, Refusal> {
+    let params = Params::parse(request.body())?;
+    let again = Next::connect(&service, None, None).path();
+    broker.posted(&service, &params, request.headers()).await.map_err(|error| refused(error, again))?;
+    let state = params.get("state").unwrap_or_default();
+    pages::see_other(&format!("/callback/{service}?state={state}"))
+}
+
 /// `GET /callback/{service}`
 pub async fn callback<H: Host>(
     broker: &Broker<'_, H>,

@@ -50,8 +50,7 @@ async fn route<H: Host>(broker: &Broker<'_, H>, request: &Request<Vec<u8>>) -> R
     let methods = match (room, id) {
         ("admin", Some("audit")) => "GET, OPTIONS",
         ("" | "connections" | "health", None) => "GET, HEAD, OPTIONS",
-        ("auth", Some(_)) => "GET, POST, OPTIONS",
-        ("callback", Some(_)) => "GET, OPTIONS",
+        ("auth" | "callback", Some(_)) => "GET, POST, OPTIONS",
         ("token", Some(_)) => "POST, DELETE, OPTIONS",
         ("resolve" | "sign-in" | "sign-out" | "tickets", None) | ("disconnect", Some(_)) => "POST, OPTIONS",
         _ => return Err(Refusal::NoRoute),
@@ -72,6 +71,7 @@ async fn route<H: Host>(broker: &Broker<'_, H>, request: &Request<Vec<u8>>) -> R
         "health" => Ok(health::answer(broker)),
         "auth" if request.method() == Method::POST => connect::start(broker, request, service()?).await,
         "auth" => connect::offer(broker, request, service()?).await,
+        "callback" if request.method() == Method::POST => connect::posted(broker, request, service()?).await,
         "callback" => connect::callback(broker, request, service()?).await,
         "tickets" => connect::ticket(broker, request).await,
         "token" if request.method() == Method::DELETE => token::delete(broker, request, service()?).await,

@@ -1,5 +1,7 @@
 //! What did a query or a form say?
 
+use std::collections::BTreeMap;
+
 use http::Uri;
 
 use super::Refusal;
@@ -8,6 +10,12 @@ use crate::secret::Secret;
 /// The parameters of a query or a form: each at most once, and one without a value is as good as absent (RFC 6749
 /// section 3.1).
 pub struct Params(Vec<(String, Secret)>);
+
+impl From<BTreeMap<String, Secret>> for Params {
+    fn from(params: BTreeMap<String, Secret>) -> Self {
+        Self(params.into_iter().collect())
+    }
+}
 
 impl Params {
     pub fn parse(form: &[u8]) -> Result<Self, Refusal> {

@@ -22,7 +22,10 @@ impl<H: Host> Broker<'_, H> {
             Some(value) if is_ours(value) => value.to_owned(),
             _ => Base64UrlUnpadded::encode_string(&self.random::<32>()),
         };
-        Ok((mark(&value), Cookie { name: name(secure).to_owned(), value, lifetime: LIFETIME, secure }))
+        Ok((
+            mark(&value),
+            Cookie { name: name(secure).to_owned(), value, lifetime: LIFETIME, secure, cross_site: false },
+        ))
     }
 
     /// Whether the browser that asks is the one of this mark.

@@ -10,13 +10,17 @@ pub struct Cookie {
     pub lifetime: u64,
     /// Not so only on http, which is loopback.
     pub secure: bool,
+    /// Whether it has to come along when another site posts to us. Only where nothing else does.
+    pub cross_site: bool,
 }
 
 impl Cookie {
     pub fn header(&self) -> Option<HeaderValue> {
         let Self { name, value, lifetime, .. } = self;
+        // Browsers take `None` only with `Secure`.
+        let same_site = if self.cross_site && self.secure { "None" } else { "Lax" };
         let secure = if self.secure { "; Secure" } else { "" };
-        let text = format!("{name}={value}; Path=/; Max-Age={lifetime}; HttpOnly; SameSite=Lax{secure}");
+        let text = format!("{name}={value}; Path=/; Max-Age={lifetime}; HttpOnly; SameSite={same_site}{secure}");
         let mut value = HeaderValue::try_from(text).ok()?;
         value.set_sensitive(true);
         Some(value)
@@ -24,7 +28,7 @@ impl Cookie {
 
     /// What makes the browser forget it.
     pub fn over(name: String, secure: bool) -> Self {
-        Self { name, value: String::new(), lifetime: 0, secure }
+        Self { name, value: String::new(), lifetime: 0, secure, cross_site: false }
     }
 }
 

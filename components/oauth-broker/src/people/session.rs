@@ -42,7 +42,7 @@ impl<H: Host> Broker<'_, H> {
         let session =
             Session { subject, credential: mark(&keys::digest(credential)), expires: self.host.now() + LIFETIME };
         let value = Base64UrlUnpadded::encode_string(&self.seal(SESSION, &session)?);
-        Ok(Cookie { name: NAME.to_owned(), value, lifetime: LIFETIME, secure: true })
+        Ok(Cookie { name: NAME.to_owned(), value, lifetime: LIFETIME, secure: true, cross_site: false })
     }
 
     /// The marks of the credentials that `subject` may sign in with now.

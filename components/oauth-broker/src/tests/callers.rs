@@ -215,7 +215,7 @@ fn a_wrong_address_or_method_is_told_so() {
     }
     for (method, path, allow) in [
         ("PUT", "/auth/forge", "GET, POST, OPTIONS"),
-        ("HEAD", "/callback/forge", "GET, OPTIONS"),
+        ("HEAD", "/callback/forge", "GET, POST, OPTIONS"),
         ("GET", "/token/forge", "POST, DELETE, OPTIONS"),
         ("PUT", "/token/forge", "POST, DELETE, OPTIONS"),
         ("GET", "/resolve", "POST, OPTIONS"),

@@ -3,6 +3,7 @@
 
 mod auditing;
 mod callers;
+mod catalogue;
 mod connecting;
 mod consenting;
 mod crowd;
@@ -10,6 +11,7 @@ mod handing_out;
 mod leaks;
 mod leasing;
 mod listing;
+mod posting;
 mod providers;
 mod refreshing;
 mod rotating;

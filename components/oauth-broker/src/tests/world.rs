@@ -17,6 +17,7 @@ use crate::people::keys;
 
 pub type Answer = Result<Response<Vec<u8>>, SendFault>;
 type Change = Box<dyn Fn(&World)>;
+type Provider = Box<dyn FnMut(&Request<Vec<u8>>, u64) -> Response<Vec<u8>>>;
 
 /// A host in memory. What providers answer is scripted, and every request to them is kept.
 pub struct World {
@@ -29,6 +30,8 @@ pub struct World {
     pub answers: RefCell<VecDeque<Answer>>,
     /// What happens elsewhere while the next answer is on its way.
     pub meanwhile: RefCell<Option<Change>>,
+    /// Whoever answers when nothing is scripted.
+    pub provider: RefCell<Option<Provider>>,
     pub sent: RefCell<Vec<Request<Vec<u8>>>>,
     pub log: RefCell<Vec<String>>,
     pub reads: Cell<usize>,
@@ -86,6 +89,7 @@ impl World {
             clock: Cell::new(NOW * 1000),
             answers: RefCell::default(),
             meanwhile: RefCell::default(),
+            provider: RefCell::default(),
             sent: RefCell::default(),
             log: RefCell::default(),
             reads: Cell::new(0),
@@ -232,7 +236,13 @@ impl Host for World {
         if let Some(change) = self.meanwhile.borrow_mut().take() {
             change(self);
         }
-        self.answers.borrow_mut().pop_front().unwrap_or(Err(SendFault::Connection))
+        if let Some(scripted) = self.answers.borrow_mut().pop_front() {
+            return scripted;
+        }
+        match (&mut *self.provider.borrow_mut(), self.sent.borrow().last()) {
+            (Some(provider), Some(request)) => Ok(provider(request, self.now())),
+            _ => Err(SendFault::Connection),
+        }
     }
 
     fn now(&self) -> u64 {
@@ -298,7 +308,7 @@ impl Browser {
         self.post(world, "/sign-in", &format!("credential={credential}"))
     }
 
-    fn send(&mut self, world: &World, request: http::request::Builder, body: Vec<u8>) -> Response<Vec<u8>> {
+    pub fn send(&mut self, world: &World, request: http::request::Builder, body: Vec<u8>) -> Response<Vec<u8>> {
         let cookies: Vec<String> = self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
         let mut request = request.header("accept", "text/html,*/*");
         if !cookies.is_empty() {
