@@ -32,14 +32,19 @@ export class House {
   #past = '';
 
   /// Ports are free and the store runs, but nothing serves yet: services and servers want to know the addresses first.
-  static async plan(t, composition = 'one app', store = 'sqlite') {
+  /// `store` is one of STORES, by its name or made by the test. With `twins` each app runs so often on the one store, as
+  /// behind a load balancer; `brokers` are their addresses.
+  static async plan(t, composition = 'one app', store = 'sqlite', twins = 1) {
     const house = new House();
-    house.manifests = COMPOSITIONS[composition];
+    const apps = COMPOSITIONS[composition];
+    house.manifests = Array.from({ length: twins }, () => apps).flat();
     house.dir = await folder(t);
-    house.store = await STORES[store](t);
+    house.store = await (STORES[store] ?? store)(t);
     house.ports = await Promise.all(house.manifests.map(freePort));
-    house.broker = `http://127.0.0.1:${house.ports[0]}`;
-    house.gateway = `http://127.0.0.1:${house.ports.at(-1)}`;
+    const origins = house.ports.map((port) => `http://127.0.0.1:${port}`);
+    house.brokers = origins.filter((_, app) => app % apps.length === 0);
+    [house.broker] = origins;
+    house.gateway = origins[apps.length - 1];
     for (const [name, secret] of Object.entries(house.keys)) house.secrets.set(name, secret);
     return house;
   }
@@ -73,6 +78,11 @@ export class House {
   async restart() {
     await this.#stop();
     await this.#start();
+  }
+
+  /// Ends all processes in the middle of whatever they do.
+  kill() {
+    for (const app of this.apps) app.child.kill('SIGKILL');
   }
 
   async close() {

@@ -1,10 +1,12 @@
 // Which provider do people connect to? The certified `oidc-provider`, as strict as it can be set: PKCE is required,
-// every refresh gives a new refresh token, and one that is used twice ends the whole grant.
+// every refresh gives a new refresh token, and one that is used twice ends the whole grant. Or, with grace, as such
+// providers are that honour the old one still.
 
 import { once } from 'node:events';
 import { createServer } from 'node:http';
 
 import Provider from 'oidc-provider';
+import { createMemoryAdapter } from 'oidc-provider/lib/adapters/memory_adapter.js';
 
 import { atEnd } from './processes.mjs';
 
@@ -19,8 +21,9 @@ const SECONDS = {
 };
 
 /// Runs until the test ends. What it issues to the house is noted there as secret; `granted` counts its token answers
-/// by grant type, `latest` is the last of them.
-export async function startProvider(t, house) {
+/// by grant type, `latest` is the last of them, `refused` has the errors of those that got none. `ids` are the ids of the
+/// services that the house knows it by, `seconds` is what an access token lives.
+export async function startProvider(t, house, { ids = ['op'], seconds = SECONDS.AccessToken, grace = false } = {}) {
   const server = createServer().listen(0, '127.0.0.1');
   await once(server, 'listening');
   const issuer = `http://127.0.0.1:${server.address().port}`;
@@ -31,12 +34,14 @@ export async function startProvider(t, house) {
 
   const clientSecret = house.keys.clientSecret;
   const guard = { client_id: 'guard', client_secret: 'of-the-mcp-server' };
+  const adapter = createMemoryAdapter();
   const provider = new Provider(issuer, {
+    adapter: grace ? (model) => Object.assign(adapter(model), model === 'RefreshToken' && { consume: forgive }) : adapter,
     clients: [
       {
         client_id: 'gatehouse',
         client_secret: clientSecret,
-        redirect_uris: [`${house.broker}/callback/op`],
+        redirect_uris: ids.map((id) => `${house.broker}/callback/${id}`),
         grant_types: ['authorization_code', 'refresh_token'],
         response_types: ['code'],
         token_endpoint_auth_method: 'client_secret_basic',
@@ -50,11 +55,11 @@ export async function startProvider(t, house) {
     pkce: { required: () => true },
     rotateRefreshToken: true,
     scopes: ['openid', 'offline_access'],
-    ttl: SECONDS,
+    ttl: { ...SECONDS, AccessToken: seconds },
   });
   house.secrets.set('client password', Buffer.from(`gatehouse:${clientSecret}`).toString('base64'));
 
-  const seen = { granted: { authorization_code: 0, refresh_token: 0 }, latest: undefined };
+  const seen = { granted: { authorization_code: 0, refresh_token: 0 }, latest: undefined, refused: [] };
   const secret = (what, value) => house.secrets.set(`${what} ${house.secrets.size}`, value);
   provider.on('grant.success', ({ oidc: { params }, body }) => {
     seen.granted[params.grant_type] += 1;
@@ -62,6 +67,7 @@ export async function startProvider(t, house) {
     for (const kind of ['access_token', 'refresh_token', 'id_token']) secret(kind, body[kind]);
     for (const kind of ['code', 'code_verifier']) if (params[kind]) secret(kind, params[kind]);
   });
+  provider.on('grant.error', (_, error) => seen.refused.push(error.message));
   server.on('request', provider.callback());
 
   const ask = async (path, token) => {
@@ -71,7 +77,7 @@ export async function startProvider(t, house) {
   };
   return Object.assign(seen, {
     issuer,
-    lifetime: SECONDS.AccessToken * 1000,
+    lifetime: seconds * 1000,
     /// RFC 7662
     introspect: (token) => ask('/token/introspection', token),
     /// The entry of `oauth_clients`.
@@ -91,3 +97,5 @@ export async function startProvider(t, house) {
     },
   });
 }
+
+async function forgive() {}

@@ -15,7 +15,8 @@ async function sqlite(t) {
 }
 
 /// Debian's, with a folder and port of its own. Strings are stored as they are: compressed ones could not be searched.
-async function redis(t) {
+/// `front` may put something before it: it gets the port and gives the one that the app is told.
+export async function redis(t, front = (port) => port) {
   const dir = await folder(t);
   const port = await freePort();
   const options = { bind: '127.0.0.1', port, dir, save: '', appendonly: 'no', rdbcompression: 'no' };
@@ -24,10 +25,12 @@ async function redis(t) {
   atEnd(t, () => server.stop());
   const ask = async (...command) => (await run('redis-cli', ['-p', `${port}`, ...command])).stdout;
   await server.ready(async () => (await ask('ping')).startsWith('PONG'));
-  return configured(dir, `type = "redis"\nurl = "redis://127.0.0.1:${port}/0"`, async () => {
+  const url = `redis://127.0.0.1:${await front(port)}/0`;
+  const store = await configured(dir, `type = "redis"\nurl = "${url}"`, async () => {
     await ask('save');
     return bytesOf(dir, (name) => name === 'dump.rdb');
   });
+  return { ...store, ask };
 }
 
 async function configured(dir, store, bytes) {

@@ -5,8 +5,14 @@ import assert from 'node:assert/strict';
 
 export class Visitor {
   #cookies = new Map();
+  #patience;
   /// Every answer, with what it says in its body.
   answers = [];
+
+  /// Waits for so many milliseconds for each answer.
+  constructor(patience = 10_000) {
+    this.#patience = patience;
+  }
 
   async get(url) {
     return this.#send(url, {});
@@ -38,7 +44,8 @@ export class Visitor {
 
   async #send(url, options) {
     const headers = { accept: 'text/html', ...options.headers, cookie: this.#cookiesFor(new URL(url)) };
-    const response = await fetch(url, { ...options, headers, redirect: 'manual', signal: AbortSignal.timeout(10_000) });
+    const signal = AbortSignal.timeout(this.#patience);
+    const response = await fetch(url, { ...options, headers, redirect: 'manual', signal });
     for (const line of response.headers.getSetCookie()) this.#keep(line);
     const { status } = response;
     const answer = { url, status, headers: response.headers, text: await response.text() };

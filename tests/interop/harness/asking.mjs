@@ -1,0 +1,31 @@
+// How does a script ask the broker for a token?
+
+/// `POST /token/{id}` by a script of the owner, at one of the brokers: status, headers, body, and how many milliseconds
+/// it waited.
+export async function askForToken(house, id, origin = house.broker) {
+  return send('POST', house, id, origin);
+}
+
+/// `DELETE /token/{id}`
+export async function disconnect(house, id) {
+  return send('DELETE', house, id, house.broker);
+}
+
+async function send(method, { keys }, id, origin) {
+  const start = performance.now();
+  const headers = { authorization: `Bearer ${keys.apiKey}` };
+  const answer = await fetch(`${origin}/token/${id}`, { method, headers, signal: AbortSignal.timeout(90_000) });
+  const text = await answer.text();
+  const body = text ? JSON.parse(text) : {};
+  return { status: answer.status, headers: answer.headers, body, took: performance.now() - start };
+}
+
+/// What `POST /resolve` of the gateway's own key says of one service, when its upstream has refused the token of that
+/// fingerprint.
+export async function resolve({ broker, gateway, keys }, service, refused) {
+  const headers = { authorization: `Bearer ${keys.serviceKey}`, 'content-type': 'application/json' };
+  const question = { subject_token: keys.apiKey, resource: `${gateway}/mcp`, services: [{ service, refused }] };
+  const answer = await fetch(`${broker}/resolve`, { method: 'POST', headers, body: JSON.stringify(question) });
+  const { services } = await answer.json();
+  return services[0];
+}
