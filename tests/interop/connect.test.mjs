@@ -5,8 +5,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-import { Client, StreamableHTTPClientTransport } from '@modelcontextprotocol/client';
-
+import { call, whoami } from './harness/asking.mjs';
 import { startGuardedServer } from './harness/guarded-server.mjs';
 import { COMPOSITIONS, House } from './harness/house.mjs';
 import { startProvider } from './harness/provider.mjs';
@@ -113,22 +112,4 @@ async function connection(house) {
   const answer = await fetch(`${house.broker}/connections`);
   house.said.push(await answer.clone().text());
   return (await answer.json()).services.find(({ service }) => service === 'op');
-}
-
-async function whoami(house) {
-  const result = await call(house);
-  assert.notEqual(result.isError, true, JSON.stringify(result));
-  return result.content[0].text;
-}
-
-async function call(house) {
-  const client = new Client({ name: 'interop', version: '1.0.0' }, { versionNegotiation: { mode: 'auto' } });
-  await client.connect(new StreamableHTTPClientTransport(new URL(`${house.gateway}/mcp`)));
-  try {
-    const result = await client.callTool({ name: 'guarded__whoami', arguments: {} });
-    house.said.push(JSON.stringify(result));
-    return result;
-  } finally {
-    await client.close();
-  }
 }

@@ -1,4 +1,8 @@
-// How does a script ask the broker for a token?
+// How are the broker asked for a token, and the gateway for a call?
+
+import assert from 'node:assert/strict';
+
+import { Client, StreamableHTTPClientTransport } from '@modelcontextprotocol/client';
 
 /// `POST /token/{id}` by a script of the owner, at one of the brokers: status, headers, body, and how many milliseconds
 /// it waited.
@@ -28,4 +32,23 @@ export async function resolve({ broker, gateway, keys }, service, refused) {
   const answer = await fetch(`${broker}/resolve`, { method: 'POST', headers, body: JSON.stringify(question) });
   const { services } = await answer.json();
   return services[0];
+}
+
+/// Who the guarded server says is calling it through the gateway.
+export async function whoami(house) {
+  const result = await call(house);
+  assert.notEqual(result.isError, true, JSON.stringify(result));
+  return result.content[0].text;
+}
+
+export async function call(house) {
+  const client = new Client({ name: 'interop', version: '1.0.0' }, { versionNegotiation: { mode: 'auto' } });
+  await client.connect(new StreamableHTTPClientTransport(new URL(`${house.gateway}/mcp`)));
+  try {
+    const result = await client.callTool({ name: 'guarded__whoami', arguments: {} });
+    house.said.push(JSON.stringify(result));
+    return result;
+  } finally {
+    await client.close();
+  }
 }

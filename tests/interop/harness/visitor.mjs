@@ -34,9 +34,11 @@ export class Visitor {
       }
       const ticket = found(/name="ticket" value="([^"]+)"/, answer);
       const prompt = found(/name="prompt" value="(\w+)"/, answer);
-      if (!ticket && !prompt) return answer;
-      const action = found(/action="([^"]+)"/, answer);
-      const form = ticket ? { ticket } : prompt === 'login' ? { prompt, login, password: 'any' } : { prompt };
+      const who = found(/<input[^>]* name="(sub)"/, answer);
+      if (!ticket && !prompt && !who) return answer;
+      const action = found(/action="([^"]+)"/, answer) ?? '';
+      const named = prompt === 'login' ? { prompt, login, password: 'any' } : { prompt };
+      const form = ticket ? { ticket } : prompt ? named : { [who]: login };
       answer = await this.post(new URL(action, answer.url).href, form);
     }
     assert.fail(`no end was reached; the last was ${answer.status} ${answer.url}`);

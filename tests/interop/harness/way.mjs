@@ -49,7 +49,7 @@ export async function startWay(t) {
       return {
         ...rest,
         token_url: led('token', token_url),
-        revoke: { ...revoke, url: led('revoke', revoke.url) },
+        revoke: revoke && { ...revoke, url: led('revoke', revoke.url) },
         whoami: { ...whoami, url: led('whoami', whoami.url) },
       };
     },
