@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { accessibilityProblems, logInAtProvider, person, picture, startChromium } from './harness/chromium.mjs';
+import { accessibilityProblems, logInAtProvider, person, picture, startChromium, tabTo } from './harness/chromium.mjs';
 import { House } from './harness/house.mjs';
 import { startProvider } from './harness/provider.mjs';
 import { startTlsFront } from './harness/tls-front.mjs';
@@ -173,6 +173,96 @@ test('a person far from this machine signs in and connects in Chromium', { timeo
     await page.getByRole('button', { name: 'Sign out' }).click();
     await page.getByRole('heading', { name: 'Sign in' }).waitFor();
     assert.deepEqual(await context.cookies(front.origin), []);
+  });
+});
+
+test('a link asks in Chromium, by keyboard alone, and leads back to where it may', { timeout: 120_000 }, async (t) => {
+  const house = await House.plan(t);
+  const provider = await startProvider(t, house);
+  const returnTo = `${provider.issuer}/back?app=1`;
+  await house.open(t, { services: { op: provider.service }, settings: { return_urls: returnTo } });
+  const browser = await startChromium(t);
+  const { context, page } = await person(browser, [house.broker, provider.issuer]);
+  const elsewhere = `${provider.issuer}/jwks`;
+  const asking = page.getByRole('heading', { name: 'Connect The Provider' });
+  const noFlow = async () => assert.ok(!(await context.cookies()).some(({ name }) => FLOW_COOKIE.test(name)));
+  let link;
+
+  await t.test('a page elsewhere that sends the browser here connects nobody', async () => {
+    await page.goto(elsewhere);
+    await page.evaluate((to) => void (location.href = to), `${house.broker}/auth/op`);
+    await asking.waitFor();
+    await noFlow();
+  });
+
+  await t.test('nor can it press the button', async () => {
+    await page.goto(elsewhere);
+    await page.evaluate((action) => {
+      const form = Object.assign(document.createElement('form'), { method: 'post', action });
+      document.body.append(form);
+      form.submit();
+    }, `${house.broker}/auth/op`);
+    assert.match(await page.getByRole('alert').innerText(), /another site/i);
+    await noFlow();
+    await picture(page, 'another-site');
+    assert.deepEqual(await accessibilityProblems(page), []);
+  });
+
+  await t.test('a link shows whose it is, what it is for and where it leads', async () => {
+    const wish = { service: 'op', account: 'work', return_to: returnTo };
+    const answer = await fetch(`${house.broker}/tickets`, { method: 'POST', body: JSON.stringify(wish) });
+    link = (await answer.json()).connect_url;
+    await page.goto(link);
+    await asking.waitFor();
+    assert.match(await page.locator('dl').innerText(), /owner[^]*work[^]*Afterwards[^]*127\.0\.0\.1/);
+    await picture(page, 'asked-by-link');
+    assert.deepEqual(await accessibilityProblems(page), []);
+  });
+
+  await t.test('who cancels goes back, and the link is still good', async () => {
+    await tabTo(page, 'link', 'Cancel');
+    await page.keyboard.press('Enter');
+    await page.waitForURL(`${returnTo}&error=access_denied&service=op&account=work`);
+    await noFlow();
+  });
+
+  await t.test('who agrees goes to the provider, and from there back', async () => {
+    await page.goto(link);
+    await tabTo(page, 'button', 'Connect');
+    await page.keyboard.press('Enter');
+    await page.waitForURL(`${provider.issuer}/interaction/**`);
+    await logInAtProvider(page, 'alice');
+    await page.waitForURL(`${returnTo}&connected=op&account=work`);
+    await noFlow();
+  });
+
+  await t.test('the link is used up', async () => {
+    assert.equal((await page.goto(link)).status(), 400);
+    assert.match(await page.getByRole('alert').innerText(), /has been used/);
+  });
+
+  await t.test('who declines at the provider is told so, and may start again', async () => {
+    await page.goto(`${house.broker}/auth/op?account=home`);
+    await page.getByRole('button', { name: 'Connect' }).click();
+    await page.getByRole('link', { name: /Cancel|Abort/i }).click();
+    assert.match(await page.getByRole('alert').innerText(), /access_denied/);
+    await picture(page, 'declined');
+    assert.deepEqual(await accessibilityProblems(page), []);
+    await noFlow();
+    await tabTo(page, 'link', 'Start again');
+    await page.keyboard.press('Enter');
+    await asking.waitFor();
+    assert.match(await page.locator('dl').innerText(), /home/);
+  });
+
+  await t.test('a page that was left open is told from one that is new', async () => {
+    await page.goto(`${house.broker}/auth/op`);
+    await context.clearCookies();
+    await page.getByRole('button', { name: 'Connect' }).click();
+    assert.match(await page.getByRole('alert').innerText(), /another browser/);
+    await page.getByRole('link', { name: 'Start again' }).click();
+    await page.getByRole('button', { name: 'Connect' }).click();
+    await page.waitForURL(`${provider.issuer}/**`);
   });
 });
 

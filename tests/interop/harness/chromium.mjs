@@ -1,5 +1,6 @@
 // Which browser do people sit at? Debian's own Chromium, headless, and with nothing but loopback to talk to.
 
+import assert from 'node:assert/strict';
 import { mkdir } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 
@@ -43,25 +44,52 @@ export async function logInAtProvider(page, login) {
   await page.getByRole('button', { name: 'Continue' }).click();
 }
 
+/// Moves on with the Tab key until the focus is there, and can be seen.
+export async function tabTo(page, role, name) {
+  const wanted = page.getByRole(role, { name });
+  for (let step = 0; step < 30; step += 1) {
+    await page.keyboard.press('Tab');
+    const outline = await wanted.evaluate((it) => it === document.activeElement && getComputedStyle(it).outlineStyle);
+    if (outline) return assert.notEqual(outline, 'none', `the focus on ${role} ${name} cannot be seen`);
+  }
+  assert.fail(`the Tab key does not reach ${role} ${name}`);
+}
+
 /// For people to look at: no test judges it.
 export async function picture(page, name) {
   await mkdir(PICTURES, { recursive: true });
-  for (const colorScheme of ['light', 'dark']) {
-    await page.emulateMedia({ colorScheme });
-    await page.screenshot({ path: join(PICTURES, `${name}-${colorScheme}.png`) });
-  }
+  await inEachRoom(page, (room) => page.screenshot({ path: join(PICTURES, `${name}-${room}.png`), fullPage: true }));
 }
 
-/// What axe finds wrong with the page, in a light and in a dark room.
+/// What axe finds wrong with the page in each room, and whether one would have to scroll sideways.
 export async function accessibilityProblems(page) {
   const problems = [];
-  for (const colorScheme of ['light', 'dark']) {
-    await page.emulateMedia({ colorScheme });
+  await inEachRoom(page, async (room) => {
     await page.evaluate(axe.source);
-    const { violations } = await page.evaluate(() => globalThis.axe.run());
-    problems.push(
-      ...violations.map(({ id, nodes }) => `${colorScheme}: ${id}: ${nodes.map(({ html }) => html).join(' ')}`),
-    );
-  }
+    const rules = { 'target-size': { enabled: true } };
+    const { violations } = await page.evaluate((rules) => globalThis.axe.run({ rules }), rules);
+    problems.push(...violations.map(({ id, nodes }) => `${room}: ${id}: ${nodes.map(({ html }) => html).join(' ')}`));
+    const over = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+    if (over > 0) problems.push(`${room}: ${over} pixels wider than the window`);
+  });
   return problems;
 }
+
+/// Light, dark, with the colours that a person has forced on all pages, and on a phone (WCAG 1.4.10: 320 pixels).
+async function inEachRoom(page, look) {
+  const usual = page.viewportSize();
+  for (const [room, { media, width }] of Object.entries(ROOMS)) {
+    await page.emulateMedia({ colorScheme: 'light', forcedColors: 'none', ...media });
+    await page.setViewportSize({ ...usual, width: width ?? usual.width });
+    await look(room);
+  }
+  await page.emulateMedia({ colorScheme: null, forcedColors: null });
+  await page.setViewportSize(usual);
+}
+
+const ROOMS = {
+  light: {},
+  dark: { media: { colorScheme: 'dark' } },
+  forced: { media: { colorScheme: 'dark', forcedColors: 'active' } },
+  phone: { width: 320 },
+};

@@ -55,7 +55,7 @@ export class House {
   }
 
   /// Serves until the test ends. `servers` are members of `mcpServers`, `services` of `oauth_clients`.
-  async open(t, { servers = {}, services = {} }) {
+  async open(t, { servers = {}, services = {}, settings = {} }) {
     await access(BINARY).catch(() => {
       throw new Error(`${BINARY} is missing: run \`cargo test\` once, which builds everything`);
     });
@@ -68,6 +68,7 @@ export class House {
       gateway_url: this.gateway,
       oauth_clients: JSON.stringify(services),
       ...secretVariables(this.keys),
+      ...settings,
     };
     atEnd(t, () => this.close());
     await this.#start();

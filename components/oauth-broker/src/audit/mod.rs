@@ -14,6 +14,7 @@ use crate::Broker;
 use crate::host::Host;
 use crate::names::{ConnectionId, ServiceId, Subject};
 use crate::people::By;
+use crate::secret;
 use crate::vault::{Kind, Place};
 
 /// Where lines are kept, beside the log: the setting `audit`.
@@ -128,7 +129,8 @@ impl<H: Host> Broker<'_, H> {
     /// Notes an event.
     pub(crate) fn note(&self, line: Line<'_>) {
         let line = Line { time: self.host.now(), ..line };
-        let Ok(json) = serde_json::to_string(&line) else { unreachable!("a line is strings and numbers") };
+        let json = secret::json(&line).ok().and_then(|json| String::from_utf8(json.to_vec()).ok());
+        let Some(json) = json else { unreachable!("a line is strings and numbers") };
         self.host.log(&format!("audit {json}"));
         let kept = self.settings.audit().unwrap_or_else(|error| {
             self.host.log(&error.to_string());

@@ -39,8 +39,8 @@ impl ReturnUrl {
         url.into()
     }
 
-    pub fn host(&self) -> &str {
-        self.0.host_str().unwrap_or_default()
+    pub fn authority(&self) -> &str {
+        self.0.authority()
     }
 }
 

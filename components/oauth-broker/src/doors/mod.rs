@@ -15,23 +15,27 @@ mod token;
 
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use serde::Serialize;
+use zeroize::Zeroize;
 
 pub use refusal::Refusal;
 
 use crate::Broker;
 use crate::host::Host;
 use crate::names::{AccountName, ConnectionId, ServiceId, Subject};
+use crate::secret;
 
 /// The longest body of a request, in bytes.
 pub const BODY_LIMIT: usize = 64 * 1024;
 
 /// Answers one request.
-pub async fn handle<H: Host>(host: &H, request: Request<Vec<u8>>) -> Response<Vec<u8>> {
+pub async fn handle<H: Host>(host: &H, mut request: Request<Vec<u8>>) -> Response<Vec<u8>> {
     let broker = Broker::new(host);
-    match route(&broker, &request).await {
+    let response = match route(&broker, &request).await {
         Ok(response) => response,
         Err(refusal) => refusal.answer(host, wants_page(&request)),
-    }
+    };
+    request.body_mut().zeroize();
+    response
 }
 
 /// Answers a request that could not be read: its body was longer than [`BODY_LIMIT`], or it was not HTTP.
@@ -93,7 +97,7 @@ fn connection(subject: Subject, service: ServiceId, account: Option<&str>) -> Re
 /// An answer in JSON, which nobody may keep (RFC 6749 section 5.1).
 pub fn json(status: StatusCode, body: &impl Serialize) -> Response<Vec<u8>> {
     let mut response = empty(status);
-    *response.body_mut() = serde_json::to_vec(body).unwrap_or_default();
+    *response.body_mut() = secret::json(body).map(|mut json| std::mem::take(&mut *json)).unwrap_or_default();
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }

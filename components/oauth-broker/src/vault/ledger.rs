@@ -21,6 +21,7 @@ use super::Vault;
 use super::rows::RowError;
 use crate::Broker;
 use crate::host::Host;
+use crate::secret;
 use crate::settings::SettingError;
 
 /// Key ids, and the mark of each key.
@@ -61,7 +62,7 @@ impl<H: Host> Broker<'_, H> {
     }
 
     fn write_ledger(&self, ledger: &Ledger) -> Result<(), RowError> {
-        let row = serde_json::to_vec(ledger).map_err(|_| RowError::Form)?;
+        let row = secret::json(ledger).map_err(|_| RowError::Form)?;
         Ok(self.host.set(KEY, &row)?)
     }
 }

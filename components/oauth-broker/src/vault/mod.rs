@@ -26,6 +26,12 @@
 //! **One key, one use.** The 32 bytes of an encryption key never meet a cipher: HMAC-SHA256 under it gives the key of
 //! this vault (`gatehouse.vault.v1`) and each subject's sealing key for the gateway (`gatehouse.sealing-key.v1` and the
 //! subject).
+//!
+//! **In memory.** Keys, opened rows, tokens, passphrases and the bodies that bring them are wiped when they are dropped.
+//! Out of reach are the headers and the URL of a request, whose buffers are shared and cannot be written; the scratch
+//! space of the JSON parser, through which a string with escapes passes; what the `oauth2` crate holds; and what has been
+//! given to the host, which is every answer, every request to a provider and every value of the WIT interface. All of
+//! that lies in a memory that is one request's own and goes with the instance when it ends.
 
 pub mod ledger;
 pub mod rows;

@@ -38,7 +38,7 @@ pub fn offer(offer: &Offer, return_to: Option<&ReturnUrl>) -> Response<Vec<u8>> 
         body.push_str("</dd>");
     }
     if let Some(url) = return_to {
-        let _ = write!(body, "<dt>Afterwards</dt><dd>you go on to <strong>{}</strong></dd>", escape(url.host()));
+        let _ = write!(body, "<dt>Afterwards</dt><dd>you go on to <strong>{}</strong></dd>", escape(url.authority()));
     }
     body.push_str("</dl><h2>What is asked for</h2>");
     if scopes.is_empty() {

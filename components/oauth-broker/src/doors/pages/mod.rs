@@ -127,7 +127,7 @@ fn page(status: StatusCode, title: &str, body: &str) -> Response<Vec<u8>> {
     let mut response = guarded(empty(status));
     *response.body_mut() = format!(
         "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" \
-         content=\"width=device-width\"><title>{title} · Gatehouse</title><style>{STYLE}</style></head><body><main>\
+         content=\"width=device-width\"><title>{title} · Gatehouse</title><style>{STYLE}</style></head><body><header>Gatehouse</header><main>\
          <h1>{title}</h1>{body}</main></body></html>"
     )
     .into_bytes();
@@ -169,7 +169,7 @@ fn sentence(text: &str) -> String {
 const STYLE: &str = include_str!("style.css");
 
 /// The hash is that of `STYLE`; a test holds them together.
-const POLICY: &str = "default-src 'none'; style-src 'sha256-cNoRdIGaV1osoploOMDAi0+YCqsPThC+RDlWIGMtDsE='; \
+const POLICY: &str = "default-src 'none'; style-src 'sha256-V7Ii/HBmMOG+RvPmv05gABS60lcE9YYLhalwv7ml2S8='; \
 form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
 
 #[cfg(test)]
