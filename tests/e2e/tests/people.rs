@@ -53,7 +53,7 @@ in_every_composition! {
             let listing = get(&world, &format!("{}/connections", world.house.broker()), Some(&key.value));
             let listing: Value = serde_json::from_str(listing.body()).unwrap();
             assert_eq!(listing["subject"], key.subject);
-            assert_eq!(listing["services"][0]["account"], account);
+            assert_eq!(listing["services"][0]["label"], account);
         }
         assert_eq!(world.server.bearers_seen().len(), 2);
     }

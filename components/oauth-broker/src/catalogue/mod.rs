@@ -56,7 +56,7 @@
 //! | `retry_errors` | `[]` | errors that pass, beside `temporarily_unavailable`, `server_error` and `slow_down` |
 //! | `misconfigured_errors` | `[]` | errors of the client's registration, beside `invalid_client` and `unauthorized_client` |
 //! | `revoke` | none | the call that ends a grant; RFC 7009 unless it says otherwise |
-//! | `shared_grant` | `false` | all connections of an account are one grant, which is therefore never revoked for one of them |
+//! | `shared_grant` | `false` | all connections of an account are one grant, which is revoked with the last of them |
 //! | `whoami` | none | the call that tells the account, with `id`, `account` (paths of what never changes, and of a label) and `extra`; without `url` these look at the token's `extra` |
 //!
 //! A path is names with dots between (`authed_user.id`), `|` between one place and the next that it may be at. In

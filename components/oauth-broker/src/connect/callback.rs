@@ -108,13 +108,13 @@ impl<H: Host> Broker<'_, H> {
         let name = Base64UrlUnpadded::encode_string(&self.random::<12>());
         let mut connection = Connection::new(name, grant, &flow.scopes, self.host.now());
         connection.missing_scopes = service.missing_scopes(&connection.scopes);
-        self.keep(&flow.connection, &connection)?;
+        self.adopt(&flow.connection, &connection).await?;
         let about = [About::new(&flow.connection).token(&connection.grant, connection.generation)];
         self.note(Line::new(Event::Connected, Actor::Person, Some(&flow.connection.subject)).about(&about));
         let Some(account) = provider::whoami(self.host, service, connection.held()).await else { return Ok(()) };
         match self.connection(&flow.connection) {
             Ok(Some(current)) if current.is_same_generation(&connection) => {
-                connection.account = account.label;
+                connection.label = account.label;
                 connection.extra.extend(account.extra);
                 if let Err(error) = self.keep(&flow.connection, &connection) {
                     self.host.log(&format!("{}: an account's label could not be kept: {error}", service.id));

@@ -24,6 +24,8 @@ use crate::vault::rows::RowError;
 pub enum ConnectError {
     #[error("this Gatehouse does not offer that service")]
     UnknownService,
+    #[error("you have as many connections as one person may have here: disconnect one first")]
+    TooMany,
     #[error("this link or page is not valid, or has expired: start again, or ask for a new link")]
     Ticket,
     #[error("this link or page has been used: start again, or ask for a new link")]

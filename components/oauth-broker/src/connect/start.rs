@@ -38,6 +38,9 @@ impl<H: Host> Broker<'_, H> {
         if shown_here != Some(true) {
             return Err(ConnectError::NotShownHere);
         }
+        if !self.has_room_for(&ticket.connection)? {
+            return Err(ConnectError::TooMany);
+        }
         let public_url = self.settings.public_url()?;
         let state = self.token();
         let cookie = self.token();

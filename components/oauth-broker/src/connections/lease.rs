@@ -1,8 +1,9 @@
-//! Who may send a refresh token now? (rows of kind `r`)
+//! Who may change a row now, and was somebody cut off over it? (rows of kind `r`)
 //!
 //! Requests run in instances that share nothing but a store with get, set and delete, and a provider with strict rotation
-//! ends a grant whose refresh token comes twice. So there is one *lease* per connection: whoever finds none writes its
-//! own nonce, waits for [`SETTLE`], and reads back; only the nonce that is still there goes on.
+//! ends a grant whose refresh token comes twice. So there is one *lease* for each row that is changed by reading it
+//! first: whoever finds none writes its own nonce, waits for [`SETTLE`], and reads back; only the nonce that is still
+//! there goes on.
 //!
 //! **Why one only.** Say A's write is seen by all at most *d* after A looked and found no lease. Whoever else found
 //! none looked before that moment, so its own write is seen at most another *d* later. By then the row is the last
@@ -10,67 +11,119 @@
 //! is found again by its writer. A store that is local to the instances needs a few milliseconds. A slower one is
 //! noticed: who takes *t* for looking and writing waits for 4 *t* where that is more.
 //!
-//! **Where that does not hold** (an instance stands still between looking and writing for longer than another one's
-//! settling; a store that is replicated across regions), two instances may send the same refresh token. Next in line are the
-//! look at the connection after the lease was taken, the one after `invalid_grant`, and the check of the generation
-//! before a write (`refresh`).
+//! **The mark.** The lease of a refresh names the grant and the generation that it spends, and is written before the
+//! provider is asked: it is the write-ahead mark. Whoever finds a lease that is over, but not given back, and is about to
+//! spend the same generation, knows that a refresh was cut off: the provider may have spent the refresh token, and its
+//! answer is lost. That is a *rotation in doubt*. A holder whose own answer was lost (no answer in time, a broken one, a
+//! server error) ends its lease but leaves it there, for the same reason. What follows from doubt is `refresh`'s to say.
 //!
-//! **How it ends.** The holder deletes it when the result is stored. A holder that dies leaves it to its end, [`LEASE`]
-//! seconds after it was taken. No call of a provider outlasts it: a call ends after
-//! [`CALL_LIMIT`](crate::host::CALL_LIMIT), and nobody goes on who has less than that left. Clocks of instances
-//! may differ by what remains, about ten seconds.
+//! **How it ends.** The holder deletes it when its work is stored. A holder that dies leaves it to its end, [`LEASE`]
+//! seconds after it was taken. Nobody goes on who has less left than the longest call of a provider
+//! ([`CALL_LIMIT`]) and [`MARGIN`], which is for the write that follows and for clocks that
+//! differ: so with clocks at most ten seconds apart, nobody thinks a lease over whose holder still waits for an answer.
+//!
+//! **Where that does not hold** (a store whose writes are seen later than assumed; an instance that stands still, for
+//! longer than a lease, between its last look at the clock and its request; clocks further apart), two instances may send
+//! the same refresh token. Next in line are the look at the connection after the lease was taken, the one after
+//! `invalid_grant`, and the check of the generation before a write (`refresh`). `docs/refresh.md` says what is left to
+//! go wrong then.
 
 use std::time::Duration;
 
 use base64ct::{Base64UrlUnpadded, Encoding};
 use serde::{Deserialize, Serialize};
 
+use super::row::Connection;
 use crate::Broker;
 use crate::host::{CALL_LIMIT, Host};
-use crate::names::ConnectionId;
 use crate::vault::rows::RowError;
 use crate::vault::{Kind, Place};
 
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Lease {
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Lease {
     holder: String,
     /// Seconds since the Unix epoch.
     until: u64,
+    /// What the holder sends to the provider.
+    spends: Option<Spends>,
+    /// Whether an earlier holder set out to spend the same, and nobody learnt what came of it.
+    in_doubt: bool,
+}
+
+/// One state of one grant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Spends {
+    grant: String,
+    generation: u64,
 }
 
 impl<H: Host> Broker<'_, H> {
-    /// Takes the lease of this connection; none when it is somebody else's.
-    pub(super) async fn take_lease(&self, id: &ConnectionId) -> Result<Option<Lease>, RowError> {
+    /// Takes the lease of the row at `of`; none when it is somebody else's.
+    pub(crate) async fn take_lease(&self, of: Place<'_>, spends: Option<Spends>) -> Result<Option<Lease>, RowError> {
         let started = self.host.ticks();
-        if self.lease(id)?.is_some_and(|lease| lease.is_held(self.host.now())) {
+        let last = self.lease(of)?;
+        if last.as_ref().is_some_and(|last| last.is_held(self.host.now())) {
             return Ok(None);
         }
-        let ours =
-            Lease { holder: Base64UrlUnpadded::encode_string(&self.random::<16>()), until: self.host.now() + LEASE };
-        self.write(place(&id.identity()), &ours)?;
+        let ours = Lease {
+            holder: Base64UrlUnpadded::encode_string(&self.random::<16>()),
+            until: self.host.now() + LEASE,
+            in_doubt: spends.is_some() && last.is_some_and(|last| last.spends == spends),
+            spends,
+        };
+        self.write_lease(of, &ours)?;
         let took = Duration::from_millis(self.host.ticks().saturating_sub(started));
         self.host.sleep((took * 4).clamp(SETTLE, LONGEST_SETTLE)).await;
-        let stands = self.lease(id)?.is_some_and(|lease| lease == ours);
-        Ok((stands && self.host.now() + CALL_LIMIT.as_secs() < ours.until).then_some(ours))
+        if self.lease(of)?.is_none_or(|lease| lease != ours) {
+            return Ok(None);
+        }
+        if !ours.is_long_enough(self.host.now()) {
+            self.release(of, &ours);
+            return Ok(None);
+        }
+        Ok(Some(ours))
+    }
+
+    /// The same, waiting for whoever holds it for at most so many milliseconds.
+    pub(crate) async fn wait_for_lease(&self, of: Place<'_>, patience: u64) -> Result<Option<Lease>, RowError> {
+        let end = self.host.ticks().saturating_add(patience);
+        loop {
+            let lease = self.take_lease(of, None).await?;
+            if lease.is_some() || self.host.ticks() >= end {
+                return Ok(lease);
+            }
+            self.host.sleep(POLL).await;
+        }
     }
 
     /// Gives the lease back. One that has run out may be another's by the time it is deleted, and is left alone.
-    pub(super) fn release(&self, id: &ConnectionId, ours: &Lease) {
-        let released = self.lease(id).and_then(|lease| match lease {
-            Some(lease) if lease == *ours && ours.until > self.host.now() + 1 => self.erase(place(&id.identity())),
+    pub(crate) fn release(&self, of: Place, ours: &Lease) {
+        self.end_lease(of, ours, || lease_at(of, |place| self.erase(place)));
+    }
+
+    /// Gives the lease back and leaves the mark: what became of the refresh token is not known.
+    pub(super) fn leave_in_doubt(&self, of: Place, ours: &Lease) {
+        let left = Lease { until: self.host.now(), ..ours.clone() };
+        self.end_lease(of, ours, || self.write_lease(of, &left));
+    }
+
+    fn end_lease(&self, of: Place, ours: &Lease, end: impl FnOnce() -> Result<(), RowError>) {
+        let ended = self.lease(of).and_then(|lease| match lease {
+            Some(lease) if lease == *ours && ours.until > self.host.now() + 1 => end(),
             _ => Ok(()),
         });
-        if let Err(error) = released {
-            self.host.log(&format!("{}: a lease could not be given back, and runs out: {error}", id.service));
+        if let Err(error) = ended {
+            self.host.log(&format!("a lease could not be given back, and runs out: {error}"));
         }
     }
 
-    fn lease(&self, id: &ConnectionId) -> Result<Option<Lease>, RowError> {
-        match self.read(place(&id.identity())) {
-            // What cannot be opened names no holder, and must not stand in the way for ever.
-            Err(RowError::Open(_) | RowError::Form) => Ok(None),
-            lease => lease,
-        }
+    fn lease(&self, of: Place) -> Result<Option<Lease>, RowError> {
+        // What cannot be opened names no holder, and must not stand in the way for ever.
+        lease_at(of, |place| self.read_if_it_opens(place))
+    }
+
+    fn write_lease(&self, of: Place, lease: &Lease) -> Result<(), RowError> {
+        lease_at(of, |place| self.write(place, lease))
     }
 }
 
@@ -79,15 +132,38 @@ impl Lease {
     fn is_held(&self, now: u64) -> bool {
         (now + 1..=now + 2 * LEASE).contains(&self.until)
     }
+
+    /// Whether there is time for a call of a provider, and for what has to follow it.
+    pub(super) fn is_long_enough(&self, now: u64) -> bool {
+        now + CALL_LIMIT.as_secs() + MARGIN <= self.until
+    }
+
+    pub(super) fn is_in_doubt(&self) -> bool {
+        self.in_doubt
+    }
 }
 
-fn place<'a>(identity: &'a [&'a str]) -> Place<'a> {
-    Place { kind: Kind::Lease, identity }
+impl Spends {
+    pub(super) fn of(connection: &Connection) -> Self {
+        Self { grant: connection.grant.clone(), generation: connection.generation }
+    }
+}
+
+/// The lease of the row at `of` lies under that row's kind and identity.
+fn lease_at<T>(of: Place, then: impl FnOnce(Place) -> T) -> T {
+    let mut identity = Vec::with_capacity(1 + of.identity.len());
+    identity.push(of.kind.letter());
+    identity.extend_from_slice(of.identity);
+    then(Place { kind: Kind::Lease, identity: &identity })
 }
 
 /// How long a nonce has to stand before its writer goes on: the timing assumption of this module. It is what a refresh
 /// costs more than the call of the provider.
 const SETTLE: Duration = Duration::from_millis(200);
 const LONGEST_SETTLE: Duration = Duration::from_secs(5);
-/// Seconds: the longest settling, the longest call, what is read and written around them, and ten for clocks.
+/// How often whoever waits for the holder of a lease looks again.
+pub(super) const POLL: Duration = Duration::from_millis(100);
+/// Seconds: the longest settling and what is read and written around it (ten), the longest call, the margin.
 const LEASE: u64 = 40;
+/// Seconds.
+const MARGIN: u64 = 10;

@@ -1,17 +1,18 @@
 //! What has a person connected, how is it handed out, and how does it end?
 
+pub mod ending;
+pub mod lasting;
 mod lease;
+pub mod list;
 pub mod refresh;
 pub mod row;
-
-use http::StatusCode;
 
 use crate::Broker;
 use crate::host::Host;
 use crate::names::ConnectionId;
-use crate::provider::{self, Revoked};
 use crate::settings::SettingError;
 use crate::vault::rows::RowError;
+pub use ending::{DisconnectError, Disconnected};
 use row::{Connection, State};
 
 /// How a subject stands with a service, for a caller who wants a token.
@@ -81,65 +82,25 @@ impl<H: Host> Broker<'_, H> {
         Ok(standing)
     }
 
-    /// Forgets a connection, then ends its grant at the provider: whatever the provider does, it is not served again.
-    pub(crate) async fn disconnect(&self, id: &ConnectionId) -> Result<Disconnected, DisconnectError> {
-        let offered = self.service(&id.service).await?;
-        let connection = match self.connection(id) {
-            Ok(connection) => connection,
-            // What cannot be opened cannot be revoked, but it can be forgotten.
-            Err(RowError::Open(_) | RowError::Form) => None,
-            Err(error) => return Err(error.into()),
+    /// Keeps what a person has just granted. Whatever was connected in its place is replaced.
+    pub(crate) async fn adopt(&self, id: &ConnectionId, connection: &Connection) -> Result<(), RowError> {
+        let identity = id.identity();
+        let place = row::place(&identity);
+        let lease = match self.connection(id) {
+            Ok(None) => None,
+            // A refresh of it may be in flight, and must not write over the new one.
+            _ => self.wait_for_lease(place, PATIENCE).await.ok().flatten(),
         };
-        self.forget(id)?;
-        let Some(connection) = connection else {
-            return match offered {
-                Some(_) => Ok(Disconnected::Forgotten),
-                None => Err(DisconnectError::UnknownService),
-            };
-        };
-        let Some(offered) = offered else {
-            return Ok(Disconnected::NotRevoked("it has no client of this service any more"));
-        };
-        Ok(match provider::revoke(self.host, &offered, connection.held()).await {
-            Ok(Revoked::AtProvider) => Disconnected::Forgotten,
-            Ok(Revoked::Shared) => Disconnected::NotRevoked("other connections of that account live on the same grant"),
-            Ok(Revoked::NotOffered) => Disconnected::NotRevoked("the provider offers no revocation"),
-            Err(failure) => {
-                self.host.log(&format!("{}: revocation failed: {failure}", id.service));
-                Disconnected::NotRevoked("the provider could not be asked, or refused")
-            }
-        })
-    }
-}
-
-/// What became of a connection that was to end. It is forgotten here in any case.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Disconnected {
-    /// And revoked at the provider, if there was anything to revoke.
-    Forgotten,
-    /// But the provider may still honour it, for this reason.
-    NotRevoked(&'static str),
-}
-
-#[derive(Debug, thiserror::Error)]
-pub enum DisconnectError {
-    #[error("no such service")]
-    UnknownService,
-    #[error(transparent)]
-    Row(#[from] RowError),
-}
-
-impl From<SettingError> for DisconnectError {
-    fn from(error: SettingError) -> Self {
-        Self::Row(error.into())
-    }
-}
-
-impl Disconnected {
-    pub fn status(&self) -> StatusCode {
-        match self {
-            Self::Forgotten => StatusCode::NO_CONTENT,
-            Self::NotRevoked(_) => StatusCode::OK,
+        let kept = self.keep(id, connection);
+        if let Some(lease) = lease {
+            self.release(place, &lease);
         }
+        kept?;
+        self.name(id, &connection.grant).await;
+        Ok(())
     }
 }
+
+/// For how many milliseconds a refresh is waited for, by those whom its result is for and by those who are in its way.
+/// Longer than a call of a provider takes.
+const PATIENCE: u64 = 25_000;

@@ -8,21 +8,26 @@
 //!   (kind `w`), so that noting it cannot overwrite a newer token.
 //! * An upstream that refuses every token cannot make us renew at every call: a token that came of a refusal and is
 //!   refused within [`REFUSAL_PAUSE`] is not renewed again.
-//!
 //! * One instance at a time asks the provider: the one that holds the connection's [`lease`](super::lease). Whoever finds
 //!   it taken hands out the old token while that is valid, and otherwise looks every [`POLL`] for what the holder
 //!   brings: a newer token, the end of the grant, or the lease back. That wait is at most [`PATIENCE`].
+//! * A refresh that was cut off after the provider was asked leaves a mark in the lease. Whoever comes next sends the
+//!   stored refresh token once more, at once: nothing else is known of the grant, a provider with a period of grace
+//!   takes it, and one that had not got so far does too. If it says `invalid_grant`, the connection ends with the reason
+//!   [`INTERRUPTED`]. If no answer comes again, the mark stays, and the next caller is as far as this one was.
+//! * What comes for a connection that was disconnected meanwhile is revoked ([`super::ending`]).
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::Standing;
-use super::row::{Connection, State};
+use super::lease::{Lease, POLL, Spends};
+use super::row::{self, Connection, State};
+use super::{PATIENCE, Standing};
 use crate::Broker;
 use crate::audit::{About, Actor, Event, Line};
 use crate::catalogue::Service;
-use crate::host::Host;
+use crate::host::{Host, SendFault};
 use crate::names::ConnectionId;
 use crate::provider::{self, Failure, Grant};
 use crate::settings::SettingError;
@@ -36,16 +41,21 @@ impl<H: Host> Broker<'_, H> {
         mut refused: bool,
     ) -> Result<Standing, SettingError> {
         let Some(service) = self.service(&id.service).await? else { return Ok(Standing::UnknownService) };
+        let identity = id.identity();
+        let place = row::place(&identity);
         let end = self.host.ticks().saturating_add(PATIENCE);
         loop {
-            if let Some(standing) = self.without_provider(id, &connection, refused) {
+            if let Some(standing) = self.without_provider(id, &service, &connection, refused) {
                 return Ok(standing);
             }
-            let now = match self.take_lease(id).await {
+            let now = match self.take_lease(place, Some(Spends::of(&connection))).await {
                 Ok(Some(lease)) => {
-                    let now = self.in_turn(id, &service, &connection, refused).await;
-                    self.release(id, &lease);
-                    now?
+                    let turn = self.in_turn(id, &service, &connection, refused, &lease).await;
+                    match &turn {
+                        Ok(Turn { in_doubt: true, .. }) => self.leave_in_doubt(place, &lease),
+                        _ => self.release(place, &lease),
+                    }
+                    turn?.now
                 }
                 Ok(None) if !refused && !connection.is_expired(self.host.now()) => {
                     return Ok(Standing::Token(Box::new(connection)));
@@ -71,9 +81,17 @@ impl<H: Host> Broker<'_, H> {
     }
 
     /// What can be said without asking the provider, or must be because it is not to be asked.
-    fn without_provider(&self, id: &ConnectionId, connection: &Connection, refused: bool) -> Option<Standing> {
+    fn without_provider(
+        &self,
+        id: &ConnectionId,
+        service: &Service,
+        connection: &Connection,
+        refused: bool,
+    ) -> Option<Standing> {
         let now = self.host.now();
-        if connection.refresh_token.is_none() {
+        // A token that renews itself has to be alive for that.
+        let renews_itself = service.renew.is_some() && !connection.is_expired(now);
+        if connection.refresh_token.is_none() && !renews_itself {
             return Some(self.without_refresh_token(connection.clone(), refused));
         }
         if refused && connection.refused_at.is_some_and(|last| now.saturating_sub(last) < REFUSAL_PAUSE) {
@@ -90,24 +108,42 @@ impl<H: Host> Broker<'_, H> {
         service: &Service,
         due: &Connection,
         refused: bool,
-    ) -> Result<Now, SettingError> {
+        lease: &Lease,
+    ) -> Result<Turn, SettingError> {
+        let was_in_doubt = lease.is_in_doubt();
         match self.look_again(id, due)? {
+            // So late that another one may take the lease while the provider is asked.
+            Now::Same if !lease.is_long_enough(self.host.now()) => {
+                return Ok(Turn { now: Now::Same, in_doubt: was_in_doubt });
+            }
             Now::Same => {}
-            changed => return Ok(changed),
+            changed => return Ok(Turn { now: changed, in_doubt: was_in_doubt }),
+        }
+        if was_in_doubt {
+            self.host.log(&format!("{}: a refresh was cut off: its token is sent once more", id.service));
         }
         Ok(match provider::refresh(self.host, service, due.held()).await {
-            Ok(grant) => Now::Settled(self.renew(id, service, due, grant, refused)),
-            Err(Failure::Ended(reason) | Failure::NeedsPerson(reason)) => match self.look_again(id, due)? {
-                Now::Same => Now::Settled(self.end(id, due.clone(), reason)),
-                changed => changed,
-            },
+            Ok(grant) => {
+                let (standing, is_stored) = self.renew(id, service, due, grant, refused).await;
+                Turn { now: Now::Settled(standing), in_doubt: !is_stored }
+            }
+            Err(Failure::Ended(_)) if was_in_doubt => {
+                Turn { now: self.end(id, due, INTERRUPTED.to_owned())?, in_doubt: false }
+            }
+            Err(Failure::Ended(reason) | Failure::NeedsPerson(reason)) => {
+                Turn { now: self.end(id, due, reason)?, in_doubt: false }
+            }
             Err(failure) => {
                 self.host.log(&format!("{}: refresh failed: {failure}", id.service));
                 let seconds = retry_after(&failure);
                 if let Failure::Busy { retry_after: Some(_), .. } = failure {
                     self.wait(id, self.host.now() + u64::from(seconds));
+                } else if due.refresh_token.is_none() {
+                    // Its time is long, and not every call in it is to ask.
+                    self.wait(id, self.host.now() + RENEWAL_PAUSE);
                 }
-                Now::Settled(self.old_or_later(due.clone(), refused, seconds))
+                let now = Now::Settled(self.old_or_later(due.clone(), refused, seconds));
+                Turn { now, in_doubt: was_in_doubt || leaves_doubt(&failure) }
             }
         })
     }
@@ -124,31 +160,56 @@ impl<H: Host> Broker<'_, H> {
         })
     }
 
-    /// Keeps what a refresh brought, unless something newer has come.
-    fn renew(&self, id: &ConnectionId, service: &Service, old: &Connection, grant: Grant, refused: bool) -> Standing {
+    /// Keeps what a refresh brought, unless something newer has come. Tells too whether it is lost to nobody.
+    async fn renew(
+        &self,
+        id: &ConnectionId,
+        service: &Service,
+        old: &Connection,
+        grant: Grant,
+        refused: bool,
+    ) -> (Standing, bool) {
         let now = self.host.now();
         let mut next = old.renewed(grant, now);
         next.missing_scopes = service.missing_scopes(&next.scopes);
         next.refused_at = if refused { Some(now) } else { old.refused_at };
         match self.connection(id) {
             Ok(Some(current)) if current.is_same_generation(old) => {}
-            Ok(Some(newer)) => return as_it_stands(newer),
-            Ok(None) => return Standing::NotConnected,
+            Ok(Some(newer)) => return (as_it_stands(newer), true),
+            Ok(None) => return self.was_disconnected(id, next).await,
             // It was readable a moment ago: the store stutters. What the provider gave must not be lost for that.
             Err(error) => self.host.log(&format!("{}: not read again before the write: {error}", service.id)),
         }
-        // The old refresh token may be spent: this write is worth a second try.
-        for _ in 0..2 {
+        // The old refresh token may be spent: this write is worth some patience.
+        for pause in STORING {
             match self.keep(id, &next) {
-                Ok(()) => return Standing::Token(Box::new(next)),
+                // Whoever disconnects writes that down and then looks here; we have written here, and look there.
+                Ok(()) if self.is_ending(id, &next.grant) => return self.was_disconnected(id, next).await,
+                Ok(()) => {
+                    self.name(id, &next.grant).await;
+                    return (Standing::Token(Box::new(next)), true);
+                }
                 Err(error) => self.host.log(&format!("{}: a renewed token could not be stored: {error}", service.id)),
             }
+            self.host.sleep(pause).await;
         }
-        Standing::Later(BRIEFLY)
+        (Standing::Later(BRIEFLY), false)
     }
 
-    /// Marks a grant that the provider has ended. All that was stored stays.
-    fn end(&self, id: &ConnectionId, mut connection: Connection, reason: String) -> Standing {
+    async fn was_disconnected(&self, id: &ConnectionId, brought: Connection) -> (Standing, bool) {
+        if let Err(error) = self.end_late(id, brought).await {
+            self.host.log(&format!("{}: what came after a disconnect could not be revoked: {error}", id.service));
+        }
+        (Standing::NotConnected, true)
+    }
+
+    /// Marks a grant that the provider has ended, if it still is what the row says. All that was stored stays.
+    fn end(&self, id: &ConnectionId, due: &Connection, reason: String) -> Result<Now, SettingError> {
+        match self.look_again(id, due)? {
+            Now::Same => {}
+            changed => return Ok(changed),
+        }
+        let mut connection = due.clone();
         self.host.log(&format!("{}: the provider ended a grant ({reason})", id.service));
         let about = [About::new(id).token(&connection.grant, connection.generation)];
         self.note(Line::new(Event::GrantEnded, Actor::Provider, Some(&id.subject)).about(&about).reason(&reason));
@@ -156,7 +217,7 @@ impl<H: Host> Broker<'_, H> {
         if let Err(error) = self.keep(id, &connection) {
             self.host.log(&format!("{}: the end of a grant could not be noted: {error}", id.service));
         }
-        Standing::NeedsReconnect { missing_scopes: connection.missing_scopes }
+        Ok(Now::Settled(Standing::NeedsReconnect { missing_scopes: connection.missing_scopes }))
     }
 
     fn without_refresh_token(&self, connection: Connection, refused: bool) -> Standing {
@@ -187,6 +248,13 @@ impl<H: Host> Broker<'_, H> {
     }
 }
 
+/// What came of a turn with the lease.
+struct Turn {
+    now: Now,
+    /// Whether the provider may have spent the refresh token in it, or before, and nobody learnt of it.
+    in_doubt: bool,
+}
+
 /// A connection at a second look.
 enum Now {
     Same,
@@ -211,6 +279,21 @@ fn as_it_stands(connection: Connection) -> Standing {
     }
 }
 
+/// Whether the provider may have done what was asked, and spent the refresh token: the answer was lost on its way, or is
+/// none. An answer that says no is one.
+fn leaves_doubt(failure: &Failure) -> bool {
+    match failure {
+        Failure::Unreachable(fault) => *fault != SendFault::Denied,
+        Failure::Busy { status, .. } => *status >= 500,
+        Failure::Malformed(_) => true,
+        Failure::Ended(_)
+        | Failure::NeedsPerson(_)
+        | Failure::Misconfigured(_)
+        | Failure::Refused(_)
+        | Failure::Forged(_) => false,
+    }
+}
+
 /// After how many seconds to ask again.
 pub(crate) fn retry_after(failure: &Failure) -> u32 {
     match failure {
@@ -228,9 +311,12 @@ pub(crate) fn retry_after(failure: &Failure) -> u32 {
 
 /// Seconds within which a token that came of a refusal is not renewed for another.
 const REFUSAL_PAUSE: u64 = 30;
-/// How often whoever waits for the holder of a lease looks again.
-const POLL: Duration = Duration::from_millis(100);
-/// For how many milliseconds it does. Longer than a call of a provider takes.
-const PATIENCE: u64 = 25_000;
+/// Seconds after which a token that renews itself is tried again.
+const RENEWAL_PAUSE: u64 = 600;
+/// The pauses after each attempt to store what a provider gave.
+const STORING: [Duration; 4] =
+    [Duration::from_millis(50), Duration::from_millis(250), Duration::from_secs(1), Duration::from_secs(2)];
+/// Why a person has to connect again after a refresh was cut off whose token the provider takes no more.
+const INTERRUPTED: &str = "refresh_interrupted";
 const BRIEFLY: u32 = 5;
 const LONGEST_WAIT: u32 = 3600;

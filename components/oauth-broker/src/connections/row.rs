@@ -26,11 +26,14 @@ pub struct Connection {
     pub grant: String,
     pub generation: u64,
     /// What people recognise the account by, where the provider tells.
-    pub account: Option<String>,
+    pub label: Option<String>,
     pub access_token: Secret,
     pub token_type: String,
     pub expires_at: Option<u64>,
     pub refresh_token: Option<Secret>,
+    /// When the refresh token ends, where its answer said so.
+    #[serde(default)]
+    pub refresh_ends_at: Option<u64>,
     /// The scopes that the person granted.
     pub scopes: Vec<String>,
     /// Those that were asked for and not granted.
@@ -60,11 +63,12 @@ impl Connection {
         let mut connection = Self {
             grant: name,
             generation: 1,
-            account: None,
+            label: None,
             access_token: granted.access_token.clone(),
             token_type: String::new(),
             expires_at: None,
             refresh_token: None,
+            refresh_ends_at: None,
             // Nothing said: all that was asked for (RFC 6749 section 5.1).
             scopes: asked.to_vec(),
             missing_scopes: Vec::new(),
@@ -91,6 +95,9 @@ impl Connection {
         self.access_token = granted.access_token;
         self.token_type = granted.token_type;
         self.expires_at = granted.lifetime.map(|lifetime| now.saturating_add(lifetime));
+        if granted.refresh_token.is_some() || granted.refresh_lifetime.is_some() {
+            self.refresh_ends_at = granted.refresh_lifetime.map(|lifetime| now.saturating_add(lifetime));
+        }
         self.refresh_token = granted.refresh_token.or(self.refresh_token.take());
         self.scopes = granted.scopes.unwrap_or(std::mem::take(&mut self.scopes));
         self.extra.extend(granted.extra);
@@ -98,11 +105,13 @@ impl Connection {
     }
 
     /// Whether the token should be renewed before it is handed out: a minute before its end, and never in the first
-    /// half of its life, so that a short-lived one is not renewed at every call.
+    /// half of its life, so that a short-lived one is not renewed at every call. One without a refresh token may renew
+    /// itself at its provider as long as it lives: that cannot wait for the last minute, in which nobody may ask.
     pub fn is_due(&self, now: u64) -> bool {
         self.expires_at.is_some_and(|end| {
             let lifetime = end.saturating_sub(self.refreshed_at);
-            end.saturating_sub(now) <= AHEAD.min(lifetime / 2)
+            let ahead = if self.refresh_token.is_some() { AHEAD } else { AHEAD.max(lifetime / 4) };
+            end.saturating_sub(now) <= ahead.min(lifetime / 2)
         })
     }
 
@@ -141,7 +150,7 @@ impl<H: Host> Broker<'_, H> {
     }
 }
 
-fn place<'a>(identity: &'a [&'a str]) -> Place<'a> {
+pub(super) fn place<'a>(identity: &'a [&'a str]) -> Place<'a> {
     Place { kind: Kind::Connection, identity }
 }
 

@@ -6,22 +6,24 @@ use serde::Serialize;
 use super::params::Params;
 use super::{Refusal, pages};
 use crate::Broker;
+use crate::catalogue::Service;
+use crate::connections::lasting::{Lasting, lasting};
 use crate::connections::row::State;
 use crate::host::Host;
-use crate::names::{ConnectionId, ServiceId, Subject};
+use crate::names::{AccountName, ConnectionId, ServiceId, Subject};
 use crate::vault::rows::RowError;
 
 /// `GET /connections`
-pub fn json<H: Host>(broker: &Broker<'_, H>, request: &Request<Vec<u8>>) -> Result<Response<Vec<u8>>, Refusal> {
+pub async fn json<H: Host>(broker: &Broker<'_, H>, request: &Request<Vec<u8>>) -> Result<Response<Vec<u8>>, Refusal> {
     let subject = broker.person(request)?.ok_or_else(|| Refusal::SignIn("/".to_owned()))?;
-    Ok(super::json(StatusCode::OK, &listing(broker, subject)?))
+    Ok(super::json(StatusCode::OK, &listing(broker, subject).await?))
 }
 
 /// `GET /`
-pub fn page<H: Host>(broker: &Broker<'_, H>, request: &Request<Vec<u8>>) -> Result<Response<Vec<u8>>, Refusal> {
+pub async fn page<H: Host>(broker: &Broker<'_, H>, request: &Request<Vec<u8>>) -> Result<Response<Vec<u8>>, Refusal> {
     let subject = broker.person(request)?.ok_or_else(|| Refusal::SignIn("/".to_owned()))?;
     let params = Params::of(request.uri())?;
-    let listing = listing(broker, subject)?;
+    let listing = listing(broker, subject).await?;
     let named =
         |name: &str| params.get(name).and_then(|id| listing.services.iter().find(|one| one.service.as_str() == id));
     let notice = if let Some(one) = named("connected") {
@@ -45,79 +47,134 @@ pub struct Listing {
     pub services: Vec<Listed>,
 }
 
-/// How the subject stands with one service that is offered.
+/// How the subject stands with one account of one service.
 #[derive(Serialize)]
 pub struct Listed {
     pub service: ServiceId,
+    /// The name that the person gave it.
+    #[serde(skip_serializing_if = "AccountName::is_default")]
+    pub account: AccountName,
+    /// What the service is called.
     pub name: String,
     pub connected: bool,
-    /// `active`, `needs_reconnect`, `not_connected` or `unreadable`.
+    /// `active`, `needs_reconnect`, `not_connected`, `unreadable` or `not_offered`.
     pub state: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// What the provider calls the account.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub account: Option<String>,
+    pub label: Option<String>,
     pub scopes: Vec<String>,
     pub missing_scopes: Vec<String>,
     /// Of the access token. It is renewed before, where it can be.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<u64>,
     pub renewable: bool,
+    #[serde(flatten)]
+    pub lasting: Lasting,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connected_at: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refreshed_at: Option<u64>,
-    pub connect_url: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connect_url: Option<String>,
+    /// Where the person can grant what is missing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub step_up_url: Option<String>,
 }
 
-fn listing<H: Host>(broker: &Broker<'_, H>, subject: Subject) -> Result<Listing, Refusal> {
-    let public_url = broker.settings.public_url()?.as_str();
-    let now = broker.host.now();
-    let mut services = Vec::new();
-    for service in broker.services()? {
-        let mut listed = Listed {
-            name: service.name.clone(),
-            connected: false,
-            state: "not_connected",
-            reason: None,
-            account: None,
-            scopes: Vec::new(),
-            missing_scopes: Vec::new(),
-            expires_at: None,
-            renewable: false,
-            connected_at: None,
-            refreshed_at: None,
-            connect_url: format!("{public_url}/auth/{}", service.id),
-            service: service.id.clone(),
-        };
-        match broker.connection(&ConnectionId::new(subject.clone(), service.id.clone())) {
-            Ok(None) => {}
-            Ok(Some(connection)) => {
-                let ended = match &connection.state {
-                    State::NeedsReconnect { reason } => Some(reason.clone()),
-                    State::Active if connection.refresh_token.is_none() && connection.is_expired(now) => {
-                        Some("expired".to_owned())
-                    }
-                    State::Active => None,
-                };
-                listed.state = if ended.is_some() { "needs_reconnect" } else { "active" };
-                listed.connected = ended.is_none();
-                listed.reason = ended;
-                listed.missing_scopes = service.missing_scopes(&connection.scopes);
-                listed.account = connection.account;
-                listed.scopes = connection.scopes;
-                listed.expires_at = connection.expires_at;
-                listed.renewable = connection.refresh_token.is_some();
-                listed.connected_at = Some(connection.connected_at);
-                listed.refreshed_at = Some(connection.refreshed_at);
-            }
-            Err(error @ (RowError::Open(_) | RowError::Form)) => {
-                broker.host.log(&format!("a connection could not be read: {error}"));
-                listed.state = "unreadable";
-            }
-            Err(error) => return Err(error.into()),
+/// Every service that is offered, with the account without a name, and whatever else is connected.
+async fn listing<H: Host>(broker: &Broker<'_, H>, subject: Subject) -> Result<Listing, Refusal> {
+    let offered = broker.services()?;
+    let looked_after = broker.retry_revocations(&subject).await;
+    let mut ids = match looked_after.and_then(|()| broker.connections_of(&subject)) {
+        // The operator can put the key back. What has no further account is found without the list.
+        Err(error @ RowError::Open(_)) => {
+            broker.host.log(&format!("a list of connections could not be read: {error}"));
+            Vec::new()
         }
-        services.push(listed);
+        ids => ids?,
+    };
+    ids.extend(offered.iter().map(|service| ConnectionId::new(subject.clone(), service.id.clone())));
+    ids.sort_by(|one, other| (&one.service, &one.account).cmp(&(&other.service, &other.account)));
+    ids.dedup();
+    let mut services = Vec::with_capacity(ids.len());
+    for id in ids {
+        let service = offered.iter().find(|service| service.id == id.service);
+        services.push(listed(broker, id, service)?);
     }
     Ok(Listing { subject, services })
+}
+
+fn listed<H: Host>(broker: &Broker<'_, H>, id: ConnectionId, service: Option<&Service>) -> Result<Listed, Refusal> {
+    let now = broker.host.now();
+    let connect_url = match service {
+        Some(_) => Some(connect_url(broker.settings.public_url()?.as_str(), &id)),
+        None => None,
+    };
+    let connection = broker.connection(&id);
+    let mut listed = Listed {
+        name: service.map_or_else(|| id.service.to_string(), |service| service.name.clone()),
+        connected: false,
+        state: "not_connected",
+        reason: None,
+        label: None,
+        scopes: Vec::new(),
+        missing_scopes: Vec::new(),
+        expires_at: None,
+        renewable: false,
+        lasting: Lasting::default(),
+        connected_at: None,
+        refreshed_at: None,
+        step_up_url: None,
+        connect_url,
+        service: id.service,
+        account: id.account,
+    };
+    match connection {
+        Ok(None) => {}
+        Ok(Some(connection)) => {
+            let ended = match &connection.state {
+                State::NeedsReconnect { reason } => Some(reason.clone()),
+                State::Active if connection.refresh_token.is_none() && connection.is_expired(now) => {
+                    Some("expired".to_owned())
+                }
+                State::Active => None,
+            };
+            listed.state = match (&ended, service) {
+                (Some(_), _) => "needs_reconnect",
+                (None, None) => "not_offered",
+                (None, Some(_)) => "active",
+            };
+            listed.connected = listed.state == "active";
+            if ended.is_none() {
+                let catalogue = service.map(|service| &service.refresh_lifetime);
+                let idle = catalogue.and_then(|lifetime| lifetime.idle);
+                listed.lasting = lasting(&connection, idle, catalogue.and_then(|lifetime| lifetime.absolute), now);
+            }
+            listed.reason = ended;
+            listed.missing_scopes =
+                service.map_or(connection.missing_scopes, |service| service.missing_scopes(&connection.scopes));
+            listed.step_up_url = listed.connect_url.clone().filter(|_| !listed.missing_scopes.is_empty());
+            listed.label = connection.label;
+            listed.scopes = connection.scopes;
+            listed.expires_at = connection.expires_at;
+            listed.renewable = connection.refresh_token.is_some();
+            listed.connected_at = Some(connection.connected_at);
+            listed.refreshed_at = Some(connection.refreshed_at);
+        }
+        Err(error @ (RowError::Open(_) | RowError::Form)) => {
+            broker.host.log(&format!("a connection could not be read: {error}"));
+            listed.state = "unreadable";
+        }
+        Err(error) => return Err(error.into()),
+    }
+    Ok(listed)
+}
+
+fn connect_url(public_url: &str, id: &ConnectionId) -> String {
+    match id.account.is_default() {
+        true => format!("{public_url}/auth/{}", id.service),
+        false => format!("{public_url}/auth/{}?account={}", id.service, id.account.as_str()),
+    }
 }

@@ -70,8 +70,8 @@ async fn route<H: Host>(broker: &Broker<'_, H>, request: &Request<Vec<u8>>) -> R
     let service = || ServiceId::parse(id.unwrap_or_default()).map_err(|_| Refusal::UnknownService);
     match room {
         "admin" => admin::audit(broker, request),
-        "" => listing::page(broker, request),
-        "connections" => listing::json(broker, request),
+        "" => listing::page(broker, request).await,
+        "connections" => listing::json(broker, request).await,
         "health" => Ok(health::answer(broker)),
         "auth" if request.method() == Method::POST => connect::start(broker, request, service()?).await,
         "auth" => connect::offer(broker, request, service()?).await,

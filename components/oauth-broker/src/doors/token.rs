@@ -85,10 +85,12 @@ pub async fn delete<H: Host>(
         ended => ended?,
     };
     note_disconnected(broker, &by, &id, &ended);
-    Ok(match ended {
-        Disconnected::Forgotten => super::empty(ended.status()),
-        Disconnected::NotRevoked(why) => {
-            super::json(ended.status(), &json!({ "forgotten": true, "revoked": false, "reason": why }))
+    Ok(match ended.reason() {
+        None => super::empty(StatusCode::NO_CONTENT),
+        Some(why) => {
+            let queued = ended == Disconnected::Queued;
+            let body = json!({ "forgotten": true, "revoked": false, "queued": queued, "reason": why });
+            super::json(StatusCode::OK, &body)
         }
     })
 }
@@ -105,18 +107,16 @@ pub async fn disconnect<H: Host>(
     let id = super::connection(subject, service, form.get("account"))?;
     let ended = broker.disconnect(&id).await?;
     note_disconnected(broker, &By::Person, &id, &ended);
-    match ended {
-        Disconnected::Forgotten => pages::see_other(&format!("/?disconnected={}", id.service)),
-        Disconnected::NotRevoked(_) => pages::see_other(&format!("/?disconnected={}&revoked=no", id.service)),
-    }
+    let revoked = if ended == Disconnected::Forgotten { "" } else { "&revoked=no" };
+    pages::see_other(&format!("/?disconnected={}{revoked}", id.service))
 }
 
 fn note_disconnected<H: Host>(broker: &Broker<'_, H>, by: &By, id: &ConnectionId, ended: &Disconnected) {
     let about = [About::new(id)];
     let line = Line::new(Event::Disconnected, by.into(), Some(&id.subject)).about(&about);
-    broker.note(match ended {
-        Disconnected::Forgotten => line,
-        Disconnected::NotRevoked(why) => line.reason(why),
+    broker.note(match ended.reason() {
+        None => line,
+        Some(why) => line.reason(why),
     });
 }
 

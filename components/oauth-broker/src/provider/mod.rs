@@ -213,17 +213,12 @@ pub enum Revoked {
     AtProvider,
     /// The provider offers none, or none for a grant like this.
     NotOffered,
-    /// Other connections live on the same grant, so it was left alone.
-    Shared,
 }
 
 /// Ends a grant at the provider. The refresh token where there is one, since its end ends the grant (RFC 7009
 /// section 2.1).
 pub async fn revoke<H: Host>(host: &H, service: &Service, held: Held<'_>) -> Result<Revoked, Failure> {
     let Some(revoke) = &service.revoke else { return Ok(Revoked::NotOffered) };
-    if service.shared_grant {
-        return Ok(Revoked::Shared);
-    }
     let Some(answer) = call::make(host, service, revoke, &held).await? else { return Ok(Revoked::NotOffered) };
     dialect::succeeded(host, service, &answer)?;
     Ok(Revoked::AtProvider)

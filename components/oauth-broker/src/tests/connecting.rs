@@ -428,6 +428,6 @@ fn the_account_is_named_when_the_provider_tells_and_nothing_is_lost_when_it_does
         let listed = read(&world.get("/connections"));
         let github =
             listed["services"].as_array().unwrap().iter().find(|one| one["service"] == "github").unwrap().clone();
-        assert_eq!((github["connected"].as_bool(), &github["account"]), (Some(true), &account));
+        assert_eq!((github["connected"].as_bool(), &github["label"]), (Some(true), &account));
     }
 }

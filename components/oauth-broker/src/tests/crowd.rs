@@ -25,6 +25,8 @@ pub struct Crowd {
     pub says: Cell<Option<u16>>,
     /// The store does not answer for leases.
     pub leases_down: Cell<bool>,
+    /// By how many seconds the clocks are ahead by now.
+    pub ahead: Cell<u64>,
     /// Writes on their way: when they are seen, the key, the value.
     late: RefCell<Vec<Late>>,
     dice: Cell<u64>,
@@ -43,6 +45,7 @@ impl Crowd {
             takes: Cell::new(Some(1)),
             says: Cell::new(None),
             leases_down: Cell::new(false),
+            ahead: Cell::new(0),
             late: RefCell::default(),
             dice: Cell::new(seed),
         }
@@ -77,7 +80,15 @@ impl Crowd {
         }
     }
 
-    /// The same, and then its instance is gone.
+    /// Polls `caller` until it has asked the provider.
+    pub fn until_it_asks<T>(&self, caller: &mut Caller<'_, T>) {
+        while self.world.sent.borrow().is_empty() {
+            assert!(caller.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+            self.world.clock.set(self.ticks() + 10);
+        }
+    }
+
+    /// Polls `caller` until there is a row more, and then its instance is gone.
     pub fn dies<T>(&self, mut caller: Caller<'_, T>) {
         self.until_it_writes(&mut caller);
     }
@@ -149,17 +160,21 @@ impl Host for Crowd {
     }
 
     async fn send(&self, request: Request<Vec<u8>>) -> Answer {
+        let is_revocation = request.uri().path() == "/revoke";
         let form: std::collections::BTreeMap<String, String> =
             url::form_urlencoded::parse(request.body()).into_owned().collect();
         self.world.sent.borrow_mut().push(request);
         self.sleep(Duration::from_millis(self.roll(self.thinks))).await;
-        let answer = self.take(&form["refresh_token"]);
+        let answer = match is_revocation {
+            true => Ok(Response::new(b"{}".to_vec())),
+            false => self.take(&form["refresh_token"]),
+        };
         self.sleep(Duration::from_millis(self.roll(self.thinks))).await;
         answer
     }
 
     fn now(&self) -> u64 {
-        self.world.now()
+        self.world.now() + self.ahead.get()
     }
 
     fn ticks(&self) -> u64 {

@@ -6,6 +6,7 @@ use super::crowd::{Caller, Crowd};
 use super::*;
 use crate::Broker;
 use crate::connections::Standing;
+use crate::connections::row::State;
 use crate::host::Host;
 
 /// A crowd of the owner's, whose token ends in `left` seconds.
@@ -156,6 +157,43 @@ fn a_holder_that_stood_still_sends_nothing() {
     assert_eq!(crowd.run(callers(&crowd, 2)), ["access-2"; 2]);
     assert_eq!(crowd.run(vec![stopped]), ["access-2"]);
     assert_eq!(requests(&crowd), 1);
+}
+
+/// Item 25: whoever takes over from a holder that died knows that the refresh token may be spent.
+#[test]
+fn whoever_takes_over_from_a_holder_that_died_while_it_asked_is_in_doubt() {
+    for (honoured, told) in [(true, "access-2"), (false, "reconnect")] {
+        let crowd = crowd(0, 5);
+        let mut holder = caller(&crowd, 0, None);
+        crowd.until_it_asks(&mut holder);
+        drop(holder);
+        if !honoured {
+            crowd.takes.set(None);
+        }
+        crowd.world.pass(45);
+        assert_eq!(crowd.run(callers(&crowd, 3)), [told; 3]);
+        assert_eq!(requests(&crowd), 2);
+        let interrupted = State::NeedsReconnect { reason: "refresh_interrupted".to_owned() };
+        let state = Broker::new(&crowd).connection(&owners("forge")).unwrap().unwrap().state;
+        assert_eq!(state, if honoured { State::Active } else { interrupted });
+        assert!(has_no_lease(&crowd));
+    }
+}
+
+/// Item 27: a holder whose clock is ten seconds behind, at the slowest provider, is not overtaken by anyone.
+#[test]
+fn a_slow_answer_is_waited_for_by_instances_whose_clocks_differ() {
+    for seed in 0..20 {
+        let mut crowd = crowd(0, seed);
+        crowd.thinks = 9_900;
+        let mut holder = caller(&crowd, 0, None);
+        crowd.until_it_asks(&mut holder);
+        crowd.ahead.set(10);
+        let mut all = callers(&crowd, 2);
+        all.push(holder);
+        assert_eq!(crowd.run(all), ["access-2"; 3]);
+        assert_eq!(requests(&crowd), 1);
+    }
 }
 
 /// An end that lies further ahead than any lease lasts was written by a clock that was wrong.

@@ -1,12 +1,14 @@
 //! Does the broker keep what it promises? One behaviour each, against a store in memory and a provider that does what
 //! it is told. Numbers are those of the project's security checklist (`docs/`).
 
+mod accounts;
 mod auditing;
 mod callers;
 mod catalogue;
 mod connecting;
 mod consenting;
 mod crowd;
+mod ending;
 mod handing_out;
 mod leaks;
 mod leasing;

@@ -82,7 +82,7 @@ fn a_provider_that_does_not_answer_costs_nothing() {
     ];
     for fault in faults {
         let world = connected();
-        let before = world.dump();
+        let before = connections(&world);
         world.pass(3550);
         fault(&world);
         assert_eq!(forge(&world)["access_token"], "access-1");
@@ -91,7 +91,7 @@ fn a_provider_that_does_not_answer_costs_nothing() {
         let later = forge(&world);
         assert_eq!(later["status"], "temporarily_unavailable");
         assert!(later["retry_after"].as_u64().unwrap() > 0);
-        assert_eq!(world.dump(), before);
+        assert_eq!(connections(&world), before);
         world.answer(200, grant("access-2", 3600, "refresh-2"));
         assert_eq!(forge(&world)["access_token"], "access-2");
         assert_eq!(spent(&world).last().unwrap(), "refresh-1");
@@ -172,9 +172,101 @@ fn a_late_answer_does_not_bring_back_what_was_disconnected() {
     let world = connected();
     world.pass(3600);
     world.answer(200, grant("access-2", 3600, "refresh-2"));
+    world.answer(200, json!({}));
     *world.meanwhile.borrow_mut() = Some(Box::new(|world| world.store.borrow_mut().clear()));
     assert_eq!(forge(&world)["status"], "not_connected");
-    assert!(world.dump().is_empty());
+    assert_eq!(world.dump().into_keys().collect::<Vec<_>>(), ["b.keys"]);
+    assert_eq!(world.forms_sent_to("https://forge.example/revoke")[0]["token"], "refresh-2", "nor leaves it alive");
+}
+
+/// Item 25: the provider has spent the token, its answer never came. It is tried once more, the person is told, and that
+/// is all: no loop.
+#[test]
+fn a_refresh_whose_answer_was_lost_is_tried_once_more_and_then_ends_with_its_reason() {
+    let lost: [fn(&World); 5] = [
+        |world| world.fault(SendFault::Timeout),
+        |world| world.fault(SendFault::Connection),
+        |world| world.fault(SendFault::TooLarge),
+        |world| world.answer(502, json!({})),
+        |world| world.answer(200, json!({ "access_": "truncated" })),
+    ];
+    for lose in lost {
+        let world = connected();
+        world.pass(3600);
+        lose(&world);
+        assert_eq!(forge(&world)["status"], "temporarily_unavailable");
+        world.answer(400, json!({ "error": "invalid_grant" }));
+        for _ in 0..3 {
+            assert_eq!(forge(&world)["status"], "needs_reconnect");
+        }
+        assert_eq!(spent(&world), ["refresh-1", "refresh-1"]);
+        assert_eq!(reason(&world), "refresh_interrupted");
+        assert!(!world.dump().keys().any(|key| key.starts_with("b.r.")), "the doubt has ended");
+    }
+}
+
+/// Item 25: a provider with a period of grace, or one that never got the first request, gives the token.
+#[test]
+fn a_refresh_in_doubt_that_the_provider_honours_is_as_if_nothing_had_been() {
+    let world = connected();
+    world.pass(3600);
+    world.fault(SendFault::Timeout);
+    forge(&world);
+    world.answer(200, grant("access-2", 3600, "refresh-2"));
+    assert_eq!(forge(&world)["access_token"], "access-2");
+    assert!(!world.dump().keys().any(|key| key.starts_with("b.r.")));
+    world.pass(3600);
+    world.answer(400, json!({ "error": "invalid_grant" }));
+    assert_eq!(forge(&world)["status"], "needs_reconnect");
+    assert_eq!(reason(&world), "invalid_grant", "the doubt was about another generation");
+}
+
+/// Item 25: doubt lasts until the provider has said something about the grant.
+#[test]
+fn a_rate_limit_between_does_not_end_a_doubt() {
+    let world = connected();
+    world.pass(3600);
+    world.fault(SendFault::Timeout);
+    forge(&world);
+    world.answer(429, json!({}));
+    forge(&world);
+    world.answer(400, json!({ "error": "invalid_grant" }));
+    forge(&world);
+    assert_eq!(reason(&world), "refresh_interrupted");
+}
+
+/// Items 22 and 25: an answer that says no is an answer, and leaves no doubt.
+#[test]
+fn a_refusal_leaves_no_doubt() {
+    let said: [fn(&World); 4] = [
+        |world| world.answer(429, json!({})),
+        |world| world.answer(401, json!({ "error": "invalid_client" })),
+        |world| world.answer(400, json!({ "error": "invalid_request" })),
+        |world| world.fault(SendFault::Denied),
+    ];
+    for say in said {
+        let world = connected();
+        world.pass(3600);
+        say(&world);
+        assert_eq!(forge(&world)["status"], "temporarily_unavailable");
+        world.answer(400, json!({ "error": "invalid_grant" }));
+        forge(&world);
+        assert_eq!(reason(&world), "invalid_grant");
+    }
+}
+
+/// Item 25: what the provider gave is not given up for a store that stutters.
+#[test]
+fn a_renewed_token_that_cannot_be_stored_at_once_is_stored_a_little_later() {
+    let world = connected();
+    world.pass(3600);
+    world.answer(200, grant("access-2", 3600, "refresh-2"));
+    *world.meanwhile.borrow_mut() = Some(Box::new(|world| world.down_until.set(Some(world.clock.get() + 1000))));
+    assert_eq!(forge(&world)["access_token"], "access-2");
+    world.pass(3600);
+    world.answer(200, grant("access-3", 3600, "refresh-3"));
+    assert_eq!(forge(&world)["access_token"], "access-3");
+    assert_eq!(spent(&world), ["refresh-1", "refresh-2"]);
 }
 
 #[test]
@@ -267,6 +359,15 @@ fn a_key_that_was_taken_out_too_early_can_be_put_back() {
     forge(&world);
     let row = world.dump().into_iter().find(|(key, _)| key.starts_with("b.c.")).unwrap().1;
     assert_eq!(&row[..4], b"\x01\x02k2", "sealed with the first key when it was written");
+}
+
+/// The rows of the connections.
+fn connections(world: &World) -> Vec<Vec<u8>> {
+    world.dump().into_iter().filter(|(key, _)| key.starts_with("b.c.")).map(|(_, row)| row).collect()
+}
+
+fn reason(world: &World) -> Value {
+    read(&world.get("/connections"))["services"][0]["reason"].clone()
 }
 
 /// What another instance would have stored: the next generation of the same grant.

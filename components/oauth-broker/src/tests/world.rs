@@ -25,6 +25,8 @@ pub struct World {
     pub store: RefCell<BTreeMap<String, Vec<u8>>>,
     pub store_down: Cell<bool>,
     pub read_only: Cell<bool>,
+    /// The store does not answer before this moment.
+    pub down_until: Cell<Option<u64>>,
     /// Milliseconds since the Unix epoch.
     pub clock: Cell<u64>,
     pub answers: RefCell<VecDeque<Answer>>,
@@ -86,6 +88,7 @@ impl World {
             store: RefCell::default(),
             store_down: Cell::new(false),
             read_only: Cell::new(false),
+            down_until: Cell::new(None),
             clock: Cell::new(NOW * 1000),
             answers: RefCell::default(),
             meanwhile: RefCell::default(),
@@ -185,6 +188,10 @@ impl World {
         response
     }
 
+    fn is_down(&self) -> bool {
+        self.store_down.get() || self.down_until.get().is_some_and(|end| self.clock.get() < end)
+    }
+
     pub fn dump(&self) -> BTreeMap<String, Vec<u8>> {
         self.store.borrow().clone()
     }
@@ -211,12 +218,12 @@ impl Host for World {
 
     fn get(&self, key: &str) -> Result<Option<Vec<u8>>, StoreFault> {
         self.reads.set(self.reads.get() + 1);
-        if self.store_down.get() { Err(StoreFault) } else { Ok(self.store.borrow().get(key).cloned()) }
+        if self.is_down() { Err(StoreFault) } else { Ok(self.store.borrow().get(key).cloned()) }
     }
 
     fn set(&self, key: &str, value: &[u8]) -> Result<(), StoreFault> {
         self.writes.set(self.writes.get() + 1);
-        if self.store_down.get() || self.read_only.get() {
+        if self.is_down() || self.read_only.get() {
             return Err(StoreFault);
         }
         self.store.borrow_mut().insert(key.to_owned(), value.to_vec());
@@ -224,7 +231,7 @@ impl Host for World {
     }
 
     fn delete(&self, key: &str) -> Result<(), StoreFault> {
-        if self.store_down.get() {
+        if self.is_down() {
             return Err(StoreFault);
         }
         self.store.borrow_mut().remove(key);

@@ -15,9 +15,12 @@
 //! | `p` | pending flows | a flow starts | subject | replaced by the next | [`crate::connect::flow`] |
 //! | `t` | used tickets | a flow starts | subject | replaced by the next | [`crate::connect::ticket`] |
 //! | `w` | wait | a provider says when to come back | subject, service | at that time, replaced by the next | [`crate::connections::refresh`] |
-//! | `r` | lease | a refresh begins | subject, service | when the refresh ends, or after 40 seconds | [`crate::connections`] |
 //! | `a` | audit lines | an event | subject, place in the week, slot | after a week, replaced | [`crate::audit::ring`] |
 //! | `h` | refusal limit | a service gets nothing | name of the service key | a minute, replaced by the next | [`crate::audit`] |
+//! | `r` | lease | a refresh or a change of a list begins | kind and identity of the row that it is for | when that ends, or after 40 seconds; a mark of doubt with the next refresh | [`crate::connections`] |
+//! | `i` | list of connections | a connection is made or removed | subject | with the last of them | [`crate::connections::list`] |
+//! | `u` | list of subjects | a subject's first connection, and its last | number of the shard | replaced by the next | [`crate::connections::list`] |
+//! | `q` | revocation to come | a connection is removed | subject, grant | when it is done, or after 7 days | [`crate::connections::ending`] |
 //! | `l` | sign-in limit | a sign-in fails | none: one row | a minute, replaced by the next | [`crate::people::sign_in`] |
 //!
 //! The same seal makes what travels through browsers: connect tickets (`k`) and sessions (`s`). Their kind is in the
@@ -75,6 +78,9 @@ pub enum Kind {
     UsedTickets,
     Wait,
     Lease,
+    Connections,
+    Subjects,
+    Revocation,
     SignInLimit,
     Audit,
     RefusalLimit,
@@ -195,10 +201,10 @@ impl Place<'_> {
 impl Kind {
     /// Whether a row of this kind is there for longer than a flow, so that its key has to be.
     fn is_durable(self) -> bool {
-        matches!(self, Self::Connection)
+        matches!(self, Self::Connection | Self::Connections | Self::Subjects | Self::Revocation)
     }
 
-    fn letter(self) -> &'static str {
+    pub(crate) fn letter(self) -> &'static str {
         match self {
             Self::Connection => "c",
             Self::Flow => "f",
@@ -206,6 +212,9 @@ impl Kind {
             Self::UsedTickets => "t",
             Self::Wait => "w",
             Self::Lease => "r",
+            Self::Connections => "i",
+            Self::Subjects => "u",
+            Self::Revocation => "q",
             Self::SignInLimit => "l",
             Self::Audit => "a",
             Self::RefusalLimit => "h",

@@ -160,7 +160,7 @@ fn keys_that_are_no_keys_are_refused_without_being_shown() {
 }
 
 /// Every kind: a new one does not compile before it is here.
-const KINDS: [Kind; 11] = {
+const KINDS: [Kind; 14] = {
     match Kind::Connection {
         Kind::Connection
         | Kind::Flow
@@ -168,6 +168,9 @@ const KINDS: [Kind; 11] = {
         | Kind::UsedTickets
         | Kind::Wait
         | Kind::Lease
+        | Kind::Connections
+        | Kind::Subjects
+        | Kind::Revocation
         | Kind::SignInLimit
         | Kind::Audit
         | Kind::RefusalLimit
@@ -181,6 +184,9 @@ const KINDS: [Kind; 11] = {
         Kind::UsedTickets,
         Kind::Wait,
         Kind::Lease,
+        Kind::Connections,
+        Kind::Subjects,
+        Kind::Revocation,
         Kind::SignInLimit,
         Kind::Audit,
         Kind::RefusalLimit,

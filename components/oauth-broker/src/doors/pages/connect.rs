@@ -32,7 +32,7 @@ pub fn offer(offer: &Offer, return_to: Option<&ReturnUrl>) -> Response<Vec<u8>> 
     body.push_str("</dd>");
     if let Some(current) = replaces {
         body.push_str("<dt>Replaces</dt><dd>the connection that you have");
-        if let Some(account) = &current.account {
+        if let Some(account) = &current.label {
             let _ = write!(body, ", as <strong>{}</strong>", escape(account));
         }
         body.push_str("</dd>");

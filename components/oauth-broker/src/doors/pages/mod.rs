@@ -11,6 +11,7 @@ use http::{HeaderValue, Response, StatusCode, header};
 
 use super::listing::{Listed, Listing};
 use super::{Refusal, empty};
+use crate::connections::lasting::Warning;
 use crate::names::Subject;
 
 /// The services, each with what can be done about it.
@@ -38,16 +39,21 @@ pub fn connections(listing: &Listing, notice: Option<&str>, local: bool, now: u6
 }
 
 fn service(body: &mut String, one: &Listed, now: u64) {
-    let name = escape(&one.name);
+    let account = if one.account.is_default() { String::new() } else { format!("?account={}", one.account.as_str()) };
+    let name = match one.account.is_default() {
+        true => escape(&one.name),
+        false => format!("{} ({})", escape(&one.name), one.account.as_str()),
+    };
     let state = match one.state {
         "active" => "connected",
         "needs_reconnect" => "has to be connected again",
         "unreadable" => "is stored, but cannot be read now",
+        "not_offered" => "is stored, but this Gatehouse does not offer the service any more",
         _ => "not connected",
     };
     let _ = write!(body, "<li><h2>{name}</h2><p>{state}");
-    if let Some(account) = &one.account {
-        let _ = write!(body, " as <strong>{}</strong>", escape(account));
+    if let Some(label) = &one.label {
+        let _ = write!(body, " as <strong>{}</strong>", escape(label));
     }
     if let Some(reason) = &one.reason {
         let _ = write!(body, " ({})", escape(reason));
@@ -56,20 +62,33 @@ fn service(body: &mut String, one: &Listed, now: u64) {
     if !one.missing_scopes.is_empty() && one.connected {
         let _ = write!(body, "<p>Not granted: {}</p>", escape(&one.missing_scopes.join(", ")));
     }
-    if let Some(end) = one.expires_at.filter(|_| one.connected && !one.renewable) {
-        let _ = write!(body, "<p>Ends in {} minutes, and cannot be renewed.</p>", end.saturating_sub(now) / 60);
+    if let Some(end) =
+        one.lasting.dies_at.filter(|_| one.connected && (!one.renewable || one.lasting.warning.is_some()))
+    {
+        let left = match end.saturating_sub(now) / 60 {
+            minutes @ 0..120 => format!("{minutes} minutes"),
+            minutes @ 120..2880 => format!("{} hours", minutes / 60),
+            minutes => format!("{} days", minutes / 1440),
+        };
+        let what = match one.lasting.warning {
+            Some(Warning::UseSoon) => "unless it is used before",
+            _ => "unless you connect again",
+        };
+        let _ = write!(body, "<p>Ends in {left}, {what}.</p>");
     }
     let again = if one.connected { "Connect again" } else { "Connect" };
     let _ = write!(
         body,
-        "<p class=\"do\"><a href=\"/auth/{}\">{again}<span class=\"hidden\"> {name}</span></a></p>",
+        "<p class=\"do\"><a href=\"/auth/{}{account}\">{again}<span class=\"hidden\"> {name}</span></a></p>",
         one.service
     );
     if one.state != "not_connected" {
         let _ = write!(
             body,
-            "<form method=\"post\" action=\"/disconnect/{}\"><button>Disconnect<span class=\"hidden\"> {name}</span></button></form>",
-            one.service
+            "<form method=\"post\" action=\"/disconnect/{}\"><input type=\"hidden\" name=\"account\" value=\"{}\">\
+             <button>Disconnect<span class=\"hidden\"> {name}</span></button></form>",
+            one.service,
+            one.account.as_str()
         );
     }
     body.push_str("</li>");

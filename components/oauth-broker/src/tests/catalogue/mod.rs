@@ -13,6 +13,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::names::ServiceId;
 use mock::{Back, Facts, Mock};
 
 const BEHAVIOUR: &str = include_str!("behaviour.json");
@@ -144,7 +145,7 @@ impl<'f> Trial<'f> {
         let listed = read(&self.world.handle(request.body(Vec::new()).unwrap()));
         let services = listed["services"].as_array().unwrap();
         let ours = services.iter().find(|one| one["service"] == self.id).unwrap();
-        self.check(ours["account"] == json!(facts.account), || format!("account {}", ours["account"]))?;
+        self.check(ours["label"] == json!(facts.account), || format!("account {}", ours["label"]))?;
         match &facts.granted {
             Some(granted) => self.check(ours["scopes"] == json!(granted), || format!("scopes {}", ours["scopes"])),
             None => self.check(ours["missing_scopes"] == json!([]), || format!("missing {}", ours["missing_scopes"])),
@@ -193,11 +194,14 @@ impl<'f> Trial<'f> {
         let calls = self.mock.borrow().calls;
         let answer = self.world.handle(request.body(Vec::new()).unwrap());
         let revoked = self.mock.borrow().revoked;
-        if self.facts.revoke.is_none() || self.facts.shared {
+        if self.facts.revoke.is_none() {
             let asked = self.mock.borrow().calls - calls;
             let right = answer.status() == StatusCode::OK && asked == 0;
             return self.check(right, || format!("disconnect: {} after {asked} calls", answer.status()));
         }
+        let service = ServiceId::parse(self.id).map_err(|error| error.to_string())?;
+        let service = run(crate::Broker::new(&self.world).service(&service)).unwrap().unwrap();
+        self.check(service.shared_grant == self.facts.shared, || "what a revocation ends".into())?;
         let right = answer.status() == StatusCode::NO_CONTENT && revoked;
         self.check(right, || format!("disconnect: {}, revoked: {revoked}", answer.status()))
     }
@@ -249,8 +253,6 @@ fn a_row_from_which_a_field_is_taken_fails_its_trial() {
         // Only a first token can meet it: there is no refresh.
         "facebook.terminal_errors",
         "github.terminal_errors",
-        // Off, because the grant is shared.
-        "hubspot.revoke",
         "notion.pkce",
         "paypal.pkce",
         // OAuth 1.0a has none.
@@ -259,11 +261,4 @@ fn a_row_from_which_a_field_is_taken_fails_its_trial() {
         "zoho.pkce",
     ];
     assert_eq!(unmissed, known);
-}
-
-#[test]
-fn a_shared_grant_is_revoked_where_the_operator_says_that_it_is_not_shared() {
-    let mut facts = facts().remove("hubspot").unwrap();
-    facts.shared = false;
-    tried("hubspot", &facts, json!({ "shared_grant": false })).unwrap();
 }

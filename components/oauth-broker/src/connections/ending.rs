@@ -1,0 +1,337 @@
+//! How does a connection end, here and at its provider? (rows of kind `q`)
+//!
+//! **The order of writes.** First a row that says what is to be revoked, with all that is held of the grant; then the
+//! connection is erased, and from there on it is served to nobody; then the provider is asked; then the first row goes,
+//! and last the connection's name in its subject's list. The name carries the grant, under which the row lies. So a crash
+//! before the first write has changed nothing, and after it whoever looks at the list finds the row, and goes on from there.
+//!
+//! **A refresh that is in flight** is waited for, by its lease and for at most [`PATIENCE`], because what it brings has to
+//! be revoked too. Whoever stores what a refresh brought looks for the row of the revocation after its write; whoever
+//! disconnects looks at the connection once more after writing that row, and again when it has the lease. Whatever the
+//! order, one of the two sees the other's write: the row then has the newest tokens, and the connection is gone. (On a store
+//! whose writes are seen late, both may miss it if they meet within that time. The connection is gone then too; that its
+//! newest tokens were revoked is not certain.)
+//!
+//! **When the provider does not do it**, it is asked again after a minute, and then after ever longer, up to a day,
+//! whenever the subject's connections are listed or ended, or somebody looks after all subjects
+//! ([`Broker::retry_revocations`]). After [`GIVEN_UP`] seconds that ends with a line in the log.
+//!
+//! **What is not revoked**, because it could end more than it should: a grant whose place has been connected anew (at
+//! many providers a person's new consent is the same grant as the old, and Google ends all of it with any of its tokens).
+//! For the same reason a grant that is replaced by connecting anew is left alone. Where the catalogue says that an
+//! account has one grant for all its connections (`shared_grant`), it is revoked with the last of them, whosever they are.
+
+use futures_util::future::join_all;
+use serde::{Deserialize, Serialize};
+
+use super::PATIENCE;
+use super::list::{List, SHARDS};
+use super::row::{self, Connection};
+use crate::Broker;
+use crate::host::Host;
+use crate::names::{ConnectionId, Subject};
+use crate::provider::{self, Failure, Revoked};
+use crate::settings::SettingError;
+use crate::vault::rows::RowError;
+use crate::vault::{Kind, Place};
+
+/// What became of a connection that was to end. It is forgotten here in any case.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Disconnected {
+    /// And revoked at the provider, if there was anything to revoke.
+    Forgotten,
+    /// The provider could not be told yet, and will be.
+    Queued,
+    /// The provider may still honour it, for this reason.
+    NotRevoked(&'static str),
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum DisconnectError {
+    #[error("no such service")]
+    UnknownService,
+    #[error(transparent)]
+    Row(#[from] RowError),
+}
+
+/// A grant that is to end at its provider.
+#[derive(Debug, Serialize, Deserialize)]
+struct Revocation {
+    id: ConnectionId,
+    connection: Connection,
+    since: u64,
+    attempts: u32,
+    /// When to go on with it, unless whoever asked for it has.
+    next: u64,
+}
+
+impl<H: Host> Broker<'_, H> {
+    /// Forgets a connection, and ends its grant at the provider.
+    pub(crate) async fn disconnect(&self, id: &ConnectionId) -> Result<Disconnected, DisconnectError> {
+        let is_offered = self.service(&id.service).await?.is_some();
+        let connection = match self.connection(id) {
+            Err(RowError::Open(_) | RowError::Form) => {
+                self.forget(id)?;
+                self.unname(id, None).await;
+                return Ok(Disconnected::NotRevoked("what was stored of it cannot be read"));
+            }
+            connection => connection?,
+        };
+        let ended = match connection {
+            Some(connection) => {
+                let revocation = self.revocation_of(id, connection);
+                self.write_revocation(&revocation)?;
+                self.end_for_good(revocation, PATIENCE).await?
+            }
+            None if is_offered => Disconnected::Forgotten,
+            None => return Err(DisconnectError::UnknownService),
+        };
+        if let Err(error) = self.retry_revocations(&id.subject).await {
+            self.host.log(&format!("revocations were not looked after: {error}"));
+        }
+        Ok(ended)
+    }
+
+    /// Goes on with the subject's revocations that are due, and takes the names of what is gone out of its list.
+    pub async fn retry_revocations(&self, subject: &Subject) -> Result<(), RowError> {
+        let list = self.list(subject)?;
+        let mut due = Vec::new();
+        let mut has_changed = false;
+        for named in &list.connections {
+            due.extend(self.revocation(subject, &named.grant)?);
+            let connection = self.connection(&named.clone().id(subject));
+            has_changed |= connection.is_ok_and(|row| row.is_none_or(|row| row.grant != named.grant));
+        }
+        for grant in &list.revocations {
+            let revocation = self.revocation(subject, grant)?;
+            has_changed |= revocation.is_none();
+            due.extend(revocation);
+        }
+        due.retain(|revocation| revocation.next <= self.host.now());
+        due.truncate(AT_ONCE);
+        for ended in join_all(due.into_iter().map(|revocation| self.end_for_good(revocation, 0))).await {
+            ended?;
+        }
+        if has_changed {
+            self.change_list(subject, |list| self.take_out_what_is_gone(subject, list)).await;
+        }
+        Ok(())
+    }
+
+    /// What a refresh brought after its connection had been disconnected: it is to be revoked like the rest of the grant.
+    pub(super) async fn end_late(&self, id: &ConnectionId, connection: Connection) -> Result<(), RowError> {
+        match self.revocation(&id.subject, &connection.grant)? {
+            // Whoever wrote it reads it again when the lease is free.
+            Some(mut revocation) => {
+                self.take_over(&mut revocation, connection)?;
+                self.erase_grant(&mut revocation)
+            }
+            None => {
+                let revocation = self.revocation_of(id, connection);
+                self.write_revocation(&revocation)?;
+                self.revoke(revocation).await.map(|_| ())
+            }
+        }
+    }
+
+    /// Whether this grant has been disconnected.
+    pub(super) fn is_ending(&self, id: &ConnectionId, grant: &str) -> bool {
+        self.revocation(&id.subject, grant).is_ok_and(|revocation| revocation.is_some())
+    }
+
+    /// From the written revocation on.
+    async fn end_for_good(&self, mut revocation: Revocation, patience: u64) -> Result<Disconnected, RowError> {
+        let id = revocation.id.clone();
+        self.erase_grant(&mut revocation)?;
+        let identity = id.identity();
+        let place = row::place(&identity);
+        let lease = self.wait_for_lease(place, patience).await;
+        let erased = self.erase_grant(&mut revocation);
+        let is_alone = match lease {
+            Ok(Some(lease)) => {
+                self.release(place, &lease);
+                true
+            }
+            Ok(None) | Err(_) => false,
+        };
+        erased?;
+        if !is_alone {
+            self.unname(&id, Some(&revocation)).await;
+            return Ok(Disconnected::Queued);
+        }
+        // A refresh that has ended meanwhile may have brought newer tokens.
+        let Some(stored) = self.revocation(&id.subject, &revocation.connection.grant)? else {
+            return Ok(Disconnected::Forgotten);
+        };
+        let is_newer = stored.connection.generation > revocation.connection.generation;
+        self.revoke(if is_newer { stored } else { revocation }).await
+    }
+
+    /// Asks the provider, once, and writes down what came of it.
+    async fn revoke(&self, mut revocation: Revocation) -> Result<Disconnected, RowError> {
+        let id = revocation.id.clone();
+        let now = self.host.now();
+        let ended = match self.service(&id.service).await? {
+            None => Disconnected::NotRevoked("there is no client of this service any more"),
+            Some(service) => match self.connection(&id) {
+                Ok(Some(newer)) if newer.grant != revocation.connection.grant => {
+                    Disconnected::NotRevoked("it was connected anew, and that could end with it")
+                }
+                _ if service.shared_grant && self.lives_on_elsewhere(&revocation)? => {
+                    Disconnected::NotRevoked("other connections of that account live on the same grant")
+                }
+                _ => match provider::revoke(self.host, &service, revocation.connection.held()).await {
+                    Ok(Revoked::AtProvider) | Err(Failure::Ended(_)) => Disconnected::Forgotten,
+                    Ok(Revoked::NotOffered) => Disconnected::NotRevoked("the provider offers no revocation"),
+                    // What is not there has ended.
+                    Err(Failure::Refused(code)) if code == "status_404" => Disconnected::Forgotten,
+                    Err(failure) => {
+                        self.host.log(&format!("{}: revocation failed: {failure}", id.service));
+                        Disconnected::Queued
+                    }
+                },
+            },
+        };
+        if ended == Disconnected::Queued && now < revocation.since + GIVEN_UP {
+            revocation.next = now + (FIRST_PAUSE << (2 * revocation.attempts).min(16)).min(LONGEST_PAUSE);
+            revocation.attempts += 1;
+            // Another one may have been luckier meanwhile.
+            if self.is_ending(&id, &revocation.connection.grant) {
+                self.write_revocation(&revocation)?;
+            }
+            self.unname(&id, Some(&revocation)).await;
+            return Ok(Disconnected::Queued);
+        }
+        self.erase(revocation_place(&[id.subject.as_str(), &revocation.connection.grant]))?;
+        self.unname(&id, None).await;
+        if ended == Disconnected::Queued {
+            self.host.log(&format!("{}: a revocation is given up: the provider did not do it in a week", id.service));
+            return Ok(Disconnected::NotRevoked("the provider could not be asked, or refused"));
+        }
+        Ok(ended)
+    }
+
+    /// Whether anybody, as far as can be told, has a connection of the same account of the same service. Asked for the few
+    /// services whose accounts have one grant for all.
+    fn lives_on_elsewhere(&self, revocation: &Revocation) -> Result<bool, RowError> {
+        let mut looked = 0;
+        for shard in 0..SHARDS {
+            for subject in self.subjects_of_shard(shard)? {
+                looked += 1;
+                if looked > MOST_SUBJECTS {
+                    return Ok(true);
+                }
+                let others =
+                    self.connections_of(&subject)?.into_iter().filter(|id| id.service == revocation.id.service);
+                for id in others {
+                    let Ok(Some(other)) = self.connection(&id) else { continue };
+                    let (ours, theirs) = (&revocation.connection.label, &other.label);
+                    if ours.is_none() || theirs.is_none() || ours == theirs {
+                        return Ok(true);
+                    }
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    /// Erases the connection, if it is of the grant that is to be revoked, after taking over what is newer in it.
+    fn erase_grant(&self, revocation: &mut Revocation) -> Result<(), RowError> {
+        match self.connection(&revocation.id)? {
+            Some(connection) if connection.grant == revocation.connection.grant => {
+                self.take_over(revocation, connection)?;
+                self.forget(&revocation.id)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn take_over(&self, revocation: &mut Revocation, connection: Connection) -> Result<(), RowError> {
+        if connection.generation > revocation.connection.generation {
+            revocation.connection = connection;
+            self.write_revocation(revocation)?;
+        }
+        Ok(())
+    }
+
+    fn revocation_of(&self, id: &ConnectionId, connection: Connection) -> Revocation {
+        let now = self.host.now();
+        Revocation { id: id.clone(), connection, since: now, attempts: 0, next: now + FIRST_PAUSE }
+    }
+
+    fn revocation(&self, subject: &Subject, grant: &str) -> Result<Option<Revocation>, RowError> {
+        self.read(revocation_place(&[subject.as_str(), grant]))
+    }
+
+    fn write_revocation(&self, revocation: &Revocation) -> Result<(), RowError> {
+        let identity = [revocation.id.subject.as_str(), revocation.connection.grant.as_str()];
+        self.write(revocation_place(&identity), revocation)
+    }
+
+    /// Takes the connection's name out of the list if it is gone, and puts in that of the revocation that is left.
+    async fn unname(&self, id: &ConnectionId, left: Option<&Revocation>) {
+        self.change_list(&id.subject, |list| {
+            if let Some(left) = left {
+                list.revocations.push(left.connection.grant.clone());
+            }
+            self.take_out_what_is_gone(&id.subject, list);
+        })
+        .await;
+    }
+
+    /// What cannot be read now stays.
+    fn take_out_what_is_gone(&self, subject: &Subject, list: &mut List) {
+        let List { connections, revocations } = list;
+        connections.retain_mut(|named| {
+            let Ok(connection) = self.connection(&named.clone().id(subject)) else { return true };
+            if connection.as_ref().is_some_and(|connection| connection.grant == named.grant) {
+                return true;
+            }
+            revocations.push(std::mem::take(&mut named.grant));
+            connection.map(|connection| named.grant = connection.grant).is_some()
+        });
+        revocations.sort_unstable();
+        revocations.dedup();
+        revocations.retain(|grant| !matches!(self.revocation(subject, grant), Ok(None)));
+        while revocations.len() > MOST {
+            let grant = revocations.remove(0);
+            self.host.log("a revocation is given up: too many of one subject are left");
+            if let Err(error) = self.erase(revocation_place(&[subject.as_str(), &grant])) {
+                self.host.log(&format!("and stays in the store: {error}"));
+            }
+        }
+    }
+}
+
+impl From<SettingError> for DisconnectError {
+    fn from(error: SettingError) -> Self {
+        Self::Row(error.into())
+    }
+}
+
+impl Disconnected {
+    /// Why the provider may still honour it.
+    pub fn reason(&self) -> Option<&'static str> {
+        match self {
+            Self::Forgotten => None,
+            Self::Queued => Some("the provider could not be asked, or refused: it is asked again for a week"),
+            Self::NotRevoked(reason) => Some(reason),
+        }
+    }
+}
+
+fn revocation_place<'a>(identity: &'a [&'a str]) -> Place<'a> {
+    Place { kind: Kind::Revocation, identity }
+}
+
+/// Seconds until a revocation that failed is tried again, at first and at most.
+const FIRST_PAUSE: u64 = 60;
+const LONGEST_PAUSE: u64 = 24 * 60 * 60;
+/// Seconds after which it is not tried any more.
+const GIVEN_UP: u64 = 7 * 24 * 60 * 60;
+/// Subjects that are looked at for another connection of an account.
+const MOST_SUBJECTS: usize = 256;
+/// Revocations that one request goes on with.
+const AT_ONCE: usize = 8;
+/// Revocations of a subject that are kept.
+const MOST: usize = 64;

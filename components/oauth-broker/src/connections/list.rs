@@ -1,0 +1,170 @@
+//! What has a subject connected, and who has connected anything? (rows of kinds `i` and `u`)
+//!
+//! A store with get, set and delete cannot be listed. So one row per subject names its connections and its revocations
+//! to come, and [`SHARDS`] rows name the subjects that have such a row, for those who look after all of them.
+//!
+//! The lists are for finding; what counts is the connection's own row. A connection whose name was lost (two changes
+//! met on a store that is later than assumed, an instance died between two writes) works as before, and its name comes
+//! back when it is connected again or refreshed. A name whose connection is gone is taken out when somebody looks. Each
+//! list changes under a [`lease`](super::lease) of its own; a subject's list is changed before that of the subjects is,
+//! under the first one's lease, so that the two agree.
+//!
+//! A name carries the grant that it was written for. Disconnecting erases the connection before its name, so whoever
+//! finds a name without its connection can look for the revocation that must be there, and loses none
+//! ([`super::ending`]).
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::Broker;
+use crate::host::Host;
+use crate::names::{AccountName, ConnectionId, ServiceId, Subject};
+use crate::vault::rows::RowError;
+use crate::vault::{Kind, Place};
+
+/// What is a subject's.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct List {
+    pub(super) connections: Vec<Named>,
+    /// Grants that are to be revoked.
+    pub(super) revocations: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Named {
+    pub(super) service: ServiceId,
+    pub(super) account: AccountName,
+    pub(super) grant: String,
+}
+
+impl<H: Host> Broker<'_, H> {
+    /// What the subject's list names.
+    pub fn connections_of(&self, subject: &Subject) -> Result<Vec<ConnectionId>, RowError> {
+        let list = self.list(subject)?;
+        Ok(list.connections.into_iter().map(|named| named.id(subject)).collect())
+    }
+
+    /// The subjects of one of the [`SHARDS`] lists that have connections, or revocations to come.
+    pub fn subjects_of_shard(&self, shard: u8) -> Result<Vec<Subject>, RowError> {
+        Ok(self.read(Place { kind: Kind::Subjects, identity: &[&shard.to_string()] })?.unwrap_or_default())
+    }
+
+    /// Whether one more may be connected.
+    pub(crate) fn has_room_for(&self, id: &ConnectionId) -> Result<bool, RowError> {
+        let list = match self.list(&id.subject) {
+            // Whoever cannot count does not hold people up.
+            Err(RowError::Open(_)) => return Ok(true),
+            list => list?,
+        };
+        Ok(list.connections.len() < MOST || list.connections.iter().any(|named| named.is(id)))
+    }
+
+    /// Sees to it that the list names a connection.
+    pub(super) async fn name(&self, id: &ConnectionId, grant: &str) {
+        let named = Named { service: id.service.clone(), account: id.account.clone(), grant: grant.to_owned() };
+        if !self.list(&id.subject).is_ok_and(|list| list.connections.contains(&named)) {
+            self.change_list(&id.subject, |list| {
+                list.connections.retain(|other| !other.is(id));
+                list.connections.push(named);
+            })
+            .await;
+        }
+    }
+
+    pub(super) fn list(&self, subject: &Subject) -> Result<List, RowError> {
+        match self.read(list_place(&[subject.as_str()])) {
+            // Nothing opens it again: what it named comes back by and by.
+            Err(RowError::Open(crate::vault::OpenError::Broken) | RowError::Form) => Ok(List::default()),
+            list => Ok(list?.unwrap_or_default()),
+        }
+    }
+
+    /// Changes a subject's list, which nobody else does meanwhile. What cannot be written is made up for by whoever looks
+    /// next, so that it is no error of what was to be written down.
+    pub(super) async fn change_list(&self, subject: &Subject, change: impl FnOnce(&mut List)) {
+        let identity = [subject.as_str()];
+        let place = list_place(&identity);
+        let changed = match self.wait_for_lease(place, PATIENCE).await {
+            Ok(Some(lease)) => {
+                let changed = self.change_list_in_turn(subject, change).await;
+                self.release(place, &lease);
+                changed
+            }
+            Ok(None) => return self.host.log("a list of connections was not changed: somebody else holds its lease"),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = changed {
+            self.host.log(&format!("a list of connections was not changed: {error}"));
+        }
+    }
+
+    async fn change_list_in_turn(&self, subject: &Subject, change: impl FnOnce(&mut List)) -> Result<(), RowError> {
+        let before = self.list(subject)?;
+        let mut list = before.clone();
+        change(&mut list);
+        if list == before {
+            return Ok(());
+        }
+        let is_empty = list.connections.is_empty() && list.revocations.is_empty();
+        if !is_empty {
+            self.change_subjects(subject, true).await?;
+            return self.write(list_place(&[subject.as_str()]), &list);
+        }
+        self.erase(list_place(&[subject.as_str()]))?;
+        self.change_subjects(subject, false).await
+    }
+
+    /// Sees to it that the subject's shard names it, or does not.
+    async fn change_subjects(&self, subject: &Subject, named: bool) -> Result<(), RowError> {
+        let shard = shard_of(subject);
+        let number = shard.to_string();
+        let identity = [number.as_str()];
+        let place = Place { kind: Kind::Subjects, identity: &identity };
+        if self.subjects_of_shard(shard)?.contains(subject) == named {
+            return Ok(());
+        }
+        let Some(lease) = self.wait_for_lease(place, PATIENCE).await? else {
+            self.host.log("a list of subjects was not changed: somebody else holds its lease");
+            return Ok(());
+        };
+        let changed = self.subjects_of_shard(shard).and_then(|mut subjects| {
+            subjects.retain(|other| other != subject);
+            if named && subjects.len() < MOST_SUBJECTS {
+                subjects.push(subject.clone());
+            } else if named {
+                self.host.log("a list of subjects is full: one is left out of sweeps");
+            }
+            self.write(place, &subjects)
+        });
+        self.release(place, &lease);
+        changed
+    }
+}
+
+impl Named {
+    pub(super) fn is(&self, id: &ConnectionId) -> bool {
+        (&self.service, &self.account) == (&id.service, &id.account)
+    }
+
+    pub(super) fn id(self, subject: &Subject) -> ConnectionId {
+        ConnectionId { subject: subject.clone(), service: self.service, account: self.account }
+    }
+}
+
+fn list_place<'a>(identity: &'a [&'a str]) -> Place<'a> {
+    Place { kind: Kind::Connections, identity }
+}
+
+fn shard_of(subject: &Subject) -> u8 {
+    let [first, ..] = <[u8; 32]>::from(Sha256::digest(subject.as_str()));
+    first % SHARDS
+}
+
+/// How many rows the subjects are spread over.
+pub const SHARDS: u8 = 64;
+/// Connections of a subject. A row of a store may not have more than some 400 KB everywhere.
+const MOST: usize = 256;
+/// Subjects of a shard.
+const MOST_SUBJECTS: usize = 2048;
+/// For how many milliseconds a change waits for another.
+const PATIENCE: u64 = 5000;
