@@ -56,12 +56,6 @@ impl<H: Host> Broker<'_, H> {
             }
             None => self.new_ticket(id.clone(), Vec::new()),
         };
-        let further = std::mem::replace(&mut ticket.scopes, service.scopes.clone());
-        for scope in further {
-            if !ticket.scopes.contains(&scope) {
-                ticket.scopes.push(scope);
-            }
-        }
         let replaces = match self.connection(&id) {
             Ok(connection) => connection,
             // Connecting anew is the way on from there.
@@ -74,6 +68,14 @@ impl<H: Host> Broker<'_, H> {
                 connection.scopes.contains(name) || connection.scopes.contains(scope)
             })
         };
+        // What an earlier step-up has brought stays.
+        let earlier = replaces.iter().flat_map(|connection| &connection.asked_scopes).filter(|scope| granted(scope));
+        let further = std::mem::replace(&mut ticket.scopes, service.scopes.clone());
+        for scope in further.iter().chain(earlier) {
+            if !ticket.scopes.contains(scope) {
+                ticket.scopes.push(scope.clone());
+            }
+        }
         let scopes = ticket.scopes.iter().map(|scope| AskedScope { name: scope.clone(), granted: granted(scope) });
         let scopes = scopes.collect();
         let (mark, cookie) = self.mark_browser(headers)?;

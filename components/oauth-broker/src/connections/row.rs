@@ -36,6 +36,9 @@ pub struct Connection {
     pub refresh_ends_at: Option<u64>,
     /// The scopes that the person granted.
     pub scopes: Vec<String>,
+    /// Those that were asked for, by the names that the provider takes.
+    #[serde(default)]
+    pub asked_scopes: Vec<String>,
     /// Those that were asked for and not granted.
     pub missing_scopes: Vec<String>,
     pub extra: BTreeMap<String, String>,
@@ -71,6 +74,7 @@ impl Connection {
             refresh_ends_at: None,
             // Nothing said: all that was asked for (RFC 6749 section 5.1).
             scopes: asked.to_vec(),
+            asked_scopes: asked.to_vec(),
             missing_scopes: Vec::new(),
             extra: BTreeMap::new(),
             connected_at: now,

@@ -85,7 +85,7 @@ pub async fn callback<H: Host>(
     // Away from the URL that has the code in it.
     let mut response = match (result, return_to) {
         (Ok(()), Some(url)) => pages::see_other(&url.telling("connected", id.service.as_str(), &id))?,
-        (Ok(()), None) => pages::see_other(&pages::connect::connected(&id))?,
+        (Ok(()), None) => pages::see_other(&pages::connect::told("connected", &id))?,
         (Err(error), return_to) => {
             let refusal = refused(error, again(Some(id.account.as_str())));
             let mut response = refusal.answer(broker.host, super::wants_page(request));

@@ -24,16 +24,24 @@ pub async fn page<H: Host>(broker: &Broker<'_, H>, request: &Request<Vec<u8>>) -
     let subject = broker.person(request)?.ok_or_else(|| Refusal::SignIn("/".to_owned()))?;
     let params = Params::of(request.uri())?;
     let listing = listing(broker, subject).await?;
-    let named =
-        |name: &str| params.get(name).and_then(|id| listing.services.iter().find(|one| one.service.as_str() == id));
-    let notice = if let Some(one) = named("connected") {
-        Some(format!("{} is connected.", one.name))
+    // Nothing of the address is repeated but the names of services and accounts.
+    let account = AccountName::parse(params.get("account").unwrap_or_default()).unwrap_or_default();
+    let named = |what: &str| {
+        let one = params.get(what).and_then(|id| listing.services.iter().find(|one| one.service.as_str() == id))?;
+        Some(if account.is_default() { one.name.clone() } else { format!("{} ({})", one.name, account.as_str()) })
+    };
+    let notice = if let Some(name) = named("connected") {
+        Some(format!("{name} is connected."))
     } else {
-        named("disconnected").map(|one| match params.get("revoked") {
-            None => format!("{} is disconnected.", one.name),
+        named("disconnected").map(|name| match params.get("revoked") {
+            None => format!("{name} is disconnected."),
+            Some("queued") => format!(
+                "{name} is disconnected here. The service does not answer, and is asked for a week to end the access \
+                 there too."
+            ),
             Some(_) => format!(
-                "{} is disconnected here, but could not be told so: you can remove Gatehouse in its own settings.",
-                one.name
+                "{name} is disconnected here, but the access could not be ended there: you can remove Gatehouse in its \
+                 own settings."
             ),
         })
     };

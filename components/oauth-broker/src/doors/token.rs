@@ -107,8 +107,12 @@ pub async fn disconnect<H: Host>(
     let id = super::connection(subject, service, form.get("account"))?;
     let ended = broker.disconnect(&id).await?;
     note_disconnected(broker, &By::Person, &id, &ended);
-    let revoked = if ended == Disconnected::Forgotten { "" } else { "&revoked=no" };
-    pages::see_other(&format!("/?disconnected={}{revoked}", id.service))
+    let revoked = match ended {
+        Disconnected::Forgotten => "",
+        Disconnected::Queued => "&revoked=queued",
+        Disconnected::NotRevoked(_) => "&revoked=no",
+    };
+    pages::see_other(&format!("{}{revoked}", pages::connect::told("disconnected", &id)))
 }
 
 fn note_disconnected<H: Host>(broker: &Broker<'_, H>, by: &By, id: &ConnectionId, ended: &Disconnected) {

@@ -13,6 +13,7 @@ mod handing_out;
 mod leaks;
 mod leasing;
 mod listing;
+mod pages;
 mod posting;
 mod providers;
 mod refreshing;

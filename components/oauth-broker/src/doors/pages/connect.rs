@@ -84,11 +84,11 @@ pub fn leave(started: &Started) -> Response<Vec<u8>> {
     page(StatusCode::OK, &format!("On to {name}"), &body)
 }
 
-/// Where our own page tells of a new connection.
-pub fn connected(id: &ConnectionId) -> String {
+/// Where our own page tells what happened to a connection: `connected` or `disconnected`.
+pub fn told(what: &str, id: &ConnectionId) -> String {
     match id.account.is_default() {
-        true => format!("/?connected={}", id.service),
-        false => format!("/?connected={}&account={}", id.service, id.account.as_str()),
+        true => format!("/?{what}={}", id.service),
+        false => format!("/?{what}={}&account={}", id.service, id.account.as_str()),
     }
 }
 

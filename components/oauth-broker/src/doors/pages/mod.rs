@@ -4,95 +4,16 @@
 //! other page can frame them (RFC 9700 section 4.16).
 
 pub mod connect;
+mod connections;
 
 use std::fmt::Write;
 
 use http::{HeaderValue, Response, StatusCode, header};
 
-use super::listing::{Listed, Listing};
+pub use connections::connections;
+
 use super::{Refusal, empty};
-use crate::connections::lasting::Warning;
 use crate::names::Subject;
-
-/// The services, each with what can be done about it.
-pub fn connections(listing: &Listing, notice: Option<&str>, local: bool, now: u64) -> Response<Vec<u8>> {
-    let mut body = String::new();
-    if let Some(notice) = notice {
-        let _ = write!(body, "<p role=\"status\">{}</p>", escape(notice));
-    }
-    if listing.services.is_empty() {
-        body.push_str("<p>No service has a client yet: see the setting <code>oauth_clients</code>.</p>");
-    }
-    body.push_str("<ul class=\"list\">");
-    for one in &listing.services {
-        service(&mut body, one, now);
-    }
-    body.push_str("</ul>");
-    if !local {
-        let _ = write!(
-            body,
-            "<form method=\"post\" action=\"/sign-out\"><p>Signed in as {}. <button>Sign out</button></p></form>",
-            escape(listing.subject.as_str())
-        );
-    }
-    page(StatusCode::OK, "Your connections", &body)
-}
-
-fn service(body: &mut String, one: &Listed, now: u64) {
-    let account = if one.account.is_default() { String::new() } else { format!("?account={}", one.account.as_str()) };
-    let name = match one.account.is_default() {
-        true => escape(&one.name),
-        false => format!("{} ({})", escape(&one.name), one.account.as_str()),
-    };
-    let state = match one.state {
-        "active" => "connected",
-        "needs_reconnect" => "has to be connected again",
-        "unreadable" => "is stored, but cannot be read now",
-        "not_offered" => "is stored, but this Gatehouse does not offer the service any more",
-        _ => "not connected",
-    };
-    let _ = write!(body, "<li><h2>{name}</h2><p>{state}");
-    if let Some(label) = &one.label {
-        let _ = write!(body, " as <strong>{}</strong>", escape(label));
-    }
-    if let Some(reason) = &one.reason {
-        let _ = write!(body, " ({})", escape(reason));
-    }
-    body.push_str("</p>");
-    if !one.missing_scopes.is_empty() && one.connected {
-        let _ = write!(body, "<p>Not granted: {}</p>", escape(&one.missing_scopes.join(", ")));
-    }
-    if let Some(end) =
-        one.lasting.dies_at.filter(|_| one.connected && (!one.renewable || one.lasting.warning.is_some()))
-    {
-        let left = match end.saturating_sub(now) / 60 {
-            minutes @ 0..120 => format!("{minutes} minutes"),
-            minutes @ 120..2880 => format!("{} hours", minutes / 60),
-            minutes => format!("{} days", minutes / 1440),
-        };
-        let what = match one.lasting.warning {
-            Some(Warning::UseSoon) => "unless it is used before",
-            _ => "unless you connect again",
-        };
-        let _ = write!(body, "<p>Ends in {left}, {what}.</p>");
-    }
-    let again = if one.connected { "Connect again" } else { "Connect" };
-    let _ = write!(
-        body,
-        "<p class=\"do\"><a href=\"/auth/{}{account}\">{again}<span class=\"hidden\"> {name}</span></a></p>",
-        one.service
-    );
-    if one.state != "not_connected" {
-        let _ = write!(
-            body,
-            "<form method=\"post\" action=\"/disconnect/{}\"><input type=\"hidden\" name=\"account\" value=\"{}\">\
-             <button>Disconnect<span class=\"hidden\"> {name}</span></button></form>",
-            one.service,
-            one.account.as_str()
-        );
-    }
-    body.push_str("</li>");
-}
 
 /// What went wrong, what was kept and what to do; with the form where signing in is what to do.
 pub fn refusal(status: StatusCode, refusal: &Refusal) -> Response<Vec<u8>> {
@@ -117,7 +38,7 @@ fn sign_in(status: StatusCode, next: &str, wrong: Option<&str>) -> Response<Vec<
         body,
         "<form method=\"post\" action=\"/sign-in\"><p><label for=\"credential\">The owner's passphrase, or your API \
          key</label></p><p><input id=\"credential\" name=\"credential\" type=\"password\" required \
-         autocomplete=\"current-password\"></p><input type=\"hidden\" name=\"next\" value=\"{}\"><p><button>Sign \
+         autocomplete=\"current-password\"></p><input type=\"hidden\" name=\"next\" value=\"{}\"><p><button class=\"first\">Sign \
          in</button></p></form>",
         escape(next)
     );
@@ -188,7 +109,7 @@ fn sentence(text: &str) -> String {
 const STYLE: &str = include_str!("style.css");
 
 /// The hash is that of `STYLE`; a test holds them together.
-const POLICY: &str = "default-src 'none'; style-src 'sha256-V7Ii/HBmMOG+RvPmv05gABS60lcE9YYLhalwv7ml2S8='; \
+const POLICY: &str = "default-src 'none'; style-src 'sha256-9WFIxMCjWlPZFs+k6HZlf0BtpAjIeP1qTHm/zHYbhUY='; \
 form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
 
 #[cfg(test)]
