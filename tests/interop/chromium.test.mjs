@@ -90,6 +90,27 @@ test('a person at this machine connects in Chromium', { timeout: 120_000 }, asyn
     assert.ok(!(await Promise.all(page.frames().map((frame) => frame.content()))).join('').includes('alice'));
   });
 
+  await t.test('another account is connected beside it, and has buttons of its own', async () => {
+    await page.goto(house.broker);
+    await page.getByText('Connect another account').click();
+    await page.getByLabel(/Your name for it/).fill('Work!');
+    await page.getByRole('button', { name: 'Go on to The Provider' }).click();
+    assert.equal(page.url(), `${house.broker}/`, 'what is no name is not sent');
+    await picture(page, 'another-account');
+    assert.deepEqual(await accessibilityProblems(page), []);
+    await page.getByLabel(/Your name for it/).fill('work');
+    await page.getByRole('button', { name: 'Go on to The Provider' }).click();
+    await page.getByRole('button', { name: 'Connect' }).click();
+    await page.getByRole('button', { name: 'Continue' }).click();
+    assert.equal(await page.getByRole('status').innerText(), 'The Provider (work) is connected.');
+    assert.match(await page.getByRole('listitem').innerText(), /connected as alice[^]*called work/);
+    await picture(page, 'two-accounts');
+    assert.deepEqual(await accessibilityProblems(page), []);
+    await tabTo(page, 'button', 'Disconnect The Provider (work)');
+    await page.keyboard.press('Enter');
+    assert.equal(await page.getByRole('status').innerText(), 'The Provider (work) is disconnected.');
+  });
+
   await t.test('the button disconnects', async () => {
     await page.goto(house.broker);
     await page.getByRole('button', { name: 'Disconnect The Provider' }).click();
