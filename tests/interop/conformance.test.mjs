@@ -1,0 +1,105 @@
+// Does the official conformance suite find behind Gatehouse what it finds without it, in each era, and across the eras?
+//
+// Two servers of the project, one on each official SDK, pass both requirement sets as they are. Then the suite meets
+// them through `/mcp/{server}`, in every pairing of its era with that of the server.
+//
+// Not all of it is built yet (the gateway passes tools on, not resources, prompts, completions and logging, and asks a
+// legacy client nothing): what passes is listed in conformance/passes.json, and that list is held to be exactly true.
+// What is listed must pass, what passes must be listed (CONFORMANCE_RECORD=1 adds it). What a crossed pairing cannot do
+// by the protocol is named in conformance/known.mjs, with the reason and the very checks. When all the rest is listed,
+// passes.json and the four lines that read and write it go: `listed` is then all that is not impossible.
+
+import assert from 'node:assert/strict';
+import { readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { test } from 'node:test';
+
+import { ERAS, SDKS, startFixture } from './conformance/fixtures.mjs';
+import { IMPOSSIBLE, isCrossed } from './conformance/known.mjs';
+import { judge, requiredBy, REVISIONS } from './conformance/suite.mjs';
+import { House } from './harness/house.mjs';
+import { folder } from './harness/processes.mjs';
+
+const PASSES = join(import.meta.dirname, 'conformance/passes.json');
+const RECORDS = Boolean(process.env.CONFORMANCE_RECORD);
+/// How many requirement sets are judged at a time. Most of a judgement is waiting for its own short pauses.
+const AT_ONCE = 2;
+
+const CASES = Object.keys(SDKS).flatMap((sdk) =>
+  ERAS.flatMap((era) => REVISIONS.map((revision) => ({ sdk, era, revision, crossed: isCrossed(revision, era) }))),
+);
+
+test('the conformance suite', { timeout: 300_000, concurrency: AT_ONCE }, async (t) => {
+  const start = ([sdk, era]) => startFixture(t, sdk, era).then((url) => [`${sdk}-${era}`, url]);
+  const fixtures = Object.keys(SDKS).flatMap((sdk) => ERAS.map((era) => [sdk, era]));
+  const upstreams = Object.fromEntries(await Promise.all(fixtures.map(start)));
+  const house = await House.plan(t);
+  const servers = Object.entries(upstreams).map(([name, url]) => [name, { type: 'http', url }]);
+  await house.open(t, { servers: Object.fromEntries(servers) });
+  const results = await folder(t);
+  const rows = [];
+
+  const direct = ({ sdk, era, revision }) => {
+    const name = `${sdk}-${era}`;
+    return t.test(`${revision}: ${name} itself passes all`, async () => {
+      const verdict = await judge(upstreams[name], revision, join(results, `${name}-${revision}-itself`));
+      rows.push(row({ revision, name, where: 'itself', verdict }));
+      assert.deepEqual(failed(verdict), {});
+    });
+  };
+  await Promise.all(CASES.filter(({ crossed }) => !crossed).map(direct));
+
+  const passes = JSON.parse(await readFile(PASSES, 'utf8'));
+  const through = ({ sdk, era, revision, crossed }) => {
+    const name = `${sdk}-${era}`;
+    return t.test(`${revision}: ${name} through Gatehouse`, async () => {
+      const verdict = await judge(`${house.gateway}/mcp/${name}`, revision, join(results, `${name}-${revision}`));
+      const impossible = crossed ? IMPOSSIBLE[revision] : {};
+      rows.push(row({ revision, name, where: 'through Gatehouse', verdict, impossible }));
+      const passed = [...verdict.keys()].filter((scenario) => !verdict.get(scenario).length).sort();
+      const listed = passes[`${revision} before ${name}`] ?? [];
+      const lost = listed.filter((scenario) => !passed.includes(scenario));
+      assert.deepEqual(lost.map((scenario) => [scenario, verdict.get(scenario)]), [], 'these passed before');
+      const won = passed.filter((scenario) => !listed.includes(scenario));
+      if (RECORDS) passes[`${revision} before ${name}`] = [...listed, ...won].sort();
+      else assert.deepEqual(won, [], `these pass now: CONFORMANCE_RECORD=1 adds them to ${PASSES}`);
+      for (const [scenario, { checks, because }] of Object.entries(impossible)) {
+        assert.ok(!passed.includes(scenario), `${scenario} passes, in spite of this: ${because}`);
+        const more = verdict.get(scenario).filter(({ check }) => !checks.includes(check));
+        assert.deepEqual(more, [], `more is wrong with ${scenario} than that: ${because}`);
+      }
+    });
+  };
+  await Promise.all(CASES.map(through));
+
+  if (RECORDS) await writeFile(PASSES, `${JSON.stringify(passes, null, 2)}\n`);
+  for (const text of rows.sort()) t.diagnostic(text);
+});
+
+test('what is said to be impossible is required, and of crossed pairings only', async () => {
+  for (const revision of REVISIONS) {
+    const required = await requiredBy(revision);
+    const strangers = Object.keys(IMPOSSIBLE[revision]).filter((scenario) => !required.includes(scenario));
+    assert.deepEqual(strangers, []);
+  }
+});
+
+test('where nobody listens, nothing passes', { timeout: 60_000 }, async (t) => {
+  const [house, results] = [await House.plan(t), await folder(t)];
+  for (const revision of REVISIONS) {
+    const verdict = await judge(`${house.gateway}/mcp`, revision, join(results, revision));
+    assert.deepEqual(Object.keys(failed(verdict)).sort(), (await requiredBy(revision)).sort());
+  }
+});
+
+/// By scenario, what is wrong.
+function failed(verdict) {
+  return Object.fromEntries([...verdict].filter(([, wrong]) => wrong.length));
+}
+
+/// `revision  server  where  passed/required  names of those that fail`, those in brackets that cannot pass.
+function row({ revision, name, where, verdict, impossible = {} }) {
+  const names = Object.keys(failed(verdict)).map((scenario) => (scenario in impossible ? `(${scenario})` : scenario));
+  const count = `${verdict.size - names.length}/${verdict.size}`;
+  return [revision, name.padEnd(17), where.padEnd(17), count.padEnd(5), names.join(' ')].join('  ').trimEnd();
+}
