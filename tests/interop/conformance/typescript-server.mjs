@@ -52,17 +52,18 @@ createServer(async (request, response) => {
 async function legacy(request, response, body) {
   const id = request.headers['mcp-session-id'];
   if (id && !sessions.has(id)) return response.writeHead(404).end();
-  const transport = sessions.get(id) ?? (await newSession());
+  const transport = sessions.get(id)?.transport ?? (await newSession());
   await transport.handleRequest(request, response, body);
 }
 
 async function newSession() {
+  const server = serverWithOffer();
   const transport = new NodeStreamableHTTPServerTransport({
     sessionIdGenerator: randomUUID,
-    onsessioninitialized: (id) => sessions.set(id, transport),
+    onsessioninitialized: (id) => sessions.set(id, { server, transport }),
   });
   transport.onclose = () => sessions.delete(transport.sessionId);
-  await serverWithOffer().connect(transport);
+  await server.connect(transport);
   return transport;
 }
 
@@ -74,7 +75,7 @@ function serverWithOffer() {
   for (const tool of OFFER.tools) {
     const { name, description, inputSchema = NO_ARGUMENTS } = tool;
     const call = (given, ctx) => answer(tool, given, ctx, async (values) => {
-      await work(server, tool, ctx);
+      await work(tool, ctx);
       return filled({ content: tool.content, ...(tool.isError && { isError: true }) }, values);
     });
     server.registerTool(name, { description, inputSchema: fromJsonSchema(inputSchema) }, call);
@@ -115,7 +116,7 @@ async function answer({ rounds = [], state, onlyDeclared }, given, ctx, complete
   });
 }
 
-async function work(server, { steps = [], publishes }, ctx) {
+async function work({ steps = [], publishes }, ctx) {
   const progressToken = ctx.mcpReq._meta?.progressToken;
   for (const { log, progress, sleep: pause = 0 } of steps) {
     await sleep(pause);
@@ -128,6 +129,10 @@ async function work(server, { steps = [], publishes }, ctx) {
   }
   if (publishes === 'tools') modern.notify.toolsChanged();
   if (publishes === 'prompts') modern.notify.promptsChanged();
+  for (const { server } of sessions.values()) {
+    if (publishes === 'tools') server.sendToolListChanged();
+    if (publishes === 'prompts') server.sendPromptListChanged();
+  }
 }
 
 /// Each `{name}` in a text, however deep, becomes the value of that name.
