@@ -15,6 +15,7 @@
 //! | `GET /`, `POST /disconnect/{service}` | a session | the same as a page |
 //! | `POST /sign-in`, `POST /sign-out` | anyone | begins and ends a session |
 //! | `GET /admin/audit` | an admin key | who got which token, and what changed |
+//! | `POST /admin/sweep` | an admin key | moves what is stored to the first key, and tells which keys are in use |
 //! | `GET /health` | anyone | settings and store, without secrets |
 //!
 //! Where `public_url` is a loopback address there is one owner and no login: *local mode* (see [`people`]).

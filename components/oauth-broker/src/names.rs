@@ -11,7 +11,7 @@ use thiserror::Error;
 pub struct ServiceId(String);
 
 /// An account of this Gatehouse: stable, opaque, never an e-mail address of a provider.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Subject(String);
 

@@ -126,6 +126,11 @@ impl Spot {
         Self { place: (block % BLOCKS).to_string(), slot: slot.to_string() }
     }
 
+    /// All that a ring has.
+    pub(crate) fn all() -> impl Iterator<Item = Self> {
+        (0..BLOCKS).flat_map(|block| (0..SLOTS).map(move |slot| Self::new(block, slot)))
+    }
+
     pub(crate) fn identity<'a>(&'a self, subject: Option<&'a Subject>) -> [&'a str; 3] {
         [subject.map_or("", Subject::as_str), &self.place, &self.slot]
     }

@@ -11,7 +11,8 @@
 //!
 //! Using one writes its id into its subject's row, where it stays until it would have expired anyway. When more than
 //! [`MOST`] are there the oldest goes, and every ticket as old as that counts as used. (Two uses in the same moment may
-//! lose one of the two ids. What that gives away is a second use by the same person, of a link that was theirs.)
+//! lose one of the two ids, and a row whose key is gone counts as absent. What that gives away is a second use by the same
+//! person, of a link that was theirs. Tickets that were sealed under a key that is gone do not open either.)
 
 use base64ct::{Base64UrlUnpadded, Encoding};
 use serde::{Deserialize, Serialize};
@@ -116,17 +117,7 @@ impl<H: Host> Broker<'_, H> {
     }
 
     fn used(&self, subject: &Subject) -> Result<Used, RowError> {
-        let identity = [subject.as_str()];
-        match self.read(place(&identity)) {
-            // Its key is gone, or it is damaged. What it said is not known, so every ticket up to now counts as used; and
-            // it is written anew, so that the next one works.
-            Err(RowError::Open(_) | RowError::Form) => {
-                let used = Used { tickets: Vec::new(), before: self.host.now() };
-                self.write(place(&identity), &used)?;
-                Ok(used)
-            }
-            used => Ok(used?.unwrap_or_default()),
-        }
+        Ok(self.read_if_it_opens(place(&[subject.as_str()]))?.unwrap_or_default())
     }
 }
 

@@ -96,6 +96,20 @@ impl<H: Host> Broker<'_, H> {
         }
     }
 
+    /// Does something to the row at `of` while nobody else changes it, and leaves a mark that is there. None when the lease
+    /// is somebody else's.
+    pub(crate) async fn in_its_turn<T>(&self, of: Place<'_>, work: impl FnOnce() -> T) -> Result<Option<T>, RowError> {
+        let mark = self.lease(of)?.and_then(|last| last.spends);
+        let Some(lease) = self.take_lease(of, mark).await? else { return Ok(None) };
+        let done = work();
+        if lease.is_in_doubt() {
+            self.leave_in_doubt(of, &lease)
+        } else {
+            self.release(of, &lease)
+        }
+        Ok(Some(done))
+    }
+
     /// Gives the lease back. One that has run out may be another's by the time it is deleted, and is left alone.
     pub(crate) fn release(&self, of: Place, ours: &Lease) {
         self.end_lease(of, ours, || lease_at(of, |place| self.erase(place)));

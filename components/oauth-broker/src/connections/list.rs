@@ -44,6 +44,12 @@ impl<H: Host> Broker<'_, H> {
         Ok(list.connections.into_iter().map(|named| named.id(subject)).collect())
     }
 
+    /// The grants of the subject for which there may be a revocation to come.
+    pub(crate) fn revocations_of(&self, subject: &Subject) -> Result<Vec<String>, RowError> {
+        let List { connections, revocations } = self.list(subject)?;
+        Ok(connections.into_iter().map(|named| named.grant).chain(revocations).collect())
+    }
+
     /// The subjects of one of the [`SHARDS`] lists that have connections, or revocations to come.
     pub fn subjects_of_shard(&self, shard: u8) -> Result<Vec<Subject>, RowError> {
         Ok(self.read(Place { kind: Kind::Subjects, identity: &[&shard.to_string()] })?.unwrap_or_default())

@@ -1,7 +1,11 @@
 //! What may the operator see and do? (`/admin/…`)
 //!
-//! For who shows an admin key, and in local mode for the owner's own tools. Nothing here shows a token.
+//! For who shows an admin key, and in local mode for the owner's own tools. Nothing here shows a token. Each answer says
+//! whether a key is missing under which rows are sealed.
 
+use std::collections::BTreeMap;
+
+use base64ct::{Base64UrlUnpadded, Encoding};
 use http::{Request, Response, StatusCode};
 use serde::Serialize;
 
@@ -12,6 +16,7 @@ use crate::audit::ring::{BLOCKS, Record};
 use crate::audit::{Actor, Event, Line};
 use crate::host::Host;
 use crate::names::Subject;
+use crate::vault::rows::RowError;
 
 /// `GET /admin/audit?subject=…&hours=…`: without a subject, what belongs to nobody.
 pub fn audit<H: Host>(broker: &Broker<'_, H>, request: &Request<Vec<u8>>) -> Result<Response<Vec<u8>>, Refusal> {
@@ -26,7 +31,8 @@ pub fn audit<H: Host>(broker: &Broker<'_, H>, request: &Request<Vec<u8>>) -> Res
     let from = until.saturating_sub(hours * 3600);
     let record = broker.record(subject.as_ref(), from, until)?;
     broker.note(Line::new(Event::Read, Actor::Admin(&admin), subject.as_ref()));
-    Ok(super::json(StatusCode::OK, &Audit { subject, from, until, record }))
+    let encryption_keys = keys(broker)?;
+    Ok(super::json(StatusCode::OK, &Audit { subject, from, until, record, encryption_keys }))
 }
 
 #[derive(Serialize)]
@@ -35,4 +41,60 @@ struct Audit {
     from: u64,
     until: u64,
     record: Record,
+    encryption_keys: String,
+}
+
+/// `POST /admin/sweep`: one step of a sweep. `cursor` is what the step before it gave; `lost` names a key whose rows are
+/// to be deleted.
+pub async fn sweep<H: Host>(broker: &Broker<'_, H>, request: &Request<Vec<u8>>) -> Result<Response<Vec<u8>>, Refusal> {
+    let admin = broker.admin(request)?;
+    let params = Params::parse(request.body())?;
+    let mut sweep = match params.get("cursor") {
+        None => broker.new_sweep()?,
+        Some(cursor) => {
+            let cursor = Base64UrlUnpadded::decode_vec(cursor).unwrap_or_default();
+            broker.sweep_at(&cursor)?.ok_or(Refusal::Request("this cursor is over: begin without one"))?
+        }
+    };
+    let lost = params.get("lost");
+    if lost.is_some_and(|lost| broker.settings.vault().is_ok_and(|vault| vault.has_key(lost))) {
+        return Err(Refusal::Request("lost names a key that is not lost: it is in encryption_keys"));
+    }
+    broker.go_on(&mut sweep, lost).await?;
+    broker.note(Line::new(Event::Swept, Actor::Admin(&admin), None));
+    let cursor = broker.cursor(&sweep)?;
+    let answer = Swept {
+        done: sweep.is_whole(),
+        cursor: (!sweep.is_whole()).then(|| Base64UrlUnpadded::encode_string(&cursor)),
+        moved: sweep.moved,
+        unreadable: sweep.unreadable,
+        deleted: sweep.deleted,
+        rows: sweep.found,
+        keys_in_use: broker.keys_in_use()?,
+        encryption_keys: keys(broker)?,
+    };
+    Ok(super::json(StatusCode::OK, &answer))
+}
+
+#[derive(Serialize)]
+struct Swept {
+    done: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cursor: Option<String>,
+    /// By the id of the key under which they were found.
+    rows: BTreeMap<String, u64>,
+    moved: u64,
+    unreadable: u64,
+    deleted: u64,
+    keys_in_use: Vec<String>,
+    encryption_keys: String,
+}
+
+/// `ok`, or which key is missing.
+fn keys<H: Host>(broker: &Broker<'_, H>) -> Result<String, RowError> {
+    match broker.check_keys() {
+        Ok(()) => Ok("ok".to_owned()),
+        Err(RowError::Setting(error)) => Ok(error.problem),
+        Err(error) => Err(error),
+    }
 }

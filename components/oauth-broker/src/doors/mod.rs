@@ -53,6 +53,7 @@ async fn route<H: Host>(broker: &Broker<'_, H>, request: &Request<Vec<u8>>) -> R
     };
     let methods = match (room, id) {
         ("admin", Some("audit")) => "GET, OPTIONS",
+        ("admin", Some("sweep")) => "POST, OPTIONS",
         ("" | "connections" | "health", None) => "GET, HEAD, OPTIONS",
         ("auth" | "callback", Some(_)) => "GET, POST, OPTIONS",
         ("token", Some(_)) => "POST, DELETE, OPTIONS",
@@ -69,7 +70,8 @@ async fn route<H: Host>(broker: &Broker<'_, H>, request: &Request<Vec<u8>>) -> R
     }
     let service = || ServiceId::parse(id.unwrap_or_default()).map_err(|_| Refusal::UnknownService);
     match room {
-        "admin" => admin::audit(broker, request),
+        "admin" if id == Some("audit") => admin::audit(broker, request),
+        "admin" => admin::sweep(broker, request).await,
         "" => listing::page(broker, request).await,
         "connections" => listing::json(broker, request).await,
         "health" => Ok(health::answer(broker)),

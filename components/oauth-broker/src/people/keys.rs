@@ -34,6 +34,11 @@ impl HashedKeys {
         found
     }
 
+    /// The names, each as often as it has keys.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|(name, _)| name.as_str())
+    }
+
     /// The hashes of the keys of `name`.
     pub fn of<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8; 32]> {
         self.0.iter().filter(move |(known, _)| known == name).map(|(_, hash)| hash)

@@ -19,6 +19,7 @@ mod providers;
 mod refreshing;
 mod rotating;
 mod sessions;
+mod sweeping;
 mod tickets;
 mod world;
 

@@ -2,7 +2,8 @@
 //!
 //! A key that is taken out of `encryption_keys` while rows are sealed under it takes them along, and a row does not say so
 //! before somebody wants it. So this row names the keys under which durable rows may be sealed: the first of
-//! `encryption_keys` from the first write on that happens under it.
+//! `encryption_keys` from the first write on that happens under it, and every key that a [`sweep`](super::sweep) found in
+//! use. A key leaves it when a whole sweep has found nothing under it.
 //!
 //! Where a key of this row is missing from `encryption_keys`, or is another one under the same name, `/health` fails, and
 //! nobody can begin to connect: a new grant must not lie over one that the right key would open. What opens is handed
@@ -17,8 +18,8 @@
 
 use std::collections::BTreeMap;
 
-use super::Vault;
 use super::rows::RowError;
+use super::{Vault, VaultKey};
 use crate::Broker;
 use crate::host::Host;
 use crate::secret;
@@ -44,7 +45,7 @@ impl<H: Host> Broker<'_, H> {
             let is_new = ledger.is_none();
             let mut ledger = ledger.unwrap_or_default();
             // Who has no such row yet may have rows under any of the keys.
-            let keys = if is_new { vault.keys.as_slice() } else { vault.keys.get(..1).unwrap_or_default() };
+            let keys = if is_new { vault.keys.as_slice() } else { std::slice::from_ref(vault.first()) };
             let before = ledger.len();
             for key in keys {
                 ledger.entry(key.id.clone()).or_insert_with(|| key.mark());
@@ -54,6 +55,31 @@ impl<H: Host> Broker<'_, H> {
         if let Err(error) = noted {
             self.host.log(&format!("the keys in use could not be noted: {error}"));
         }
+    }
+
+    /// The ids of the keys that are in use, as far as is known.
+    pub(crate) fn keys_in_use(&self) -> Result<Vec<String>, RowError> {
+        Ok(self.ledger()?.unwrap_or_default().into_keys().collect())
+    }
+
+    /// Puts in the keys that a sweep has found in use. After a whole one, those go that it has not found; not the first, nor
+    /// one that is another key now, because under that one nothing can be found.
+    pub(super) fn settle_keys(&self, found: &BTreeMap<String, u64>, whole: bool) -> Result<(), RowError> {
+        let vault = self.settings.vault()?;
+        self.note_key(vault);
+        let before = self.ledger()?.unwrap_or_default();
+        let mut ledger = before.clone();
+        let first = &vault.first().id;
+        if whole {
+            ledger.retain(|id, mark| {
+                id == first || found.contains_key(id) || vault.key(id).is_some_and(|key| *mark != key.mark())
+            });
+        }
+        for id in found.keys() {
+            let mark = || vault.key(id).map(VaultKey::mark).unwrap_or_default();
+            ledger.entry(id.clone()).or_insert_with(mark);
+        }
+        if ledger == before { Ok(()) } else { self.write_ledger(&ledger) }
     }
 
     /// None where there is no such row, or none that can be read: it begins anew.
@@ -72,7 +98,9 @@ fn compare(vault: &Vault, ledger: &Ledger) -> Result<(), SettingError> {
     for (id, mark) in ledger {
         match vault.key(id) {
             None => {
-                return wrong(format!("there is no key `{id}`, under which rows are still sealed: put it back, last"));
+                return wrong(format!(
+                    "there is no key `{id}`, under which rows are still sealed: put it back, last, and sweep before it is taken out"
+                ));
             }
             Some(key) if !mark.is_empty() && *mark != key.mark() => {
                 return wrong(format!(

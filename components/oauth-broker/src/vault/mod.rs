@@ -23,8 +23,8 @@
 //! | `q` | revocation to come | a connection is removed | subject, grant | when it is done, or after 7 days | [`crate::connections::ending`] |
 //! | `l` | sign-in limit | a sign-in fails | none: one row | a minute, replaced by the next | [`crate::people::sign_in`] |
 //!
-//! The same seal makes what travels through browsers: connect tickets (`k`) and sessions (`s`). Their kind is in the
-//! associated data too, so that neither passes for the other or for a row.
+//! The same seal makes what is given away and comes back: connect tickets (`k`), sessions (`s`) and the cursor of a sweep
+//! (`z`). Their kind is in the associated data too, so that none passes for another or for a row.
 //!
 //! **One key, one use.** The 32 bytes of an encryption key never meet a cipher: HMAC-SHA256 under it gives the key of
 //! this vault (`gatehouse.vault.v1`) and each subject's sealing key for the gateway (`gatehouse.sealing-key.v1` and the
@@ -38,6 +38,7 @@
 
 pub mod ledger;
 pub mod rows;
+pub mod sweep;
 
 use std::cell::OnceCell;
 
@@ -86,6 +87,7 @@ pub enum Kind {
     RefusalLimit,
     Ticket,
     Session,
+    SweepCursor,
 }
 
 /// Why a sealed value does not open. Never a reason to change or delete it.
@@ -124,7 +126,7 @@ impl Vault {
 
     /// Seals under the first key. `nonce` must be random.
     pub fn seal(&self, place: Place, plain: &[u8], nonce: [u8; 24]) -> Vec<u8> {
-        let Some(key) = self.keys.first() else { unreachable!("parse makes no vault without a key") };
+        let key = self.first();
         let aad = place.associated_data(&key.id);
         let Ok(ciphertext) = key.cipher().encrypt(&XNonce::from(nonce), Payload { msg: plain, aad: &aad }) else {
             unreachable!("XChaCha20-Poly1305 takes 256 GiB, memory does not")
@@ -149,7 +151,16 @@ impl Vault {
 
     /// Whether a value is sealed under the first key, or says so.
     pub fn is_newest(&self, sealed: &[u8]) -> bool {
-        key_id(sealed).is_some_and(|(id, _)| self.keys.first().is_some_and(|key| key.id == id))
+        key_id(sealed).is_some_and(|(id, _)| self.first().id == id)
+    }
+
+    pub fn has_key(&self, id: &str) -> bool {
+        self.key(id).is_some()
+    }
+
+    fn first(&self) -> &VaultKey {
+        let Some(key) = self.keys.first() else { unreachable!("parse makes no vault without a key") };
+        key
     }
 
     fn key(&self, id: &str) -> Option<&VaultKey> {
@@ -158,8 +169,7 @@ impl Vault {
 
     /// The key under which a gateway seals what it keeps for this subject.
     pub fn sealing_key(&self, subject: &str) -> Zeroizing<[u8; 32]> {
-        let Some(key) = self.keys.first() else { unreachable!("parse makes no vault without a key") };
-        key.derive("gatehouse.sealing-key.v1", subject)
+        self.first().derive("gatehouse.sealing-key.v1", subject)
     }
 }
 
@@ -220,6 +230,7 @@ impl Kind {
             Self::RefusalLimit => "h",
             Self::Ticket => "k",
             Self::Session => "s",
+            Self::SweepCursor => "z",
         }
     }
 }

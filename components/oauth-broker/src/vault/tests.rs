@@ -160,7 +160,7 @@ fn keys_that_are_no_keys_are_refused_without_being_shown() {
 }
 
 /// Every kind: a new one does not compile before it is here.
-const KINDS: [Kind; 14] = {
+const KINDS: [Kind; 15] = {
     match Kind::Connection {
         Kind::Connection
         | Kind::Flow
@@ -175,7 +175,8 @@ const KINDS: [Kind; 14] = {
         | Kind::Audit
         | Kind::RefusalLimit
         | Kind::Ticket
-        | Kind::Session => {}
+        | Kind::Session
+        | Kind::SweepCursor => {}
     }
     [
         Kind::Connection,
@@ -192,6 +193,7 @@ const KINDS: [Kind; 14] = {
         Kind::RefusalLimit,
         Kind::Ticket,
         Kind::Session,
+        Kind::SweepCursor,
     ]
 };
 

@@ -1,0 +1,252 @@
+//! How does what is stored move on to a new key, and when may the old one go?
+//!
+//! A sweep goes over every row that is there for longer than minutes: the shards of the list of subjects, and for each
+//! subject its list, its connections, its revocations to come and its audit lines. What is not under the first key is
+//! sealed again. Revocations that are due are tried on the way. It goes in steps, each of some subjects and seconds; a
+//! sealed cursor says how far it has come and what it has found.
+//!
+//! Rows are counted by the key under which they were *found*. So the first sweep after a new key moves rows, the second
+//! one finds none under the old key, and only then the old one leaves the row of keys ([`super::ledger`]). In between,
+//! whatever an instance with the old settings still wrote comes to light.
+//!
+//! A connection or a list is sealed again by the holder of its [`lease`](crate::connections) only, who reads it once more:
+//! nothing that a refresh brings is overwritten. A revocation to come and audit lines are read and written at once, without
+//! a lease: at worst a revocation is tried once more, and an audit line that came in that moment is in the log alone.
+//!
+//! **What is not swept**, since it ends by itself or is made again: flows, tickets, limits, waits, leases, what discovery
+//! found. Where such a row does not open it counts as absent.
+//!
+//! **When a key is lost.** Rows under it cannot be opened by anybody. A sweep that is told so deletes those that it meets,
+//! so that their people can connect again; it is never told by itself.
+
+use std::collections::BTreeMap;
+
+use futures_util::future::join_all;
+use serde::{Deserialize, Serialize};
+
+use super::rows::RowError;
+use super::{Kind, OpenError, Place};
+use crate::Broker;
+use crate::audit::ring::Spot;
+use crate::connections::list::SHARDS;
+use crate::host::Host;
+use crate::names::Subject;
+
+/// How far a sweep has come, and what it has found.
+#[derive(Serialize, Deserialize)]
+pub struct Sweep {
+    /// The first key when it began.
+    key: String,
+    began: u64,
+    shard: u8,
+    /// The last subject of this shard that is done.
+    after: Option<Subject>,
+    /// Rows by the key under which they were.
+    pub found: BTreeMap<String, u64>,
+    /// Sealed again.
+    pub moved: u64,
+    /// Of a key that is not there, or damaged. They are as they were.
+    pub unreadable: u64,
+    /// Of a key that is lost.
+    pub deleted: u64,
+}
+
+/// A row's place, owned.
+struct Row {
+    kind: Kind,
+    identity: Vec<String>,
+}
+
+impl Sweep {
+    pub fn is_whole(&self) -> bool {
+        self.shard > SHARDS
+    }
+}
+
+impl<H: Host> Broker<'_, H> {
+    pub(crate) fn new_sweep(&self) -> Result<Sweep, RowError> {
+        Ok(Sweep {
+            key: self.settings.vault()?.first().id.clone(),
+            began: self.host.now(),
+            shard: 0,
+            after: None,
+            found: BTreeMap::new(),
+            moved: 0,
+            unreadable: 0,
+            deleted: 0,
+        })
+    }
+
+    /// The sweep that a cursor stands for; none when it is not one of this day and of the key that is the first now.
+    pub(crate) fn sweep_at(&self, cursor: &[u8]) -> Result<Option<Sweep>, RowError> {
+        let vault = self.settings.vault()?;
+        let Ok(plain) = vault.open(CURSOR, cursor) else { return Ok(None) };
+        let sweep: Option<Sweep> = serde_json::from_slice(&plain).ok();
+        let is_good = |sweep: &Sweep| sweep.key == vault.first().id && self.host.now() <= sweep.began + A_DAY;
+        Ok(sweep.filter(is_good))
+    }
+
+    pub(crate) fn cursor(&self, sweep: &Sweep) -> Result<Vec<u8>, RowError> {
+        self.seal(CURSOR, sweep)
+    }
+
+    /// Goes on with a sweep, for a while. Rows under the key `lost` are deleted. Errors leave every row as it was, and the
+    /// same step can be taken again.
+    pub(crate) async fn go_on(&self, sweep: &mut Sweep, lost: Option<&str>) -> Result<(), RowError> {
+        let end = self.host.ticks().saturating_add(STEP);
+        let mut subjects_left = SUBJECTS;
+        while !sweep.is_whole() {
+            let mut subjects = match sweep.shard {
+                SHARDS => self.others()?,
+                shard => {
+                    let row = Row::new(Kind::Subjects, [shard.to_string()]);
+                    if sweep.after.is_none() {
+                        self.sweep_rows(sweep, &[row], lost).await?;
+                    }
+                    readable(self.subjects_of_shard(shard))?.unwrap_or_default()
+                }
+            };
+            subjects.sort_unstable();
+            for subject in subjects {
+                if sweep.after.as_ref().is_some_and(|after| subject <= *after) {
+                    continue;
+                }
+                if subjects_left == 0 || self.host.ticks() >= end {
+                    return self.settle_keys(&sweep.found, false);
+                }
+                subjects_left -= 1;
+                self.sweep_subject(sweep, &subject, lost).await?;
+                sweep.after = Some(subject);
+            }
+            sweep.shard += 1;
+            sweep.after = None;
+        }
+        self.sweep_rows(sweep, &ring(None), lost).await?;
+        self.settle_keys(&sweep.found, true)
+    }
+
+    /// Those who have nothing connected and may have audit lines, or whose list does not open.
+    fn others(&self) -> Result<Vec<Subject>, RowError> {
+        let keys = self.settings.api_keys()?;
+        let mut subjects: Vec<Subject> = keys.names().filter_map(|name| Subject::parse(name).ok()).collect();
+        subjects.push(Subject::owner());
+        subjects.sort_unstable();
+        subjects.dedup();
+        subjects.retain(|subject| !self.connections_of(subject).is_ok_and(|connections| !connections.is_empty()));
+        Ok(subjects)
+    }
+
+    async fn sweep_subject(&self, sweep: &mut Sweep, subject: &Subject, lost: Option<&str>) -> Result<(), RowError> {
+        let mut rows = vec![Row::new(Kind::Connections, [subject.as_str()])];
+        if let Some(ids) = readable(self.connections_of(subject))? {
+            rows.extend(ids.iter().map(|id| Row::new(Kind::Connection, id.identity())));
+        }
+        if let Some(grants) = readable(self.revocations_of(subject))? {
+            rows.extend(grants.iter().map(|grant| Row::new(Kind::Revocation, [subject.as_str(), grant])));
+        }
+        rows.extend(ring(Some(subject)));
+        self.sweep_rows(sweep, &rows, lost).await?;
+        if let Err(error) = self.retry_revocations(subject).await {
+            self.host.log(&format!("revocations were not looked after: {error}"));
+        }
+        Ok(())
+    }
+
+    async fn sweep_rows(&self, sweep: &mut Sweep, rows: &[Row], lost: Option<&str>) -> Result<(), RowError> {
+        let vault = self.settings.vault()?;
+        let mut to_move = Vec::new();
+        for row in rows {
+            let identity = row.identity();
+            let place = row.place(&identity);
+            let Some(sealed) = self.host.get(&place.key())? else { continue };
+            let Some((id, _)) = super::key_id(&sealed) else {
+                sweep.unreadable += 1;
+                continue;
+            };
+            if lost == Some(id) {
+                self.erase(place)?;
+                sweep.deleted += 1;
+                continue;
+            }
+            match vault.open(place, &sealed) {
+                // Under whichever key: it does not open, and keeps no key here.
+                Err(OpenError::Broken) => {
+                    sweep.unreadable += 1;
+                    continue;
+                }
+                Err(OpenError::UnknownKey(_)) => sweep.unreadable += 1,
+                Ok(_) if vault.is_newest(&sealed) => {}
+                Ok(_) => to_move.push(row),
+            }
+            *sweep.found.entry(id.to_owned()).or_default() += 1;
+        }
+        for rows in to_move.chunks(AT_ONCE) {
+            for moved in join_all(rows.iter().map(|row| self.move_row(row))).await {
+                sweep.moved += u64::from(moved?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Seals a row under the first key. What somebody else is about to write moves by that.
+    async fn move_row(&self, row: &Row) -> Result<bool, RowError> {
+        let identity = row.identity();
+        let place = row.place(&identity);
+        if !row.has_lease() {
+            return self.seal_again(place);
+        }
+        self.in_its_turn(place, || self.seal_again(place)).await?.unwrap_or(Ok(false))
+    }
+
+    fn seal_again(&self, place: Place) -> Result<bool, RowError> {
+        let vault = self.settings.vault()?;
+        let key = place.key();
+        let Some(sealed) = self.host.get(&key)? else { return Ok(false) };
+        let plain = match vault.open(place, &sealed) {
+            Ok(plain) if !vault.is_newest(&sealed) => plain,
+            _ => return Ok(false),
+        };
+        self.host.set(&key, &vault.seal(place, &plain, self.random()))?;
+        Ok(true)
+    }
+}
+
+impl Row {
+    fn new(kind: Kind, identity: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        Self { kind, identity: identity.into_iter().map(Into::into).collect() }
+    }
+
+    fn identity(&self) -> Vec<&str> {
+        self.identity.iter().map(String::as_str).collect()
+    }
+
+    fn place<'a>(&self, identity: &'a [&'a str]) -> Place<'a> {
+        Place { kind: self.kind, identity }
+    }
+
+    fn has_lease(&self) -> bool {
+        matches!(self.kind, Kind::Connection | Kind::Connections | Kind::Subjects)
+    }
+}
+
+/// The audit rows of a subject, or those of nobody.
+fn ring(subject: Option<&Subject>) -> Vec<Row> {
+    Spot::all().map(|spot| Row::new(Kind::Audit, spot.identity(subject))).collect()
+}
+
+/// What a list says; none when it does not open, which has been counted.
+fn readable<T>(list: Result<T, RowError>) -> Result<Option<T>, RowError> {
+    match list {
+        Err(RowError::Open(_) | RowError::Form) => Ok(None),
+        list => list.map(Some),
+    }
+}
+
+const CURSOR: Place = Place { kind: Kind::SweepCursor, identity: &[] };
+/// Subjects of a step.
+const SUBJECTS: usize = 64;
+/// Milliseconds after which a step begins with no further subject.
+const STEP: u64 = 5_000;
+/// Leases that are waited for together.
+const AT_ONCE: usize = 32;
+const A_DAY: u64 = 86_400;
