@@ -11,6 +11,7 @@
 //! | `DELETE /token/{service}` | a service key, an API key | revokes at the provider and forgets |
 //! | `POST /resolve` | a service key | who is calling, and a token for each of several services |
 //! | `POST /tickets` | a service key, an API key, a session | makes a one-time link to connect |
+//! | `GET /client/{service}` | anyone | says which client that service's authorization server has before it |
 //! | `GET /connections` | an API key, a session | what this subject has connected, as JSON |
 //! | `GET /`, `POST /disconnect/{service}` | a session | the same as a page |
 //! | `POST /sign-in`, `POST /sign-out` | anyone | begins and ends a session |
@@ -23,8 +24,9 @@
 //! The rooms, in the order in which a request passes them: [`doors`] (routes, who may enter, the form of answers),
 //! [`people`] (who is calling), [`connect`] (the way to a grant), [`connections`] (what was granted, kept fresh),
 //! [`policy`] (what a service may have of it), [`provider`] (how each service speaks OAuth), [`catalogue`] (which services
-//! there are), [`vault`] (how anything is kept), [`audit`] (what is noted of it), [`settings`]. Everything but the last, small piece (`component`, which is built for WebAssembly only) knows
-//! nothing of Spin: it asks a [`Host`].
+//! there are), [`discovery`] (how those are found of which only an MCP server's URL is known), [`vault`] (how anything is
+//! kept), [`audit`] (what is noted of it), [`settings`]. Everything but the last, small piece (`component`, which is built
+//! for WebAssembly only) knows nothing of Spin: it asks a [`Host`].
 //!
 //! May touch: the variables of [`settings`], the key-value store `broker` or `default`, and the providers' hosts.
 
@@ -32,6 +34,7 @@ pub mod audit;
 pub mod catalogue;
 pub mod connect;
 pub mod connections;
+pub mod discovery;
 pub mod doors;
 pub mod host;
 pub mod names;

@@ -9,6 +9,8 @@
 //!  "forge":  {"client_id": "…", "authorize_url": "https://…", "token_url": "https://…"}}
 //! ```
 //!
+//! An entry with `mcp_server` is none of these: [`crate::discovery`] says what may be in it.
+//!
 //! The fields, in `catalogue.json` and in `oauth_clients` alike; a field that is given in the settings replaces the
 //! catalogue's whole (`variables`: one by one), and an own `token_url` sets every other URL of the row aside: tokens, codes and secrets of another
 //! server than the catalogue's are not shown to the catalogue's, nor the other way round. An unknown field is an error
@@ -82,35 +84,94 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-pub use endpoint::{Address, Endpoint};
+pub use endpoint::{Address, Endpoint, EndpointError};
 pub use fields::{AnswerPaths, Body, CallAuth, ClientAuth, LifetimeUnit, Pkce, RefreshLifetime, Rotation};
 pub use service::{Call, Service, Whoami};
 
 use crate::Broker;
+use crate::discovery::{Issued, McpServer, ServiceError};
 use crate::host::Host;
 use crate::names::ServiceId;
 use crate::secret::Secret;
 use crate::settings::SettingError;
 use fields::Fields;
 
+/// What can be said of a service without asking anyone.
+#[derive(Debug)]
+pub enum Offered {
+    Row(Box<Service>),
+    /// To be discovered when it is needed.
+    McpServer(Box<McpServer>),
+}
+
 impl<H: Host> Broker<'_, H> {
-    /// The service of that id; none when it is not offered.
-    pub(crate) async fn service(&self, id: &ServiceId) -> Result<Option<Service>, SettingError> {
-        let clients = entries(self.settings.oauth_clients())?;
-        let Some(entry) = clients.get(id.as_str()) else { return Ok(None) };
-        own_client(id, entry, &clients)?;
-        Service::read(id, entry).map(Some)
+    /// The service of that id, for what was `issued` by it; none when it is not offered.
+    pub(crate) async fn service(
+        &self,
+        id: &ServiceId,
+        issued: Option<&Issued>,
+    ) -> Result<Option<Service>, ServiceError> {
+        match (self.offered(id)?, issued) {
+            (None, _) => Ok(None),
+            (Some(Offered::Row(service)), None) => Ok(Some(*service)),
+            (Some(Offered::McpServer(server)), Some(issued)) => self.issuing(&server, issued).await.map(Some),
+            // The id has been given to another service since.
+            _ => Err(ServiceError::Moved),
+        }
     }
 
-    /// All services that are offered, by id.
-    pub(crate) fn services(&self) -> Result<Vec<Service>, SettingError> {
+    /// The service of that id as it is now, for whoever thinks of connecting it, or then `begins` to.
+    pub(crate) async fn service_to_connect(
+        &self,
+        id: &ServiceId,
+        begins: bool,
+    ) -> Result<Option<Service>, ServiceError> {
+        match self.offered(id)? {
+            None => Ok(None),
+            Some(Offered::Row(service)) => Ok(Some(*service)),
+            Some(Offered::McpServer(server)) => self.discover(&server, begins).await.map(Some),
+        }
+    }
+
+    /// What is offered under that id.
+    pub(crate) fn offered(&self, id: &ServiceId) -> Result<Option<Offered>, SettingError> {
+        let clients = entries(self.settings.oauth_clients())?;
+        clients.get(id.as_str()).map(|entry| Offered::read(id, entry, &clients)).transpose()
+    }
+
+    /// All that is offered, by id.
+    pub(crate) fn offers(&self) -> Result<Vec<Offered>, SettingError> {
         let clients = entries(self.settings.oauth_clients())?;
         let service = |(id, entry): (&String, &&RawValue)| {
             let id = ServiceId::parse(id).map_err(|error| setting(format!("`{}`: {error}", id.escape_default())))?;
-            own_client(&id, entry, &clients)?;
-            Service::read(&id, entry)
+            Offered::read(&id, entry, &clients)
         };
         clients.iter().map(service).collect()
+    }
+}
+
+impl Offered {
+    fn read(id: &ServiceId, entry: &RawValue, clients: &BTreeMap<String, &RawValue>) -> Result<Self, SettingError> {
+        if let Some(fields) = entries(entry.get()).ok().filter(|fields| fields.contains_key("mcp_server")) {
+            let server = McpServer::read(id, &fields).map_err(|what| setting(format!("`{id}`: {what}")))?;
+            return Ok(Self::McpServer(Box::new(server)));
+        }
+        own_client(id, entry, clients)?;
+        Service::read(id, entry).map(|service| Self::Row(Box::new(service)))
+    }
+
+    pub fn id(&self) -> &ServiceId {
+        match self {
+            Self::Row(service) => &service.id,
+            Self::McpServer(server) => &server.id,
+        }
+    }
+
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Row(service) => &service.name,
+            Self::McpServer(server) => &server.name,
+        }
     }
 }
 

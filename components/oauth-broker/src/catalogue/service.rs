@@ -10,6 +10,7 @@ use super::fields::{
     AnswerPaths, Body, CallAuth, CallFields, ClientAuth, Fields, LifetimeUnit, Pkce, RefreshLifetime, Rotation,
 };
 use super::{fields, over_catalogue, setting, without_values};
+use crate::discovery::Issued;
 use crate::names::ServiceId;
 use crate::secret::Secret;
 use crate::settings::SettingError;
@@ -65,6 +66,8 @@ pub struct Service {
     pub revoke: Option<Call>,
     pub shared_grant: bool,
     pub whoami: Option<Whoami>,
+    /// What grants of it remember, if it was discovered.
+    pub issued: Option<Issued>,
 }
 
 /// A call beside the token requests. `{…}` in the URL, the headers and the parameters is filled in when it is made.
@@ -95,6 +98,14 @@ impl Service {
         if let Some(row) = over_catalogue(id, entry) {
             fields = row.map_err(|error| wrong(&without_values(&error)))?;
         }
+        Self::of(id, fields).map_err(|what| wrong(&what))
+    }
+
+    /// A service whose fields were found elsewhere than in the settings.
+    pub(crate) fn described(id: &ServiceId, described: &serde_json::Value) -> Result<Self, SettingError> {
+        let wrong = |what: &str| setting(format!("`{id}`: {what}"));
+        let described = serde_json::to_string(described).unwrap_or_default();
+        let fields = fields(&described).map_err(|error| wrong(&without_values(&error)))?;
         Self::of(id, fields).map_err(|what| wrong(&what))
     }
 
@@ -208,6 +219,7 @@ impl Service {
                 None => None,
             },
             client_secret: fields.client_secret.filter(|secret| !secret.reveal().is_empty()),
+            issued: None,
             extra: fields.extra,
             variables: fields.variables,
             allowed: fields.allowed,

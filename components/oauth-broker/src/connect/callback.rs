@@ -12,7 +12,7 @@ use super::ConnectError;
 use super::flow::{self, Flow, FlowId};
 use crate::Broker;
 use crate::audit::{About, Actor, Event, Line};
-use crate::catalogue::Service;
+use crate::catalogue::{Offered, Service};
 use crate::connections::row::Connection;
 use crate::doors::params::Params;
 use crate::host::Host;
@@ -33,15 +33,18 @@ pub struct Answered {
 impl<H: Host> Broker<'_, H> {
     /// Keeps an answer that the provider has the browser post, with the flow. The browser then comes back for it by itself,
     /// because on a post from another site it does not say who is signed in (cookies with `SameSite=Lax`).
-    pub(crate) async fn posted(
+    pub(crate) fn posted(
         &self,
         id: &ServiceId,
         params: &Params,
         headers: &http::HeaderMap,
     ) -> Result<(), ConnectError> {
         let (flow_id, mut flow, _) = self.of_this_browser(id, params, headers)?;
-        let service = self.service(id).await?.ok_or(ConnectError::UnknownService)?;
-        if !service.posts_back() || flow.posted.is_some() {
+        let posts_back = match self.offered(id)?.ok_or(ConnectError::UnknownService)? {
+            Offered::Row(service) => service.posts_back(),
+            Offered::McpServer(_) => false,
+        };
+        if !posts_back || flow.posted.is_some() {
             return Err(ConnectError::NotPosted);
         }
         let secret = |(name, value): (&str, &str)| (name.to_owned(), Secret::from(value.to_owned()));
@@ -90,7 +93,8 @@ impl<H: Host> Broker<'_, H> {
     pub(crate) async fn finish(&self, mut flow: Flow, params: &Params) -> Result<(), ConnectError> {
         let posted = flow.posted.take().map(Params::from);
         let params = posted.as_ref().unwrap_or(params);
-        let service = self.service(&flow.connection.service).await?.ok_or(ConnectError::UnknownService)?;
+        let service = self.service(&flow.connection.service, flow.issued.as_ref()).await?;
+        let service = service.ok_or(ConnectError::UnknownService)?;
         check_issuer(&service, params)?;
         if let Some(error) = params.get("error") {
             let description = params.get("error_description").map(|text| text.chars().take(300).collect());
@@ -99,14 +103,16 @@ impl<H: Host> Broker<'_, H> {
         let code = params.get(&service.code_parameter).ok_or(ConnectError::NoCode)?;
         let Flow { redirect_uri, verifier, kept, .. } = &flow;
         let returned = Returned { code, params, kept, redirect_uri, verifier };
-        let grant = provider::exchange(self.host, &service, returned).await?;
-        self.connected(&service, flow, grant).await
+        let exchanged = provider::exchange(self.host, &service, returned).await;
+        self.client_was_tried(&service, redirect_uri, exchanged.as_ref().err());
+        self.connected(&service, flow, exchanged?).await
     }
 
     /// Keeps the grant at once, and the account's label when the provider has told it: that may take a while, or fail.
     async fn connected(&self, service: &Service, flow: Flow, grant: provider::Grant) -> Result<(), ConnectError> {
         let name = Base64UrlUnpadded::encode_string(&self.random::<12>());
         let mut connection = Connection::new(name, grant, &flow.scopes, self.host.now());
+        connection.issued = flow.issued;
         connection.missing_scopes = service.missing_scopes(&connection.scopes);
         self.adopt(&flow.connection, &connection).await?;
         let about = [About::new(&flow.connection).token(&connection.grant, connection.generation)];

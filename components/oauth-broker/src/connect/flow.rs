@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::Broker;
+use crate::discovery::Issued;
 use crate::host::Host;
 use crate::names::ConnectionId;
 use crate::secret::Secret;
@@ -31,6 +32,9 @@ pub struct Flow {
     /// What a provider has posted to the callback, until its browser comes for it.
     #[serde(default)]
     pub posted: Option<BTreeMap<String, Secret>>,
+    /// Whose the grant will be, where the service was discovered.
+    #[serde(default)]
+    pub issued: Option<Issued>,
     /// Digest of the cookie of the browser that started it.
     pub cookie: String,
     /// The scopes that were asked for.

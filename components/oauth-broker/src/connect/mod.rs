@@ -15,6 +15,7 @@ pub mod way_back;
 
 use thiserror::Error;
 
+use crate::discovery::ServiceError;
 use crate::provider::Failure;
 use crate::settings::SettingError;
 use crate::vault::rows::RowError;
@@ -56,8 +57,20 @@ pub enum ConnectError {
     /// The code could not be turned into a grant.
     #[error("the provider gave no token: {0}")]
     Provider(#[from] Failure),
+    /// The service's way of speaking could not be found.
+    #[error(transparent)]
+    Service(ServiceError),
     #[error(transparent)]
     Row(#[from] RowError),
+}
+
+impl From<ServiceError> for ConnectError {
+    fn from(error: ServiceError) -> Self {
+        match error {
+            ServiceError::Row(error) => Self::Row(error),
+            error => Self::Service(error),
+        }
+    }
 }
 
 impl From<SettingError> for ConnectError {

@@ -31,7 +31,7 @@ impl<H: Host> Broker<'_, H> {
     ) -> Result<Started, ConnectError> {
         // A new grant must not lie over one that a missing key would open.
         self.check_keys()?;
-        let service = self.service(id).await?.ok_or(ConnectError::UnknownService)?;
+        let service = self.service_to_connect(id, true).await?.ok_or(ConnectError::UnknownService)?;
         let ticket = self.ticket(ticket, subject, id)?;
         // A link alone starts nothing: its ticket is of no browser.
         let shown_here = ticket.browser.as_deref().map(|mark| self.is_browser(headers, mark)).transpose()?;
@@ -56,6 +56,7 @@ impl<H: Host> Broker<'_, H> {
             verifier,
             kept: begun.kept,
             posted: None,
+            issued: service.issued.clone(),
             cookie: flow::digest(&cookie),
             scopes: ticket.scopes,
             return_to: ticket.return_to,
@@ -80,6 +81,6 @@ impl<H: Host> Broker<'_, H> {
 }
 
 /// One per service, so that no provider's code can come in as another's (RFC 9700 section 4.4.2.2).
-fn redirect_uri(public_url: &str, id: &ServiceId) -> String {
+pub(crate) fn redirect_uri(public_url: &str, id: &ServiceId) -> String {
     format!("{public_url}/callback/{id}")
 }

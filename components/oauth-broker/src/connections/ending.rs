@@ -28,6 +28,7 @@ use super::PATIENCE;
 use super::list::{List, SHARDS};
 use super::row::{self, Connection};
 use crate::Broker;
+use crate::discovery::ServiceError;
 use crate::host::Host;
 use crate::names::{ConnectionId, Subject};
 use crate::provider::{self, Failure, Revoked};
@@ -68,7 +69,7 @@ struct Revocation {
 impl<H: Host> Broker<'_, H> {
     /// Forgets a connection, and ends its grant at the provider.
     pub(crate) async fn disconnect(&self, id: &ConnectionId) -> Result<Disconnected, DisconnectError> {
-        let is_offered = self.service(&id.service).await?.is_some();
+        let is_offered = self.offered(&id.service)?.is_some();
         let connection = match self.connection(id) {
             Err(RowError::Open(_) | RowError::Form) => {
                 self.forget(id)?;
@@ -171,9 +172,15 @@ impl<H: Host> Broker<'_, H> {
     async fn revoke(&self, mut revocation: Revocation) -> Result<Disconnected, RowError> {
         let id = revocation.id.clone();
         let now = self.host.now();
-        let ended = match self.service(&id.service).await? {
-            None => Disconnected::NotRevoked("there is no client of this service any more"),
-            Some(service) => match self.connection(&id) {
+        let ended = match self.service(&id.service, revocation.connection.issued.as_ref()).await {
+            Ok(None) => Disconnected::NotRevoked("there is no client of this service any more"),
+            Err(ServiceError::Row(error)) => return Err(error),
+            Err(ServiceError::Moved) => Disconnected::NotRevoked("the service has another authorization server now"),
+            Err(error @ (ServiceError::Silent { .. } | ServiceError::Unfit(_))) => {
+                self.host.log(&format!("{}: revocation failed: {error}", id.service));
+                Disconnected::Queued
+            }
+            Ok(Some(service)) => match self.connection(&id) {
                 Ok(Some(newer)) if newer.grant != revocation.connection.grant => {
                     Disconnected::NotRevoked("it was connected anew, and that could end with it")
                 }

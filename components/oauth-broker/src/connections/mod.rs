@@ -44,7 +44,7 @@ impl<H: Host> Broker<'_, H> {
         let connection = match self.connection(id) {
             Ok(Some(connection)) => connection,
             Ok(None) => {
-                return Ok(match self.service(&id.service).await? {
+                return Ok(match self.offered(&id.service)? {
                     Some(_) => Standing::NotConnected,
                     None => Standing::UnknownService,
                 });

@@ -27,10 +27,12 @@ use super::{PATIENCE, Standing};
 use crate::Broker;
 use crate::audit::{About, Actor, Event, Line};
 use crate::catalogue::Service;
+use crate::discovery::ServiceError;
 use crate::host::{Host, SendFault};
 use crate::names::ConnectionId;
 use crate::provider::{self, Failure, Grant};
 use crate::settings::SettingError;
+use crate::vault::rows::RowError;
 use crate::vault::{Kind, Place};
 
 impl<H: Host> Broker<'_, H> {
@@ -40,7 +42,11 @@ impl<H: Host> Broker<'_, H> {
         mut connection: Connection,
         mut refused: bool,
     ) -> Result<Standing, SettingError> {
-        let Some(service) = self.service(&id.service).await? else { return Ok(Standing::UnknownService) };
+        let service = match self.service(&id.service, connection.issued.as_ref()).await {
+            Ok(Some(service)) => service,
+            Ok(None) => return Ok(Standing::UnknownService),
+            Err(error) => return self.without_service(id, connection, refused, error),
+        };
         let identity = id.identity();
         let place = row::place(&identity);
         let end = self.host.ticks().saturating_add(PATIENCE);
@@ -78,6 +84,27 @@ impl<H: Host> Broker<'_, H> {
                 return Ok(self.old_or_later(connection, refused, BRIEFLY));
             }
         }
+    }
+
+    /// Where the service's way of speaking is not to be had: that says nothing about the grant, unless it is another's.
+    fn without_service(
+        &self,
+        id: &ConnectionId,
+        connection: Connection,
+        refused: bool,
+        error: ServiceError,
+    ) -> Result<Standing, SettingError> {
+        let seconds = match error {
+            ServiceError::Row(RowError::Setting(error)) => return Err(error),
+            ServiceError::Moved if refused || connection.is_expired(self.host.now()) => {
+                return Ok(Standing::NeedsReconnect { missing_scopes: connection.missing_scopes });
+            }
+            ServiceError::Moved | ServiceError::Row(_) | ServiceError::Silent { .. } => BRIEFLY,
+            // This needs someone to do something.
+            ServiceError::Unfit(_) => 60,
+        };
+        self.host.log(&format!("{}: no refresh: {error}", id.service));
+        Ok(self.old_or_later(connection, refused, seconds))
     }
 
     /// What can be said without asking the provider, or must be because it is not to be asked.

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::Broker;
+use crate::discovery::Issued;
 use crate::host::Host;
 use crate::names::ConnectionId;
 use crate::provider::{Grant, Held};
@@ -34,6 +35,9 @@ pub struct Connection {
     /// When the refresh token ends, where its answer said so.
     #[serde(default)]
     pub refresh_ends_at: Option<u64>,
+    /// Whose the grant is, where the service was discovered.
+    #[serde(default)]
+    pub issued: Option<Issued>,
     /// The scopes that the person granted.
     pub scopes: Vec<String>,
     /// Those that were asked for, by the names that the provider takes.
@@ -72,6 +76,7 @@ impl Connection {
             expires_at: None,
             refresh_token: None,
             refresh_ends_at: None,
+            issued: None,
             // Nothing said: all that was asked for (RFC 6749 section 5.1).
             scopes: asked.to_vec(),
             asked_scopes: asked.to_vec(),

@@ -56,14 +56,14 @@ pub async fn start<H: Host>(
 
 /// `POST /callback/{service}`, where a provider posts its answer from its own site: nothing of it but our own state gets
 /// into a URL.
-pub async fn posted<H: Host>(
+pub fn posted<H: Host>(
     broker: &Broker<'_, H>,
     request: &Request<Vec<u8>>,
     service: ServiceId,
 ) -> Result<Response<Vec<u8>>, Refusal> {
     let params = Params::parse(request.body())?;
     let again = Next::connect(&service, None, None).path();
-    broker.posted(&service, &params, request.headers()).await.map_err(|error| refused(error, again))?;
+    broker.posted(&service, &params, request.headers()).map_err(|error| refused(error, again))?;
     let state = params.get("state").unwrap_or_default();
     pages::see_other(&format!("/callback/{service}?state={state}"))
 }
@@ -124,7 +124,7 @@ pub async fn ticket<H: Host>(broker: &Broker<'_, H>, request: &Request<Vec<u8>>)
         return Err(Refusal::Request("return_to is not one of the setting return_urls, letter by letter"));
     }
     let may = broker.may_ask(&by, &service, &wish.scopes)?;
-    broker.service(&service).await?.filter(|_| may).ok_or(Refusal::UnknownService)?;
+    broker.offered(&service)?.filter(|_| may).ok_or(Refusal::UnknownService)?;
     let mut ticket = broker.new_ticket(super::connection(subject, service, wish.account.as_deref())?, wish.scopes);
     ticket.return_to = wish.return_to;
     let answer = json!({ "connect_url": broker.link(&ticket)?, "expires_in": ticket::LIFETIME });

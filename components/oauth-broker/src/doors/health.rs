@@ -24,7 +24,7 @@ pub fn answer<H: Host>(broker: &Broker<'_, H>) -> Response<Vec<u8>> {
         ("admin_keys", problem(settings.admin_keys())),
         ("handout_policy", problem(settings.handout_policy())),
         ("audit", problem(settings.audit())),
-        ("oauth_clients", problem(broker.services())),
+        ("oauth_clients", problem(broker.offers())),
         ("store", store.err().map(|fault| fault.to_string())),
     ];
     let well = checks.iter().all(|(_, problem)| problem.is_none());

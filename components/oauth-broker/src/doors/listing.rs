@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::params::Params;
 use super::{Refusal, pages};
 use crate::Broker;
-use crate::catalogue::Service;
+use crate::catalogue::Offered;
 use crate::connections::lasting::{Lasting, lasting};
 use crate::connections::row::State;
 use crate::host::Host;
@@ -93,7 +93,7 @@ pub struct Listed {
 
 /// Every service that is offered, with the account without a name, and whatever else is connected.
 async fn listing<H: Host>(broker: &Broker<'_, H>, subject: Subject) -> Result<Listing, Refusal> {
-    let offered = broker.services()?;
+    let offered = broker.offers()?;
     let looked_after = broker.retry_revocations(&subject).await;
     let mut ids = match looked_after.and_then(|()| broker.connections_of(&subject)) {
         // The operator can put the key back. What has no further account is found without the list.
@@ -103,18 +103,18 @@ async fn listing<H: Host>(broker: &Broker<'_, H>, subject: Subject) -> Result<Li
         }
         ids => ids?,
     };
-    ids.extend(offered.iter().map(|service| ConnectionId::new(subject.clone(), service.id.clone())));
+    ids.extend(offered.iter().map(|service| ConnectionId::new(subject.clone(), service.id().clone())));
     ids.sort_by(|one, other| (&one.service, &one.account).cmp(&(&other.service, &other.account)));
     ids.dedup();
     let mut services = Vec::with_capacity(ids.len());
     for id in ids {
-        let service = offered.iter().find(|service| service.id == id.service);
+        let service = offered.iter().find(|service| *service.id() == id.service);
         services.push(listed(broker, id, service)?);
     }
     Ok(Listing { subject, services })
 }
 
-fn listed<H: Host>(broker: &Broker<'_, H>, id: ConnectionId, service: Option<&Service>) -> Result<Listed, Refusal> {
+fn listed<H: Host>(broker: &Broker<'_, H>, id: ConnectionId, service: Option<&Offered>) -> Result<Listed, Refusal> {
     let now = broker.host.now();
     let connect_url = match service {
         Some(_) => Some(connect_url(broker.settings.public_url()?.as_str(), &id)),
@@ -122,7 +122,7 @@ fn listed<H: Host>(broker: &Broker<'_, H>, id: ConnectionId, service: Option<&Se
     };
     let connection = broker.connection(&id);
     let mut listed = Listed {
-        name: service.map_or_else(|| id.service.to_string(), |service| service.name.clone()),
+        name: service.map_or_else(|| id.service.to_string(), |service| service.name().to_owned()),
         connected: false,
         state: "not_connected",
         reason: None,
@@ -156,13 +156,18 @@ fn listed<H: Host>(broker: &Broker<'_, H>, id: ConnectionId, service: Option<&Se
             };
             listed.connected = listed.state == "active";
             if ended.is_none() {
-                let catalogue = service.map(|service| &service.refresh_lifetime);
+                let catalogue = match service {
+                    Some(Offered::Row(row)) => Some(&row.refresh_lifetime),
+                    _ => None,
+                };
                 let idle = catalogue.and_then(|lifetime| lifetime.idle);
                 listed.lasting = lasting(&connection, idle, catalogue.and_then(|lifetime| lifetime.absolute), now);
             }
             listed.reason = ended;
-            listed.missing_scopes =
-                service.map_or(connection.missing_scopes, |service| service.missing_scopes(&connection.scopes));
+            listed.missing_scopes = match service {
+                Some(Offered::Row(row)) => row.missing_scopes(&connection.scopes),
+                _ => connection.missing_scopes,
+            };
             listed.step_up_url = listed.connect_url.clone().filter(|_| !listed.missing_scopes.is_empty());
             listed.label = connection.label;
             listed.scopes = connection.scopes;

@@ -20,6 +20,7 @@ use zeroize::Zeroize;
 pub use refusal::Refusal;
 
 use crate::Broker;
+use crate::discovery;
 use crate::host::Host;
 use crate::names::{AccountName, ConnectionId, ServiceId, Subject};
 use crate::secret;
@@ -54,7 +55,7 @@ async fn route<H: Host>(broker: &Broker<'_, H>, request: &Request<Vec<u8>>) -> R
     let methods = match (room, id) {
         ("admin", Some("audit")) => "GET, OPTIONS",
         ("admin", Some("sweep")) => "POST, OPTIONS",
-        ("" | "connections" | "health", None) => "GET, HEAD, OPTIONS",
+        ("" | "connections" | "health", None) | ("client", Some(_)) => "GET, HEAD, OPTIONS",
         ("auth" | "callback", Some(_)) => "GET, POST, OPTIONS",
         ("token", Some(_)) => "POST, DELETE, OPTIONS",
         ("resolve" | "sign-in" | "sign-out" | "tickets", None) | ("disconnect", Some(_)) => "POST, OPTIONS",
@@ -75,9 +76,10 @@ async fn route<H: Host>(broker: &Broker<'_, H>, request: &Request<Vec<u8>>) -> R
         "" => listing::page(broker, request).await,
         "connections" => listing::json(broker, request).await,
         "health" => Ok(health::answer(broker)),
+        "client" => discovery::document(broker, &service()?),
         "auth" if request.method() == Method::POST => connect::start(broker, request, service()?).await,
         "auth" => connect::offer(broker, request, service()?).await,
-        "callback" if request.method() == Method::POST => connect::posted(broker, request, service()?).await,
+        "callback" if request.method() == Method::POST => connect::posted(broker, request, service()?),
         "callback" => connect::callback(broker, request, service()?).await,
         "tickets" => connect::ticket(broker, request).await,
         "token" if request.method() == Method::DELETE => token::delete(broker, request, service()?).await,

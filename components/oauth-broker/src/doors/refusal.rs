@@ -8,6 +8,7 @@ use super::pages;
 use crate::connect::ConnectError;
 use crate::connections::DisconnectError;
 use crate::connections::refresh::retry_after;
+use crate::discovery::ServiceError;
 use crate::host::Host;
 use crate::people::local::Foreign;
 use crate::provider::Failure;
@@ -151,6 +152,11 @@ impl Refusal {
                     }
                     Failure::Refused(_) | Failure::Malformed(_) => (StatusCode::BAD_GATEWAY, "server_error"),
                 },
+                ConnectError::Service(ServiceError::Silent { .. }) => {
+                    (StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable")
+                }
+                ConnectError::Service(ServiceError::Moved) => (StatusCode::CONFLICT, "needs_reconnect"),
+                ConnectError::Service(_) => (StatusCode::BAD_GATEWAY, "server_error"),
                 ConnectError::Row(error) => row(error),
                 _ => (StatusCode::BAD_REQUEST, "invalid_request"),
             },

@@ -87,7 +87,7 @@ impl Failure {
     }
 
     /// Whether a status says nothing about the request: it may be sent again.
-    pub(super) fn is_busy(status: StatusCode) -> bool {
+    pub(crate) fn is_busy(status: StatusCode) -> bool {
         status.is_server_error()
             || [StatusCode::TOO_MANY_REQUESTS, StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_EARLY].contains(&status)
     }

@@ -272,4 +272,4 @@ fn redirect(uri: &str) -> Result<RedirectUrl, Failure> {
     RedirectUrl::new(uri.to_owned()).map_err(|_| Failure::Malformed("redirect URI"))
 }
 
-const USER_AGENT: &str = concat!("gatehouse/", env!("CARGO_PKG_VERSION"));
+pub(crate) const USER_AGENT: &str = concat!("gatehouse/", env!("CARGO_PKG_VERSION"));

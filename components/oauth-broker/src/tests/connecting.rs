@@ -75,7 +75,7 @@ fn the_code_is_exchanged_with_the_verifier_of_the_challenge() {
 #[test]
 fn the_challenge_is_that_of_the_standard() {
     let world = World::local();
-    let service = run(crate::Broker::new(&world).service(&owners("forge").service)).unwrap().unwrap();
+    let service = run(crate::Broker::new(&world).service(&owners("forge").service, None)).unwrap().unwrap();
     let verifier = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk".to_owned().into();
     let redirect_uri = "http://127.0.0.1:3000/callback/forge";
     let begun = run(crate::provider::begin(&world, &service, &[], "s", redirect_uri, &verifier));

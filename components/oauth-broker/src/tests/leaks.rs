@@ -117,7 +117,7 @@ fn what_is_printed_for_debugging_shows_no_secret() {
     let broker = crate::Broker::new(&world);
     let id = owners("forge");
     let connection = broker.connection(&id).unwrap().unwrap();
-    let service = run(broker.service(&id.service)).unwrap().unwrap();
+    let service = run(broker.service(&id.service, None)).unwrap().unwrap();
     let printed = format!("{connection:?} {service:?}");
     for secret in ["access-1", "refresh-1", "canary"] {
         assert!(!printed.contains(secret), "{secret}");

@@ -8,6 +8,7 @@ mod catalogue;
 mod connecting;
 mod consenting;
 mod crowd;
+mod discovering;
 mod ending;
 mod handing_out;
 mod leaks;

@@ -21,6 +21,8 @@
 //! | `i` | list of connections | a connection is made or removed | subject | with the last of them | [`crate::connections::list`] |
 //! | `u` | list of subjects | a subject's first connection, and its last | number of the shard | replaced by the next | [`crate::connections::list`] |
 //! | `q` | revocation to come | a connection is removed | subject, grant | when it is done, or after 7 days | [`crate::connections::ending`] |
+//! | `d` | discovered | an MCP server's authorization is looked for | service | replaced by the next, after a day | [`crate::discovery`] |
+//! | `n` | registration | a client is registered there | issuer, redirect URI | when it is forgotten there, or its secret ends | `crate::discovery::client` |
 //! | `l` | sign-in limit | a sign-in fails | none: one row | a minute, replaced by the next | [`crate::people::sign_in`] |
 //!
 //! The same seal makes what is given away and comes back: connect tickets (`k`), sessions (`s`) and the cursor of a sweep
@@ -82,6 +84,8 @@ pub enum Kind {
     Connections,
     Subjects,
     Revocation,
+    Discovered,
+    Registration,
     SignInLimit,
     Audit,
     RefusalLimit,
@@ -225,6 +229,8 @@ impl Kind {
             Self::Connections => "i",
             Self::Subjects => "u",
             Self::Revocation => "q",
+            Self::Discovered => "d",
+            Self::Registration => "n",
             Self::SignInLimit => "l",
             Self::Audit => "a",
             Self::RefusalLimit => "h",

@@ -160,7 +160,7 @@ fn keys_that_are_no_keys_are_refused_without_being_shown() {
 }
 
 /// Every kind: a new one does not compile before it is here.
-const KINDS: [Kind; 15] = {
+const KINDS: [Kind; 17] = {
     match Kind::Connection {
         Kind::Connection
         | Kind::Flow
@@ -171,6 +171,8 @@ const KINDS: [Kind; 15] = {
         | Kind::Connections
         | Kind::Subjects
         | Kind::Revocation
+        | Kind::Discovered
+        | Kind::Registration
         | Kind::SignInLimit
         | Kind::Audit
         | Kind::RefusalLimit
@@ -188,6 +190,8 @@ const KINDS: [Kind; 15] = {
         Kind::Connections,
         Kind::Subjects,
         Kind::Revocation,
+        Kind::Discovered,
+        Kind::Registration,
         Kind::SignInLimit,
         Kind::Audit,
         Kind::RefusalLimit,

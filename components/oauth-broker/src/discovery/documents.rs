@@ -1,0 +1,141 @@
+//! What do the metadata documents say? (RFC 9728 section 3.2, RFC 8414 section 2, OpenID Connect Discovery 1.0)
+//!
+//! What is asked of them is taken out, and what is of another form than it should be counts as not said: few of these
+//! documents are written by hand, and many have more in them than any specification.
+
+use serde_json::Value;
+
+use crate::secret::Secret;
+
+/// Of a protected resource.
+#[derive(Debug)]
+pub(crate) struct ResourceMetadata {
+    pub resource: String,
+    pub authorization_servers: Vec<String>,
+    pub scopes_supported: Vec<String>,
+}
+
+/// Of an authorization server.
+#[derive(Debug)]
+pub(crate) struct ServerMetadata {
+    pub issuer: String,
+    pub authorization_endpoint: String,
+    pub token_endpoint: String,
+    pub registration_endpoint: Option<String>,
+    pub revocation_endpoint: Option<String>,
+    pub code_challenge_methods: Vec<String>,
+    /// None: not said, as in the next.
+    pub client_auth_methods: Option<Vec<String>>,
+    pub grant_types: Option<Vec<String>>,
+    pub scopes_supported: Vec<String>,
+    pub takes_documents: bool,
+    pub says_issuer: bool,
+}
+
+/// What registration answers (RFC 7591 section 3.2).
+#[derive(Debug)]
+pub(crate) struct Registered {
+    pub client_id: String,
+    pub client_secret: Option<Secret>,
+    /// Seconds since the Unix epoch.
+    pub ends: Option<u64>,
+    pub client_auth_method: Option<String>,
+    pub redirect_uris: Option<Vec<String>>,
+}
+
+pub(crate) fn resource_metadata(document: &[u8]) -> Option<ResourceMetadata> {
+    let said = object(document)?;
+    Some(ResourceMetadata {
+        resource: text(&said, "resource")?,
+        authorization_servers: texts(&said, "authorization_servers").unwrap_or_default(),
+        scopes_supported: texts(&said, "scopes_supported").unwrap_or_default(),
+    })
+}
+
+pub(crate) fn server_metadata(document: &[u8]) -> Option<ServerMetadata> {
+    let said = object(document)?;
+    Some(ServerMetadata {
+        issuer: text(&said, "issuer")?,
+        authorization_endpoint: text(&said, "authorization_endpoint")?,
+        token_endpoint: text(&said, "token_endpoint")?,
+        registration_endpoint: text(&said, "registration_endpoint"),
+        revocation_endpoint: text(&said, "revocation_endpoint"),
+        code_challenge_methods: texts(&said, "code_challenge_methods_supported").unwrap_or_default(),
+        client_auth_methods: texts(&said, "token_endpoint_auth_methods_supported"),
+        grant_types: texts(&said, "grant_types_supported"),
+        scopes_supported: texts(&said, "scopes_supported").unwrap_or_default(),
+        takes_documents: said["client_id_metadata_document_supported"] == true,
+        says_issuer: said["authorization_response_iss_parameter_supported"] == true,
+    })
+}
+
+pub(crate) fn registered(document: &[u8]) -> Option<Registered> {
+    let said = object(document)?;
+    // RFC 6749 appendix A.1.
+    let printable = |text: &String| text.bytes().all(|byte| (0x20..0x7f).contains(&byte));
+    let client_id = text(&said, "client_id").filter(|id| (1..=LONGEST_ID).contains(&id.len()) && printable(id))?;
+    Some(Registered {
+        client_id,
+        client_secret: text(&said, "client_secret").filter(|secret| !secret.is_empty()).map(Secret::from),
+        ends: said["client_secret_expires_at"].as_u64().filter(|end| *end > 0),
+        client_auth_method: text(&said, "token_endpoint_auth_method"),
+        redirect_uris: texts(&said, "redirect_uris"),
+    })
+}
+
+/// Why there is no registration: the error and its description (RFC 7591 section 3.2.2).
+pub(crate) fn registration_error(document: &[u8]) -> Option<(String, Option<String>)> {
+    let said = object(document)?;
+    Some((text(&said, "error").filter(|error| !error.is_empty())?, text(&said, "error_description")))
+}
+
+fn object(document: &[u8]) -> Option<Value> {
+    serde_json::from_slice(document).ok().filter(Value::is_object)
+}
+
+fn text(said: &Value, name: &str) -> Option<String> {
+    said[name].as_str().map(str::to_owned)
+}
+
+fn texts(said: &Value, name: &str) -> Option<Vec<String>> {
+    Some(said[name].as_array()?.iter().filter_map(|text| text.as_str().map(str::to_owned)).collect())
+}
+
+/// The scopes of a list, as far as they are of the form of RFC 6749 section 3.3, each once.
+pub(crate) fn scopes<'s>(list: impl Iterator<Item = &'s str>) -> Vec<String> {
+    let mut scopes: Vec<String> = Vec::new();
+    for scope in list {
+        let fits = (1..=LONGEST_SCOPE).contains(&scope.len())
+            && scope.bytes().all(|byte| matches!(byte, 0x21 | 0x23..=0x5b | 0x5d..=0x7e));
+        if fits && scopes.len() < MOST_SCOPES && !scopes.iter().any(|known| known == scope) {
+            scopes.push(scope.to_owned());
+        }
+    }
+    scopes
+}
+
+const LONGEST_ID: usize = 2048;
+const LONGEST_SCOPE: usize = 256;
+const MOST_SCOPES: usize = 100;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scopes_are_words_and_there_are_not_too_many() {
+        assert_eq!(scopes(["a", "b:c/d", "a", "", "e\"f", "g h", "é"].into_iter()), ["a", "b:c/d"]);
+        let many: Vec<String> = (0..1000).map(|number| number.to_string()).collect();
+        assert_eq!(scopes(many.iter().map(String::as_str)).len(), MOST_SCOPES);
+    }
+
+    #[test]
+    fn a_client_id_is_something_that_can_be_one() {
+        for bad in [r#"{"client_id":""}"#, r#"{"client_id":"a\nb"}"#, r#"{"client_id":1}"#, "{}", "[]", "x"] {
+            assert!(registered(bad.as_bytes()).is_none(), "{bad}");
+        }
+        let long = format!(r#"{{"client_id":"{}"}}"#, "x".repeat(LONGEST_ID + 1));
+        assert!(registered(long.as_bytes()).is_none());
+        assert!(registered(br#"{"client_id":"a b"}"#).is_some());
+    }
+}

@@ -1,0 +1,286 @@
+//! How is a service found of which nothing is known but its MCP server's URL?
+//!
+//! ```json
+//! {"notion": {"mcp_server": "https://mcp.notion.com/mcp"}}
+//! ```
+//!
+//! | field | default | meaning |
+//! |---|---|---|
+//! | `mcp_server` | needed | the URL that MCP requests go to |
+//! | `name` | the id | what people call it |
+//! | `scopes` | the server's | what to ask for, in place of what it calls for |
+//! | `client_id`, `client_secret` | none | a client that the operator has registered at its authorization server |
+//! | `issuer` | the first it names | the only authorization server that may be used |
+//! | `hosts` | `[]` | further hosts that its metadata may name, private ones included |
+//!
+//! The way there ([`walk`]) is that of the MCP specification: the server's own challenge ([`challenge`]), its metadata
+//! (RFC 9728), its authorization server's metadata (RFC 8414 or OpenID Connect Discovery; [`documents`]), a client there
+//! ([`client`]). What comes of it is a [`Service`] like any other, so that connecting, refreshing and revoking know
+//! nothing of all this. No address that a stranger named is gone to before [`guard`] has seen it.
+//!
+//! **When.** Whoever connects a service waits for discovery, since a person is there to see what goes wrong. What was
+//! found is kept (rows of kind `d`) and serves refresh and revocation; after a day a refresh looks again, and goes on with
+//! what it has while nobody answers. A token that is fresh, the list of connections and `/health` never discover.
+//!
+//! **Which hosts may be endpoints.** Metadata that names an endpoint at another host than its issuer's is how a code, with
+//! its verifier, gets from an honest authorization server to a dishonest one: `authorization_endpoint` at the honest,
+//! `token_endpoint` at home (mix-up, RFC 9700 section 4.4). Registration is no obstacle, as the dishonest one may register at
+//! the honest one for us, and nor is a client id metadata document, which anyone may use. `iss` (RFC 9207) would tell, where
+//! the honest one sends it. So every endpoint has to be at the issuer's host or the MCP server's, or at a name under one of
+//! them; which sites belong together beyond that (`accounts.google.com` and `oauth2.googleapis.com`) only a person can
+//! know, who lists them in `hosts`. A rule of "the same last two labels" would put all tenants of a hoster in one pot.
+//!
+//! **Whose a grant is.** A connection remembers the issuer that it came from, and its client there unless that is the
+//! operator's ([`Issued`]). To no other issuer is anything of it ever sent, and with no other client: when discovery names
+//! another, the person has to connect again. A client of the operator's belongs to the issuer at which it was first used, or
+//! to the one that `issuer` says.
+//!
+//! **No `private_key_jwt`.** A client here is public, or has a secret of its own at each issuer; it never signs an assertion
+//! that another server could be made to accept.
+
+pub(crate) mod challenge;
+mod client;
+pub(crate) mod documents;
+mod entry;
+pub(crate) mod guard;
+mod walk;
+
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use thiserror::Error;
+
+pub use client::document;
+pub use entry::McpServer;
+
+use crate::Broker;
+use crate::catalogue::Service;
+use crate::connect::start::redirect_uri;
+use crate::host::Host;
+use crate::settings::SettingError;
+use crate::vault::rows::RowError;
+use crate::vault::{Kind, Place};
+use client::Client;
+use guard::AddressError;
+use walk::Found;
+
+/// Where a grant comes from, and with which client. Nothing of it goes to another issuer or with another client.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Issued {
+    issuer: String,
+    /// None: the one that the operator has registered.
+    client: Option<Client>,
+}
+
+/// Why a service cannot be used now. It says nothing about any grant.
+#[derive(Debug, Error)]
+pub enum ServiceError {
+    #[error(transparent)]
+    Row(#[from] RowError),
+    /// Somebody on the way does not answer now.
+    #[error("the server {who} does not answer now ({why}). Nothing is lost: try again")]
+    Silent { who: String, why: String },
+    /// Somebody on the way refuses, or says what cannot be trusted.
+    #[error(transparent)]
+    Unfit(#[from] Unfit),
+    /// The grant is of another issuer than the one that the service has now.
+    #[error("this service now has another authorization server than the one that made the grant: connect again")]
+    Moved,
+}
+
+impl From<SettingError> for ServiceError {
+    fn from(error: SettingError) -> Self {
+        Self::Row(error.into())
+    }
+}
+
+/// What is wrong with what was found.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum Unfit {
+    #[error(
+        "the MCP server {0} answers without authorization and names no authorization server: there is nothing to connect"
+    )]
+    Open(String),
+    #[error(
+        "the authorization server {0} has no metadata at any of the well-known places (RFC 8414, OpenID Connect Discovery)"
+    )]
+    NoMetadata(String),
+    #[error("the metadata of the MCP server should be at {url}, which answers {status}")]
+    NoResourceMetadata { url: String, status: u16 },
+    #[error("the metadata at {0} name no authorization server")]
+    NoServer(String),
+    #[error("what is at {0} is not of the expected form")]
+    Form(String),
+    #[error("what is at {0} is longer than 64 KB")]
+    Long(String),
+    #[error("the metadata at {url} speak of the resource {said}, which is not this MCP server")]
+    Resource { url: String, said: String },
+    #[error(
+        "the metadata at {url} give {said} as issuer, which is not the one that it was asked for (RFC 8414 section 3.3)"
+    )]
+    Issuer { url: String, said: String },
+    #[error("the authorization server {0} does not offer PKCE with S256, without which no code is safe")]
+    Pkce(String),
+    #[error("the {field} of {of} is not an address to go to: {why}")]
+    Address { field: &'static str, of: String, why: AddressError },
+    #[error(
+        "the authorization server {issuer} names {host} for its {field}. If the two belong together, list the host in `hosts` of this service"
+    )]
+    Elsewhere { issuer: String, field: &'static str, host: String },
+    #[error("the MCP server does not name {0} as its authorization server, but `issuer` of this service does")]
+    NotNamed(String),
+    #[error(
+        "the MCP server now names {new} as its authorization server. The client of this service belongs to {old}: register one there and set it, with `issuer`"
+    )]
+    OthersClient { old: String, new: String },
+    #[error(
+        "the authorization server {0} takes neither a client id metadata document from here nor a registration: register a client there, and set `client_id` of this service"
+    )]
+    NoClient(String),
+    #[error("the authorization server {0} wants clients to authenticate in a way that is not known here")]
+    ClientAuth(String),
+    #[error("the authorization server {issuer} does not register this Gatehouse as a client ({error})")]
+    Registration { issuer: String, error: String },
+}
+
+impl<H: Host> Broker<'_, H> {
+    /// The service as it is found now, and with a client, for whoever thinks of connecting it. For whoever then `begins` a
+    /// flow, what was found a moment ago will do.
+    pub(crate) async fn discover(&self, server: &McpServer, begins: bool) -> Result<Service, ServiceError> {
+        let row = if begins { self.kept(server)? } else { None };
+        let found = match row {
+            Some(row) if row.at + A_MOMENT > self.host.now() => row.found,
+            _ => self.find_anew(server).await?,
+        };
+        self.with_client(server, &found, begins).await
+    }
+
+    /// The service for what was `issued` by it.
+    pub(crate) async fn issuing(&self, server: &McpServer, issued: &Issued) -> Result<Service, ServiceError> {
+        let found = self.found(server).await?;
+        if found.issuer != issued.issuer {
+            return Err(ServiceError::Moved);
+        }
+        let client = match (&issued.client, &server.client) {
+            (Some(client), _) => client.clone(),
+            (None, Some(client)) => client::preregistered(client, &found)?,
+            // The operator has taken the client away, with which it was made.
+            (None, None) => return Err(ServiceError::Moved),
+        };
+        service(server, &found, client, issued.clone())
+    }
+
+    async fn with_client(&self, server: &McpServer, found: &Found, begins: bool) -> Result<Service, ServiceError> {
+        let public_url = self.settings.public_url()?;
+        let redirect_uri = redirect_uri(public_url.as_str(), &server.id);
+        let client = match &server.client {
+            Some(client) => {
+                return service(server, found, client::preregistered(client, found)?, Issued::by(found, None));
+            }
+            None if client::takes_documents(public_url, found) => {
+                Client::public(client::document_url(public_url.as_str(), &server.id))
+            }
+            None => self.registration(found, &redirect_uri, begins).await?,
+        };
+        service(server, found, client.clone(), Issued::by(found, Some(client)))
+    }
+
+    /// What is known of the server: at most a day old, or older while nobody answers.
+    async fn found(&self, server: &McpServer) -> Result<Found, ServiceError> {
+        let Some(mut row) = self.kept(server)? else { return self.find_anew(server).await };
+        let now = self.host.now();
+        if row.again > now {
+            return Ok(row.found);
+        }
+        match self.find_anew(server).await {
+            Err(error @ ServiceError::Silent { .. }) => {
+                self.host.log(&format!("{}: {error}; what was known of it still serves", server.id));
+                row.again = now + LATER;
+                self.write(place(&[server.id.as_str()]), &row)?;
+                Ok(row.found)
+            }
+            found => found,
+        }
+    }
+
+    async fn find_anew(&self, server: &McpServer) -> Result<Found, ServiceError> {
+        let found = self.walk(server).await?;
+        let client_id = server.client.as_ref().map(|client| client.id.clone());
+        if let (Some(client_id), None, Some(row)) = (&client_id, &server.issuer, self.kept(server)?)
+            && row.client_id.as_ref() == Some(client_id)
+            && row.found.issuer != found.issuer
+        {
+            return Err(Unfit::OthersClient { old: row.found.issuer, new: found.issuer }.into());
+        }
+        let now = self.host.now();
+        let row = Row { server: server.url.to_string(), client_id, at: now, again: now + A_DAY, found };
+        self.write(place(&[server.id.as_str()]), &row)?;
+        Ok(row.found)
+    }
+
+    /// The row of this very server: a changed entry is another's.
+    fn kept(&self, server: &McpServer) -> Result<Option<Row>, ServiceError> {
+        let row: Option<Row> = self.read_if_it_opens(place(&[server.id.as_str()]))?;
+        Ok(row.filter(|row| row.server == server.url.as_str()))
+    }
+}
+
+impl Issued {
+    fn by(found: &Found, client: Option<Client>) -> Self {
+        Self { issuer: found.issuer.clone(), client }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct Row {
+    server: String,
+    /// The operator's client, which belongs to this issuer from now on.
+    client_id: Option<String>,
+    /// When it was found.
+    at: u64,
+    /// When to look again.
+    again: u64,
+    found: Found,
+}
+
+/// What was found, in the form of a catalogue row.
+fn service(server: &McpServer, found: &Found, client: Client, issued: Issued) -> Result<Service, ServiceError> {
+    let resource = json!({ "resource": found.resource });
+    let mut fields = json!({
+        "name": server.name,
+        "client_id": client.id,
+        "client_auth": client.auth.field(),
+        "authorize_url": found.authorize,
+        "token_url": found.token,
+        "issuer": found.issuer,
+        "issuer_required": found.says_issuer,
+        "scopes": server.scopes.as_ref().unwrap_or(&found.scopes),
+        // It asks for a refresh token, and is seldom named among what was granted.
+        "ungranted_scopes": [OFFLINE],
+        "authorize_params": resource,
+        "token_params": resource,
+        "refresh_params": resource,
+    });
+    if let Some(url) = &found.revoke {
+        fields["revoke"] = json!({ "url": url });
+    }
+    if client.registered {
+        // The registration is gone, and with it whatever was granted to it.
+        fields["terminal_errors"] = json!(["invalid_client"]);
+    }
+    let mut service = Service::described(&server.id, &fields)?;
+    service.client_secret = client.secret;
+    service.issued = Some(issued);
+    Ok(service)
+}
+
+fn place<'a>(identity: &'a [&'a str]) -> Place<'a> {
+    Place { kind: Kind::Discovered, identity }
+}
+
+/// For a refresh token (OpenID Connect Core 1.0 section 11).
+const OFFLINE: &str = "offline_access";
+/// Seconds that what was found may be old when a flow begins: it was found when its page was shown.
+const A_MOMENT: u64 = 600;
+const A_DAY: u64 = 86_400;
+/// Seconds until another attempt where nobody answered.
+const LATER: u64 = 300;
