@@ -1,7 +1,7 @@
 // Can clients on other people's SDKs use three servers at once, of different eras and SDKs, with progress that streams?
 //
-// Each lists, calls, hears of progress and is asked for a name through `/mcp`. A server of the older era can ask clients
-// of its own era only: what it asks for comes on the stream of a call, which a modern answer would come too late for.
+// Each lists, calls, hears of progress and is asked for a name through `/mcp`. A server of the older era can ask
+// clients of its own era only: it asks on the stream of a call, for which a modern answer would come too late.
 
 import assert from 'node:assert/strict';
 import { access } from 'node:fs/promises';

@@ -3,9 +3,9 @@
 // Two servers of the project, one on each official SDK, pass both requirement sets as they are. Then the suite meets
 // them through `/mcp/{server}`, in every pairing of its era with that of the server.
 //
-// What passes is listed in conformance/passes.json, and that list is held to be exactly true: what is listed must pass,
-// what passes must be listed (CONFORMANCE_RECORD=1 adds it). What a crossed pairing cannot do by the protocol is named in
-// conformance/known.mjs, with the reason and the very checks. All that remains is `resources-subscribe` and
+// What passes is listed in conformance/passes.json, and that list is held to be exactly true: what is listed must
+// pass, what passes must be listed (CONFORMANCE_RECORD=1 adds it). What a crossed pairing cannot do by the protocol is
+// named in conformance/known.mjs, with the reason and the very checks. All that remains is `resources-subscribe` and
 // `resources-unsubscribe` of legacy clients before an upstream to which the gateway speaks the newer era: it does not
 // offer them there yet. With these, passes.json and the lines that read and write it go: `listed` is then all that is
 // not impossible.

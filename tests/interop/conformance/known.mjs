@@ -8,8 +8,8 @@ export const REVISION_OF = { legacy: '2025-11-25', modern: '2026-07-28' };
 export const isCrossed = (revision, era) => era !== 'both' && REVISION_OF[era] !== revision;
 
 const ASKS_BY_RESULT =
-  'An upstream of the older era asks on the stream of a call that is under way, and goes on there when it is answered. ' +
-  'A modern answer comes with a new call, when that stream is over: that it can be taken up again is only a MAY.';
+  'An upstream of the older era asks on the stream of a call that is under way, and goes on there when answered. A ' +
+  'modern answer comes with a new call, when that stream is over: that it can be taken up again is only a MAY.';
 const NO_SUCH_ERROR = 'The older era has no error for a capability that the client lacks: the tool says so itself.';
 
 /// In crossed pairings, by revision: scenarios that cannot pass, and the checks in them that may fail because of it.
@@ -21,8 +21,8 @@ export const IMPOSSIBLE = {
       checks: [
         'sep-2575-server-rejects-undeclared-capability',
         'sep-2575-missing-capability-http-400',
-        // Not for that reason, and not for long: a subscription is acknowledged before the upstream's stream is open, so
-        // that what the upstream says at once is lost.
+        // Not for that reason, and not for long: a subscription is acknowledged before the upstream's stream is open,
+        // so that what the upstream says at once is lost.
         'sep-2575-server-sends-tools-list-changed-on-subscription',
         'sep-2575-server-sends-prompts-list-changed-on-subscription',
       ],
