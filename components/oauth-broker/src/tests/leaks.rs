@@ -85,6 +85,10 @@ fn no_secret_is_seen_in_the_store_or_the_log_or_an_error() {
             shown.push(world.handle(request.body(Vec::new()).unwrap()));
         }
     }
+    for form in ["", "cursor=canary", "lost=canary"] {
+        let request = world.request("POST", "/admin/sweep").header("authorization", format!("Bearer {ADMIN_KEY}"));
+        shown.push(world.handle(request.body(form.as_bytes().to_vec()).unwrap()));
+    }
 
     let mut canaries = canaries(&world, &browser, &to["state"]);
     for (number, dump) in dumps.iter().enumerate() {
