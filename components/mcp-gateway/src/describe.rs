@@ -72,13 +72,7 @@ fn capabilities(
     let known: Vec<(&Facts, Object<'_>)> =
         facts.iter().flatten().filter_map(|facts| Some((facts, Object::parse(&facts.capabilities).ok()?))).collect();
     let has = |name| known.iter().any(|(_, said)| said.find(name).is_some());
-    let says = |name: &'static str, flag: &str| {
-        known.iter().any(|(facts, said)| {
-            let set = said.object(name).ok().flatten().is_some_and(|of| of.find(flag) == Some("true"));
-            // Where the client would say it in another request than the one that listens.
-            set && (flag != "subscribe" || client.is_modern() || !facts.modern)
-        })
-    };
+    let says = |name: &'static str, flag: &str| known.iter().any(|(facts, _)| facts.says(name, flag));
     let with = |name: &'static str, flags: &[&str]| {
         let set: Vec<String> =
             flags.iter().filter(|flag| says(name, flag)).map(|flag| format!("\"{flag}\":true")).collect();

@@ -5,11 +5,13 @@
 //! | `POST /mcp` | Streamable HTTP, all servers behind one endpoint, tools called `server__tool` |
 //! | `POST /mcp/{server}` | the same for one server, names as they are |
 //! | `POST /mcp/sse` | the same as `/mcp`, for clients that were given an SSE URL |
-//! | `DELETE` on these | ends a legacy session |
+//! | `POST /mcp/{endpoint}` | the same as `/mcp` for some of the servers, as the file says |
+//! | `GET` on these | what servers say outside of any answer, for legacy clients |
 //! | `GET /mcp/servers` | the servers, their state and the caller's connections, as JSON |
 //!
-//! A request enters at [`routes`]; [`eras`] reads what it wants, [`visitor`] who sent it; [`calls`], [`lists`] or
-//! [`connections`] does it, over [`upstream`]; an answer that streams comes back through [`passage`].
+//! A request enters at [`routes`]; [`eras`] reads what it wants, [`visitor`] who sent it; [`relay`], [`lists`],
+//! [`describe`], [`listening`], [`words`] or [`connections`] does it, over [`upstream`]; what is said to the client on the
+//! way, and the answer, goes out by a line of [`passage`].
 //!
 //! May touch: `servers.json`, its own store ([`memory`]), the broker by `gatehouse:broker/tokens`, and the servers that
 //! the file names. It imports no `variables`: it could not read a secret if it wanted to. Everything but `shell.rs` is
@@ -41,6 +43,7 @@ pub mod relay;
 pub mod routes;
 pub mod session;
 pub mod sse;
+pub mod subscriptions;
 pub mod upstream;
 pub mod visitor;
 pub mod words;

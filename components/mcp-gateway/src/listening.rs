@@ -4,8 +4,9 @@
 //! Towards the servers it is the same: one stream to each that can say something, `subscriptions/listen` with what was
 //! asked for and is announced there, or GET (and `resources/subscribe` for each URI). What they say is merged as it
 //! comes. What a server did not accept is not acknowledged; a legacy client whose servers have nothing to say gets 405,
-//! which its era has for that. The stream ends when all of theirs have ended, and after half an hour at the latest:
-//! clients come again.
+//! which its era has for that. What a legacy client subscribes to at a modern server while it listens is listened for
+//! anew (`subscriptions`), and said once to have been updated, because it may have been in between. The stream ends when
+//! all of theirs have ended, and after half an hour at the latest: clients come again.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -26,12 +27,12 @@ use crate::passage::Line;
 use crate::session::Capabilities;
 use crate::upstream::{self, Link, Messages, Outgoing, Peer, legacy, modern};
 use crate::visitor::{Standing, Visitor};
-use crate::{jsonrpc, lists, owners, relay, routes};
+use crate::{jsonrpc, lists, owners, relay, routes, subscriptions};
 
 const DEADLINE: Duration = Duration::from_secs(5);
 const LONGEST: Duration = Duration::from_secs(30 * 60);
-/// The most URIs that one stream watches.
-const MOST_URIS: usize = 64;
+/// Between two looks for what a legacy client has subscribed to.
+const LOOK: Duration = Duration::from_secs(2);
 const SUBSCRIPTION: &str = "io.modelcontextprotocol/subscriptionId";
 const UPDATED: &str = "notifications/resources/updated";
 
@@ -54,7 +55,10 @@ struct Stream<'a, H: Host> {
     link: Link<'a>,
     peer: Peer,
     filter: Filter,
-    messages: Messages<H>,
+    /// None: there is nothing to listen for yet.
+    messages: Option<Messages<H>>,
+    /// Whether it can change what is listened for.
+    may_change: bool,
 }
 
 pub async fn listen<H: Host>(
@@ -84,7 +88,7 @@ pub async fn listen<H: Host>(
 
     match &listen.request {
         Some(request) => line.say(&acknowledged(request.id, &streams)),
-        None if streams.is_empty() => return line.answer(routes::not_allowed(&[Method::POST, Method::DELETE])).await,
+        None if streams.is_empty() => return line.answer(routes::not_allowed(&[Method::POST])).await,
         None => {}
     }
     let stopped = merge(host, &listen, &mut streams, line).await;
@@ -138,7 +142,7 @@ async fn by_server<H: Host>(
     let flags = FLAGS.map(|(flag, ..)| filter.find(flag) == Some("true"));
     let mut wanted = vec![Filter { flags, uris: Vec::new() }; servers.len()];
     let uris = filter.find("resourceSubscriptions").and_then(json::array).unwrap_or_default();
-    for uri in uris.into_iter().filter_map(json::string).take(MOST_URIS) {
+    for uri in uris.into_iter().filter_map(json::string).take(subscriptions::MOST_URIS) {
         let (prefix, own) = match site.target(By::Uri, &uri) {
             Target::Server { server, own } => (server.prefix.to_owned(), own),
             Target::SomeServers => match owners::find(host, servers, visitor, profile, &uri).await {
@@ -162,11 +166,16 @@ async fn open<'a, H: Host>(host: &H, link: Link<'a>, listen: &Listen<'_>, mut fi
     for (set, (_, capability, _)) in filter.flags.iter_mut().zip(FLAGS) {
         *set &= facts.says(capability, "listChanged");
     }
-    if !facts.says("resources", "subscribe") {
+    let subscribes = facts.says("resources", "subscribe");
+    if !subscribes {
         filter.uris.clear();
     }
     let is_asked = listen.request.is_some();
-    if (is_asked || facts.modern) && filter.is_empty() {
+    let may_change = !is_asked && facts.modern && subscribes;
+    if may_change {
+        filter.watch(subscriptions::noted(host, link));
+    }
+    if (is_asked || facts.modern) && filter.is_empty() && !may_change {
         return None;
     }
     let peer = upstream::peer(host, link).await.ok()?;
@@ -176,20 +185,73 @@ async fn open<'a, H: Host>(host: &H, link: Link<'a>, listen: &Listen<'_>, mut fi
             for (uri, _) in &filter.uris {
                 subscribe(host, link, "resources/subscribe", uri).await;
             }
-            Some(Stream { link, peer, filter, messages })
+            Some(Stream { link, peer, filter, messages: Some(messages), may_change: false })
         }
         Peer::Modern(_) => {
             // Its messages are named by the id, so the client's own makes them what the client gets.
             let id = listen.request.as_ref().map_or("0", |request| request.id);
-            let mut messages = modern::listen(host, link, id, &filter.write(|(own, _)| own)).await.ok()??;
-            let accepted = messages.next().await.ok()??;
-            filter.keep_accepted(&accepted)?;
-            Some(Stream { link, peer, filter, messages })
+            let messages = open_modern(host, link, id, &mut filter).await;
+            (may_change || messages.is_some()).then_some(Stream { link, peer, filter, messages, may_change })
         }
     }
 }
 
+async fn open_modern<H: Host>(host: &H, link: Link<'_>, id: &str, filter: &mut Filter) -> Option<Messages<H>> {
+    if filter.is_empty() {
+        return None;
+    }
+    let mut messages = modern::listen(host, link, id, &filter.write(|(own, _)| own)).await.ok()??;
+    let accepted = messages.next().await.ok()??;
+    filter.keep_accepted(&accepted)?;
+    Some(messages)
+}
+
+impl<H: Host> Stream<'_, H> {
+    /// The next message; none at the end of the stream.
+    async fn next(&mut self, host: &H) -> Option<String> {
+        loop {
+            let Some(messages) = &mut self.messages else {
+                host.sleep(LOOK).await;
+                if let Some(said) = self.look(host).await {
+                    return Some(said);
+                }
+                continue;
+            };
+            if !self.may_change {
+                return messages.next().await.ok()?;
+            }
+            match within(host, LOOK, messages.next()).await {
+                Some(next) => return next.ok()?,
+                None => {
+                    if let Some(said) = self.look(host).await {
+                        return Some(said);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Listens anew when something else is subscribed to; gives what is then to be said.
+    async fn look(&mut self, host: &H) -> Option<String> {
+        let noted = subscriptions::noted(host, self.link);
+        if noted.iter().eq(self.filter.uris.iter().map(|(own, _)| own)) {
+            return None;
+        }
+        let added = noted.iter().find(|uri| self.filter.uris.iter().all(|(own, _)| own != *uri)).cloned();
+        let mut filter = Filter { flags: self.filter.flags, uris: Vec::new() };
+        filter.watch(noted);
+        self.messages = within(host, DEADLINE, open_modern(host, self.link, "0", &mut filter)).await.flatten();
+        self.filter = filter;
+        let uri = quoted(&added?);
+        Some(format!(r#"{{"jsonrpc":"2.0","method":"{UPDATED}","params":{{"uri":{uri}}}}}"#))
+    }
+}
+
 impl Filter {
+    fn watch(&mut self, uris: Vec<String>) {
+        self.uris = uris.into_iter().map(|uri| (uri.clone(), uri)).collect();
+    }
+
     fn is_empty(&self) -> bool {
         self.flags == [false; 3] && self.uris.is_empty()
     }
@@ -253,7 +315,7 @@ async fn merge<H: Host>(host: &H, listen: &Listen<'_>, streams: &mut [Stream<'_,
     let about: Vec<(Link<'_>, Peer, Filter)> =
         streams.iter().map(|stream| (stream.link, stream.peer.clone(), stream.filter.clone())).collect();
     let mut all = pin!(join_all(streams.iter_mut().enumerate().map(async |(at, stream)| {
-        while let Ok(Some(message)) = stream.messages.next().await {
+        while let Some(message) = stream.next(host).await {
             said.borrow_mut().push_back((at, message));
             // One from each before the next: the client decides how fast it goes.
             let mut lent = false;

@@ -5,6 +5,7 @@
 //! | `g.u.` + digest | how one upstream speaks with one subject and profile: era, session, log level, header parameters | until replaced; not believed after a day |
 //! | `g.f.` + digest | what one upstream said of itself: capabilities, instructions | the same |
 //! | `g.l.` + digest | one list of one upstream | until replaced; not believed after its own time, an hour at most |
+//! | `g.s.` + digest | what a legacy client watches at one modern upstream (`subscriptions`) | until replaced; not believed after a day |
 //! | `g.w.` + digest | a word for an instance that waits (`letters`): 256 places for each subject | until read or overwritten |
 //!
 //! So the number of rows is bounded by subjects, upstreams and profiles, however often they meet. All of it can be lost:

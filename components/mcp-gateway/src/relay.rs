@@ -27,7 +27,7 @@ use crate::session::Session;
 use crate::upstream::modern::Input;
 use crate::upstream::{self, Answered, Content, Failure, Link, Outgoing, Peer};
 use crate::visitor::{Standing, Visitor};
-use crate::{asks, jsonrpc, letters, lists, memory, names, owners};
+use crate::{asks, jsonrpc, letters, lists, memory, names, owners, subscriptions};
 
 /// How often one request may be sent: each time but the first because the upstream wanted more.
 const MOST_ROUNDS: usize = 16;
@@ -105,6 +105,20 @@ async fn exchange<H: Host>(
     own: &str,
     line: &mut Line<'_, H>,
 ) -> Result<(), Halt> {
+    let method = &*relay.request.method;
+    if let "resources/subscribe" | "resources/unsubscribe" = method
+        && let Peer::Modern(_) = line.wait(upstream::peer(host, link)).await??
+    {
+        let facts = line.wait(upstream::facts(host, link)).await??;
+        let answer = if facts.says("resources", "subscribe") {
+            subscriptions::note(host, link, own, method == "resources/subscribe");
+            relay.client.result(relay.request.id, "")
+        } else {
+            relay.client.error(relay.request.id, jsonrpc::METHOD_NOT_FOUND, "Method not found")
+        };
+        line.answer(answer).await;
+        return Ok(());
+    }
     let long = match &relay.handle {
         Some(handle) if matches!(handle.by, By::Tool | By::Prompt) && names::is_short(&handle.value) => {
             line.wait(lists::long_name(host, link, handle.by, &handle.value)).await?
@@ -146,7 +160,7 @@ async fn exchange<H: Host>(
         let fit = Fit {
             client: relay.client,
             id: relay.request.id,
-            method: &relay.request.method,
+            method,
             renamed: peer.shares_ids(),
             same_era: relay.client.is_modern() == matches!(peer, Peer::Modern(_)),
             prefix: link.server.prefix,

@@ -63,7 +63,9 @@ async fn respond<H: Host>(
     let allowed = match place {
         Place::Servers => [Method::GET].as_slice(),
         Place::Mcp(_) if is_modern => &[Method::POST],
-        Place::Mcp(_) => &[Method::POST, Method::GET, Method::DELETE],
+        // Not DELETE: a session is in its id alone, and no instance could know that it has ended. 405 is how a server
+        // says that clients do not end sessions (S/2025-11-25/basic/transports, "Session Management").
+        Place::Mcp(_) => &[Method::POST, Method::GET],
     };
     if !allowed.contains(&head.method) {
         return Err(not_allowed(allowed));
@@ -85,9 +87,6 @@ async fn respond<H: Host>(
         let visitor = Visitor::meet(host, &head.headers, resource, servers.iter(), 0)?;
         line.answer(connections::overview(host, &site, &visitor)).await;
         return Ok(());
-    }
-    if head.method == Method::DELETE {
-        return end_session(host, head, resource, line).await;
     }
     let decision = if head.method == Method::GET { legacy::decide_stream(head) } else { decide(head, body, &site) };
     if let Decision::Refuse(response) = decision {
@@ -222,25 +221,6 @@ fn exists(config: &Config<'_>, prefix: &str) -> Result<(), Response<Vec<u8>>> {
     match entry.server() {
         Ok(_) => Ok(()),
         Err(fault) => Err(unknown(&format!("The server {prefix} cannot be used: {fault}"))),
-    }
-}
-
-/// There is nothing to end: a session is in its id alone.
-async fn end_session<H: Host>(
-    host: &H,
-    head: &Parts,
-    resource: String,
-    line: &mut Line<'_, H>,
-) -> Result<(), Response<Vec<u8>>> {
-    Visitor::meet(host, &head.headers, resource, std::iter::empty(), 0)?;
-    match legacy::session(&head.headers)? {
-        Some(_) => {
-            let mut response = Response::new(Vec::new());
-            *response.status_mut() = StatusCode::NO_CONTENT;
-            line.answer(response).await;
-            Ok(())
-        }
-        None => Err(jsonrpc::refuse(StatusCode::BAD_REQUEST, Some("null"), "Mcp-Session-Id is missing")),
     }
 }
 

@@ -71,7 +71,7 @@ in_every_composition! {
             ("POST", "/mcp", &post, "1", 400),
             ("POST", "/mcp", &post, r#"{"jsonrpc":"2.0","id":1}"#, 400),
             ("POST", "/mcp", &session, list, 404),
-            ("DELETE", "/mcp", &post, "", 400),
+            ("DELETE", "/mcp", &post, "", 405),
             ("POST", "/mcp", &elsewhere, list, 403),
         ] {
             let answer = send(&world, method, &format!("{}{path}", world.house.gateway()), headers, body);

@@ -195,11 +195,7 @@ fn what_one_of_many_can_is_declared_and_what_none_can_is_not() {
     let own: Value = serde_json::from_str(ALL).unwrap();
     assert_eq!(capabilities(&world, Era::Modern, "/mcp/a"), own, "its own word, to a client of its own era");
     let crossed = capabilities(&world, Era::Legacy, "/mcp/a");
-    assert_eq!(
-        crossed["resources"],
-        serde_json::json!({"listChanged": true}),
-        "a legacy subscription has no way there"
-    );
+    assert_eq!(crossed["resources"], serde_json::json!({"subscribe": true, "listChanged": true}));
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod config;
 mod features;
 mod kept;
 mod legacy;
+mod listening;
 mod lists;
 mod modern;
 mod pairings;

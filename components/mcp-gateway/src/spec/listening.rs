@@ -1,0 +1,212 @@
+//! What happens outside of any request: subscriptions, lists that change, the stream of GET.
+
+use super::upstreams::{event, events_reply, legacy_that_can, modern_that_can};
+use super::*;
+
+const TELLS: &str = r#"{"tools":{"listChanged":true},"resources":{"subscribe":true,"listChanged":true}}"#;
+const CHANGED: &str = r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#;
+
+fn answers(method: &str, params: &Value) -> String {
+    match method {
+        "resources/list" => r#"{"resources":[{"uri":"test://a","name":"a"}]}"#.into(),
+        "resources/subscribe" | "resources/unsubscribe" => "{}".into(),
+        _ => super::upstreams::echo(method, params),
+    }
+}
+
+/// A modern server that says `said` on a stream that listens, after it has acknowledged everything.
+fn modern_teller(said: fn(&Value) -> Vec<Piece>) -> Upstream {
+    let inner = modern_that_can(TELLS, answers);
+    Box::new(move |sent| match &*sent.method() {
+        "subscriptions/listen" => {
+            let message = sent.json();
+            let acknowledged = serde_json::json!({"jsonrpc": "2.0", "method": "notifications/subscriptions/acknowledged", "params": {
+                "notifications": message["params"]["notifications"], "_meta": {"io.modelcontextprotocol/subscriptionId": message["id"]}}});
+            let mut pieces = vec![event(acknowledged)];
+            pieces.extend(said(&message));
+            events_reply(pieces)
+        }
+        _ => inner(sent),
+    })
+}
+
+/// A legacy server that says `said` on the stream of GET.
+fn legacy_teller(said: fn() -> Vec<Piece>) -> Upstream {
+    let inner = legacy_that_can(TELLS, answers, Rc::default(), 404);
+    Box::new(move |sent| {
+        if sent.body.is_empty() {
+            assert_eq!((sent.header("accept"), sent.header("content-type")), (Some("text/event-stream"), None));
+            return events_reply(said());
+        }
+        inner(sent)
+    })
+}
+
+fn get(path: &str) -> Request<Vec<u8>> {
+    let mut request = without_header(with_body(Era::Legacy.list(path), ""), "content-type");
+    *request.method_mut() = http::Method::GET;
+    request
+}
+
+fn listen(path: &str, filter: &str) -> Request<Vec<u8>> {
+    Era::Modern.request_with_id(path, "\"l\"", "subscriptions/listen", &format!(r#""notifications":{{{filter}}}"#))
+}
+
+fn methods(got: &Got) -> Vec<String> {
+    got.events()
+        .iter()
+        .map(|event| event["method"].as_str().unwrap_or("answer").replace("notifications/", ""))
+        .collect()
+}
+
+#[test]
+fn a_legacy_client_hears_on_get_what_a_server_of_either_era_announces() {
+    let modern = modern_teller(|_| vec![Piece::Wait(Duration::from_secs(1)), event(CHANGED)]);
+    let legacy = legacy_teller(|| vec![Piece::Wait(Duration::from_secs(1)), event(CHANGED)]);
+    for upstream in [legacy, modern] {
+        let world = World::with(upstream);
+        world.serve(Era::Legacy.list("/mcp"));
+        let got = world.serve_until(get("/mcp/up"), 2);
+        assert_eq!((got.status, got.pieces[0].as_str()), (OK, ":\n\n"), "it begins at once");
+        assert_eq!(methods(&got), ["tools/list_changed"]);
+        world.sent();
+        world.serve(Era::Legacy.list("/mcp"));
+        assert_eq!(world.methods(), ["tools/list"], "and what was kept of that list is not believed any more");
+    }
+}
+
+#[test]
+fn a_modern_client_hears_what_it_asked_for_from_servers_of_both_eras_in_one_stream() {
+    let file = r#"{"mcpServers":{"a":{"url":"https://a.example/mcp"},"b":{"url":"https://b.example/mcp"}}}"#;
+    let a = modern_teller(|listen| {
+        let meta = serde_json::json!({"io.modelcontextprotocol/subscriptionId": listen["id"]});
+        vec![
+            Piece::Wait(Duration::from_secs(1)),
+            event(
+                serde_json::json!({"jsonrpc": "2.0", "method": "notifications/tools/list_changed", "params": {"_meta": meta}}),
+            ),
+            event(
+                serde_json::json!({"jsonrpc": "2.0", "id": listen["id"], "result": {"resultType": "complete", "_meta": meta}}),
+            ),
+        ]
+    });
+    let b = legacy_teller(|| {
+        vec![
+            Piece::Wait(Duration::from_secs(2)),
+            event(r#"{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"error","data":1}}"#),
+            event(r#"{"jsonrpc":"2.0","id":4,"method":"roots/list"}"#),
+            event(r#"{"jsonrpc":"2.0","method":"notifications/resources/list_changed"}"#),
+            event(r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed","params":{"x":1.0}}"#),
+            event(r#"{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{"uri":"test://a"}}"#),
+        ]
+    });
+    let world = World::new(file, vec![("https://a.example/mcp", a), ("https://b.example/mcp", b)]);
+    let filter = r#""toolsListChanged":true,"promptsListChanged":true,"resourceSubscriptions":["gatehouse://b/test://a","nobody:x"]"#;
+    let got = world.serve(listen("/mcp", filter));
+    assert_eq!(
+        methods(&got),
+        ["subscriptions/acknowledged", "tools/list_changed", "tools/list_changed", "resources/updated", "answer"]
+    );
+    let events = got.events();
+    let accepted = serde_json::json!({"toolsListChanged": true, "resourceSubscriptions": ["gatehouse://b/test://a"]});
+    assert_eq!(events[0]["params"]["notifications"], accepted, "what nobody would say is not acknowledged");
+    assert_eq!(events[3]["params"]["uri"], "gatehouse://b/test://a", "by the name that was asked for");
+    assert!(events[..4].iter().all(|event| event["params"]["_meta"]["io.modelcontextprotocol/subscriptionId"] == "l"));
+    assert!(got.text().contains(r#""x":1.0"#));
+    let result = &events[4]["result"];
+    assert_eq!(
+        (&result["resultType"], &result["_meta"]["io.modelcontextprotocol/subscriptionId"]),
+        (&"complete".into(), &"l".into())
+    );
+    let sent = world.sent();
+    let subscribed: Vec<String> =
+        sent.iter().filter(|sent| sent.body.contains("\"test://a\"")).map(Sent::method).collect();
+    assert_eq!(subscribed, ["resources/subscribe", "resources/unsubscribe"]);
+    assert!(sent.iter().any(|sent| sent.body.contains("-32601") && sent.json()["id"] == 4), "a request is refused");
+}
+
+#[test]
+fn on_its_own_route_a_modern_server_does_all_of_it_itself() {
+    let world = World::with(modern_teller(|listen| {
+        assert_eq!(listen["params"]["notifications"]["taskIds"][0], "t", "what is not known passes too");
+        vec![event(r#"{"jsonrpc":"2.0","method":"notifications/tasks","params":{"taskId":"t","x":1.0}}"#)]
+    }));
+    let got = world.serve(listen("/mcp/up", r#""taskIds":["t"]"#));
+    assert_eq!(methods(&got)[..2], ["subscriptions/acknowledged", "tasks"]);
+    assert!(got.text().contains(r#""x":1.0"#));
+}
+
+#[test]
+fn what_a_legacy_client_subscribes_to_while_it_listens_is_listened_for_at_a_modern_server() {
+    let world = World::with(modern_teller(|listen| {
+        let wait = Piece::Wait(Duration::from_secs(600));
+        match listen["params"]["notifications"]["resourceSubscriptions"][0].as_str() {
+            Some(uri) => {
+                let updated = serde_json::json!({"jsonrpc": "2.0", "method": "notifications/resources/updated", "params": {"uri": uri, "x": 1.5}});
+                vec![Piece::Wait(Duration::from_secs(1)), event(updated), wait]
+            }
+            None => vec![wait],
+        }
+    }));
+    let subscribe = |method: &str| world.serve(Era::Legacy.request("/mcp/up", method, r#""uri":"test://a""#));
+    let mut subscribed = false;
+    let mut served = 0;
+    let heard = Rc::new(RefCell::new(Heard::default()));
+    let client = Client { heard: heard.clone(), leaves_after: 4 };
+    let mut stream = Box::pin(routes::serve(&world, get("/mcp/up"), client));
+    world.run(poll_fn(|context| {
+        if !heard.borrow().pieces.is_empty() && !std::mem::replace(&mut subscribed, true) {
+            assert_eq!(subscribe("resources/subscribe").text(), r#"{"jsonrpc":"2.0","id":1,"result":{}}"#);
+        }
+        served += 1;
+        stream.as_mut().poll(context)
+    }));
+    let text = heard.borrow().pieces.concat();
+    assert_eq!(
+        text.matches("notifications/resources/updated").count(),
+        2,
+        "once because it may have been, once because it was: {text}"
+    );
+    assert!(text.contains("1.5") && served > 0);
+    assert_eq!(subscribe("resources/unsubscribe").status, OK);
+    world.sent();
+    let got = world.serve_until(get("/mcp/up"), 1);
+    assert_eq!(got.status, OK);
+    assert!(world.sent().iter().all(|sent| !sent.body.contains("test://a")));
+}
+
+#[test]
+fn a_legacy_clients_subscription_passes_to_a_legacy_server_and_is_unknown_where_nothing_is_watched() {
+    let world = World::with(legacy_teller(Vec::new));
+    let subscribe =
+        |world: &World| world.serve(Era::Legacy.request("/mcp", "resources/subscribe", r#""uri":"test://a""#));
+    assert_eq!(subscribe(&world).json()["result"], serde_json::json!({}));
+    assert_eq!(world.sent().last().unwrap().method(), "resources/subscribe");
+    let world = World::with(modern_that_can(r#"{"resources":{}}"#, answers));
+    assert_eq!(subscribe(&world).error(), (OK, -32601));
+}
+
+#[test]
+fn a_stream_does_not_last_for_ever_and_gives_signs_of_life() {
+    let world = World::with(legacy_teller(|| vec![Piece::Wait(Duration::from_secs(100_000))]));
+    let got = world.serve(get("/mcp"));
+    assert!(got.finished && world.elapsed() <= Duration::from_secs(31 * 60));
+    assert!(got.pieces.len() > 100, "every 15 seconds");
+    let got = world.serve_until(listen("/mcp", r#""toolsListChanged":true"#), 2);
+    assert!(!got.finished, "a client that has gone is found out");
+}
+
+#[test]
+fn get_is_checked_like_every_request() {
+    let world = World::with(legacy_teller(Vec::new));
+    assert_eq!(world.serve(with_header(get("/mcp"), "accept", "application/json")).error().0, 406);
+    assert_eq!(world.serve(with_header(get("/mcp"), "mcp-protocol-version", "x")).error().0, 400);
+    assert_eq!(world.serve(with_header(get("/mcp"), "mcp-protocol-version", "2026-07-28")).error().0, 405);
+    assert_eq!(world.serve(get("/mcp/nobody")).error().0, 404);
+    let mut request = listen("/mcp", "");
+    let body = String::from_utf8(request.body().clone()).unwrap().replace("notifications\":{}", "notifications\":7");
+    *request.body_mut() = body.into_bytes();
+    assert_eq!(world.serve(request).error(), (OK, -32602));
+    *world.resolve_error.borrow_mut() = Some(ResolveError::InvalidToken);
+    assert_eq!(world.serve(get("/mcp")).error().0, 401);
+}
