@@ -79,7 +79,7 @@ async function livesOn(t, composition, store) {
 
   await t.test('it still is the same connection', async () => {
     const now = await connection(house);
-    assert.deepEqual([now.account, now.connected_at], ['alice', before.connected_at]);
+    assert.deepEqual([now.label, now.connected_at], ['alice', before.connected_at]);
     assert.ok(now.refreshed_at > before.refreshed_at);
   });
 
