@@ -7,18 +7,23 @@ import { Client, StreamableHTTPClientTransport } from '@modelcontextprotocol/cli
 /// `POST /token/{id}` by a script of the owner, at one of the brokers: status, headers, body, and how many milliseconds
 /// it waited.
 export async function askForToken(house, id, origin = house.broker) {
-  return send('POST', house, id, origin);
+  return send('POST', house, `${origin}/token/${id}`);
 }
 
 /// `DELETE /token/{id}`
 export async function disconnect(house, id) {
-  return send('DELETE', house, id, house.broker);
+  return send('DELETE', house, `${house.broker}/token/${id}`);
 }
 
-async function send(method, { keys }, id, origin) {
+/// `GET /connections`
+export async function listed(house) {
+  return (await send('GET', house, `${house.broker}/connections`)).body.services;
+}
+
+async function send(method, { keys }, url) {
   const start = performance.now();
   const headers = { authorization: `Bearer ${keys.apiKey}` };
-  const answer = await fetch(`${origin}/token/${id}`, { method, headers, signal: AbortSignal.timeout(90_000) });
+  const answer = await fetch(url, { method, headers, signal: AbortSignal.timeout(90_000) });
   const text = await answer.text();
   const body = text ? JSON.parse(text) : {};
   return { status: answer.status, headers: answer.headers, body, took: performance.now() - start };
