@@ -19,6 +19,7 @@ mod posting;
 mod providers;
 mod refreshing;
 mod rotating;
+mod schedules;
 mod sessions;
 mod sweeping;
 mod tickets;
