@@ -180,21 +180,24 @@ impl Offered {
 /// draft-ietf-oauth-security-topics-update).
 fn own_client(id: &ServiceId, entry: &RawValue, clients: &BTreeMap<String, &RawValue>) -> Result<(), SettingError> {
     let Ok(ours) = serde_json::from_str::<Client>(entry.get()) else { return Ok(()) };
-    let Some(token_url) = &ours.token_url else { return Ok(()) };
+    if ours.token_url.is_empty() {
+        return Ok(());
+    }
     let catalogue = entries(CATALOGUE)?;
     for (other, entry) in clients.iter().filter(|(other, _)| *other != id.as_str()) {
         let Ok(mut theirs) = serde_json::from_str::<Client>(entry.get()) else { continue };
-        if let (None, Some(row)) = (&theirs.token_url, catalogue.get(other.as_str())) {
+        if let (true, Some(row)) = (theirs.token_url.is_empty(), catalogue.get(other.as_str())) {
             let row: Client = serde_json::from_str(row.get()).unwrap_or_default();
             theirs.token_url = row.token_url;
-            theirs.authorize_url = theirs.authorize_url.or(row.authorize_url);
+            if theirs.authorize_url.is_empty() {
+                theirs.authorize_url = row.authorize_url;
+            }
+            theirs.variables = row.variables.into_iter().chain(theirs.variables).collect();
         }
-        let elsewhere = theirs.token_url.as_deref().is_some_and(|theirs| server(theirs) != server(token_url));
+        let elsewhere =
+            !theirs.token_url.is_empty() && theirs.server(&theirs.token_url) != ours.server(&ours.token_url);
         let same_secret = ours.client_secret.is_some() && ours.client_secret == theirs.client_secret;
-        let same_door = match (&ours.authorize_url, &theirs.authorize_url) {
-            (Some(ours), Some(theirs)) => server(ours) == server(theirs),
-            _ => false,
-        };
+        let same_door = theirs.server(&theirs.authorize_url) == ours.server(&ours.authorize_url);
         if ours.client_id == theirs.client_id && elsewhere && (same_secret || same_door) {
             return Err(setting(format!("`{id}`: it has the client of `{other}`, which belongs to another server")));
         }
@@ -207,14 +210,18 @@ fn own_client(id: &ServiceId, entry: &RawValue, clients: &BTreeMap<String, &RawV
 struct Client {
     client_id: String,
     client_secret: Option<Secret>,
-    authorize_url: Option<String>,
-    token_url: Option<String>,
+    authorize_url: String,
+    token_url: String,
+    variables: BTreeMap<String, String>,
 }
 
-/// Scheme and host of a URL or its template.
-fn server(url: &str) -> &str {
-    let (_, after) = url.split_once("://").unwrap_or_default();
-    after.split(['/', '?']).next().unwrap_or_default()
+impl Client {
+    /// The host of one of its URLs.
+    fn server(&self, url: &str) -> String {
+        let (_, after) = url.split_once("://").unwrap_or_default();
+        let host = after.split(['/', '?']).next().unwrap_or_default().to_ascii_lowercase();
+        self.variables.iter().fold(host, |host, (name, value)| host.replace(&format!("{{{name}}}"), value))
+    }
 }
 
 /// The services of a text by their ids, each still to be read.

@@ -2,7 +2,9 @@
 //! it is told. Numbers are those of the project's security checklist (`docs/`).
 
 mod accounts;
+mod answers;
 mod auditing;
+mod borrowing;
 mod callers;
 mod catalogue;
 mod connecting;
