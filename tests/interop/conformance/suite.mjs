@@ -1,4 +1,4 @@
-// What does the official suite say of a server?
+// What does the official suite say of a server, or of a client?
 
 import assert from 'node:assert/strict';
 import { readdir, readFile } from 'node:fs/promises';
@@ -12,14 +12,31 @@ const SUITE = join(MODULES, '@modelcontextprotocol/conformance');
 const NODE = join(MODULES, `node-linux-${process.arch}/bin/node`);
 /// Of one scenario. The slowest takes two seconds before a server that answers.
 const PATIENCE = 10_000;
+/// Of one scenario in which a client is judged, and a Gatehouse starts.
+const CLIENTS_PATIENCE = 40_000;
 
 export const REVISIONS = ['2025-11-25', '2026-07-28'];
 
-/// The scenarios that a revision requires of servers, as the suite has frozen them.
-export async function requiredBy(revision) {
+/// The scenarios that a revision requires of a `server` or a `client`, as the suite has frozen them.
+export async function requiredBy(revision, of = 'server') {
   const sets = await readFile(join(SUITE, 'requirements', `${revision}.yaml`), 'utf8');
-  const [, ofServers] = /^server:\n((?:  - \S+\n)+)/m.exec(sets);
-  return ofServers.match(/[^\s-]\S+/g);
+  const [, scenarios] = new RegExp(`^${of}:\\n((?:  - \\S+\\n)+)`, 'm').exec(sets);
+  return scenarios.match(/[^\s-]\S+/g);
+}
+
+/// Every scenario that the suite has.
+export async function known() {
+  const { stdout } = await run(NODE, [join(SUITE, 'dist/index.js'), 'list']);
+  return [...stdout.matchAll(/^ {2}- (\S+)/gm)].map(([, scenario]) => scenario);
+}
+
+/// What is wrong with the client that the script is, in one scenario: the checks that failed.
+export async function judgeClient(script, scenario, revision, dir) {
+  const client = ['--command', `${process.execPath} ${script}`, '--scenario', scenario, '--spec-version', revision];
+  const args = [...client, '--timeout', `${CLIENTS_PATIENCE}`, '--output-dir', dir];
+  const { stderr } = await run(NODE, [join(SUITE, 'dist/index.js'), 'client', ...args], { timeout: 60_000 });
+  const [result] = await readdir(join(dir, 'auth')).catch(() => assert.fail(`no judgement was made:\n${stderr}`));
+  return wrong(JSON.parse(await readFile(join(dir, 'auth', result, 'checks.json'), 'utf8')));
 }
 
 /// What is wrong with the server behind the URL: for each required scenario the checks that failed, with what they say.
@@ -40,5 +57,6 @@ export async function judge(url, revision, dir) {
 function wrong(checks) {
   if (!checks.some(({ status }) => status === 'SUCCESS')) return [{ check: 'any', says: 'nothing was right' }];
   const bad = checks.filter(({ status }) => status === 'FAILURE' || status === 'WARNING');
-  return bad.map(({ id, errorMessage }) => ({ check: id, says: errorMessage }));
+  const said = ({ errorMessage, description }) => errorMessage ?? description;
+  return bad.map((one) => ({ check: one.id, says: said(one), details: one.details }));
 }
