@@ -9,10 +9,10 @@ use http::{Response, StatusCode};
 use crate::asks;
 use crate::eras::Client;
 use crate::json::{self, Edits, Object};
-use crate::jsonrpc;
 use crate::lists::Kind;
 use crate::session::Capabilities;
 use crate::upstream::{self, Failure};
+use crate::{jsonrpc, names};
 
 pub struct Fit<'a> {
     pub client: Client,
@@ -27,6 +27,8 @@ pub struct Fit<'a> {
     pub prefix: &'a str,
     /// What the upstream was told that the client can be asked for.
     pub profile: Capabilities,
+    /// Whether ids of tasks have to say whose they are.
+    pub names_tasks: bool,
 }
 
 pub enum Fitted {
@@ -42,7 +44,7 @@ pub enum Fitted {
 
 impl Fit<'_> {
     pub fn changes_nothing(&self) -> bool {
-        self.same_era && !self.renamed
+        self.same_era && !self.renamed && !self.names_tasks
     }
 
     /// A message of a stream, as the client gets it.
@@ -116,6 +118,13 @@ impl Fit<'_> {
             None => edits.rework(&message, &[], &["\"id\":", self.id].concat()),
         }
         if let Some(result) = get("result")? {
+            if self.names_tasks
+                && let Ok(members) = Object::parse(result)
+                && let Ok(Some(text)) = members.get("taskId")
+                && let Some(task) = json::string(text)
+            {
+                edits.replace(text, json::quoted(&names::join_task(self.prefix, &task)));
+            }
             if !self.same_era {
                 let members = Object::parse(result).map_err(|_| Failure::NotMcp)?;
                 if matches!(members.string("resultType"), Ok(Some(kind)) if kind == "input_required") {

@@ -366,7 +366,16 @@ async fn merge<H: Host>(host: &H, listen: &Listen<'_>, streams: &mut [Stream<'_,
 /// Between a legacy client's stream and what a server of any era says.
 fn fit<'a>(listen: &Listen<'_>, link: &Link<'a>) -> Fit<'a> {
     let Link { server, profile, .. } = *link;
-    Fit { client: listen.client, id: "null", method: "", renamed: true, same_era: true, prefix: server.prefix, profile }
+    Fit {
+        client: listen.client,
+        id: "null",
+        method: "",
+        renamed: true,
+        same_era: true,
+        prefix: server.prefix,
+        profile,
+        names_tasks: false,
+    }
 }
 
 /// A message as a modern client gets it that listens as `id`.

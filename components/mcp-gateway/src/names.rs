@@ -63,6 +63,11 @@ pub fn split(name: &str) -> Option<(&str, &str)> {
     name.split_once(JOINT)
 }
 
+/// The name of a task of the server that `prefix` stands for. No model has to take it, so it is never shortened.
+pub fn join_task(prefix: &str, task: &str) -> String {
+    [prefix, JOINT, task].concat()
+}
+
 /// Whether `name` may be a short form, whose server has to be asked for the whole.
 pub fn is_short(name: &str) -> bool {
     let end = name.len().checked_sub(MARK.len() + DIGITS).and_then(|at| name.get(at..));

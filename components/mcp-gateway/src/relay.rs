@@ -77,7 +77,7 @@ pub async fn relay<H: Host>(
             }
         };
         let link = Link { server, token, caller: &visitor.caller, profile: relay.client.profile() };
-        let halt = match exchange(host, relay, link, &own, line).await {
+        let halt = match exchange(host, relay, link, &own, site.is_single(), line).await {
             Ok(()) => return,
             Err(Halt::Stopped(stopped)) => return stop(line, stopped).await,
             Err(Halt::Failed(failure)) => failure,
@@ -103,6 +103,7 @@ async fn exchange<H: Host>(
     relay: &Relay<'_>,
     link: Link<'_>,
     own: &str,
+    single: bool,
     line: &mut Line<'_, H>,
 ) -> Result<(), Halt> {
     let method = &*relay.request.method;
@@ -165,6 +166,7 @@ async fn exchange<H: Host>(
             same_era: relay.client.is_modern() == matches!(peer, Peer::Modern(_)),
             prefix: link.server.prefix,
             profile: link.profile,
+            names_tasks: !single && relay.client.may_get_tasks(method),
         };
         match deliver(line, link, &peer, content, &fit).await {
             Ok(Delivered::Done) => return Ok(()),

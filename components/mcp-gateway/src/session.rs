@@ -36,6 +36,8 @@ impl Capabilities {
     pub const SAMPLING_TOOLS: Self = Self(16);
     pub const SAMPLING_CONTEXT: Self = Self(32);
     pub const ROOTS_CHANGE: Self = Self(64);
+    /// The extension `io.modelcontextprotocol/tasks` (2026-07-28), which a client declares for itself.
+    pub const TASKS: Self = Self(128);
 
     /// Reads `params.capabilities` of `initialize`, or what a modern request says in its place.
     pub fn read(capabilities: &Object<'_>) -> Self {
@@ -44,6 +46,7 @@ impl Capabilities {
             object.as_ref().is_some_and(|object| matches!(object.get(name), Ok(Some(_))))
         };
         let (sampling, roots, elicitation) = (of("sampling"), of("roots"), of("elicitation"));
+        let extensions = of("extensions");
         let url = has(&elicitation, "url");
         [
             (sampling.is_some(), Self::SAMPLING),
@@ -53,6 +56,7 @@ impl Capabilities {
             (has(&roots, "listChanged"), Self::ROOTS_CHANGE),
             (elicitation.is_some() && (!url || has(&elicitation, "form")), Self::ELICITATION),
             (url, Self::ELICITATION_URL),
+            (has(&extensions, "io.modelcontextprotocol/tasks"), Self::TASKS),
         ]
         .into_iter()
         .filter(|(declared, _)| *declared)

@@ -220,6 +220,12 @@ impl Client {
         }
     }
 
+    /// Whether the answer may be a task that this client asks about later.
+    pub fn may_get_tasks(&self, method: &str) -> bool {
+        let can = matches!(self, Self::Modern(client) if client.capabilities.has(Capabilities::TASKS));
+        can && (method == "tools/call" || method.starts_with("tasks/"))
+    }
+
     /// An error as an HTTP answer.
     pub fn error(&self, id: &str, code: i64, message: &str) -> Response<Vec<u8>> {
         self.error_with(id, code, message, None)

@@ -404,3 +404,27 @@ fn roots_that_changed_are_told_to_the_legacy_servers_that_are_known() {
     world.serve(post_message(&session, news));
     assert_eq!(world.sent()[0].body, news);
 }
+
+#[test]
+fn a_task_is_asked_about_at_the_server_that_runs_it() {
+    fn runs(method: &str, params: &Value) -> String {
+        match method {
+            "tools/call" => r#"{"resultType":"task","taskId":"7__x","status":"working","ttlMs":1e3}"#.into(),
+            "tasks/get" => format!(r#"{{"resultType":"complete","taskId":{},"status":"completed"}}"#, params["taskId"]),
+            _ => String::new(),
+        }
+    }
+    let can = r#"{"extensions":{"io.modelcontextprotocol/tasks":{}}}"#;
+    let world = World::with(modern(runs));
+    let got = world.serve(modern_call(can));
+    assert!(got.text().contains(r#""taskId":"up__7__x","status":"working","ttlMs":1e3"#), "{}", got.text());
+    let request = Era::Modern.request("/mcp", "tasks/get", r#""taskId":"up__7__x""#);
+    let body = String::from_utf8(request.body().clone()).unwrap();
+    let body = body.replace(r#"clientCapabilities":{}"#, &format!(r#"clientCapabilities":{can}"#));
+    let got = world.serve(with_body(request, &body));
+    assert_eq!(got.json()["result"]["taskId"], "up__7__x");
+    let sent = world.sent().pop().unwrap();
+    assert_eq!((sent.header("mcp-name"), &sent.json()["params"]["taskId"]), (Some("7__x"), &"7__x".into()));
+    let own = world.serve(Era::Modern.request("/mcp/up", "tasks/get", r#""taskId":"7__x""#));
+    assert_eq!(own.json()["result"]["taskId"], "7__x", "on its own route an id is the server's own");
+}

@@ -322,3 +322,107 @@ fn what_is_kept_opens_for_nobody_else() {
     assert_eq!(world.methods(), ["server/discover", "tools/call"]);
     assert_eq!(world.store.borrow().len(), 4, "not even the row's name is the same");
 }
+
+/// Wants more scopes of every token but `wide`.
+fn wants_scopes(inner: Upstream) -> Upstream {
+    Box::new(move |sent| match sent.header("authorization") {
+        Some("Bearer wide") => inner(sent),
+        _ => {
+            let challenge =
+                r#"Bearer error="insufficient_scope", scope="repo read:org", resource_metadata="https://x""#;
+            Reply::Answer(403, vec![("www-authenticate", challenge.into())], vec![])
+        }
+    })
+}
+
+fn can_show_links(request: Request<Vec<u8>>) -> Request<Vec<u8>> {
+    let body = String::from_utf8(request.body().clone()).unwrap();
+    with_body(request, &body.replace(r#"clientCapabilities":{}"#, r#"clientCapabilities":{"elicitation":{"url":{}}}"#))
+}
+
+#[test]
+fn scopes_that_an_upstream_calls_for_are_asked_of_the_broker_and_the_person_gets_the_link() {
+    let missing = Outcome::NeedsReconnect { url: CONNECT.into(), missing_scopes: vec!["repo".into()] };
+    for era in BOTH {
+        let world = World::with_service(wants_scopes(modern(echo)), [token("narrow"), missing.clone()]);
+        let got = world.serve(era.call("/mcp", "up__echo")).json();
+        assert_eq!(got["result"]["structuredContent"]["connect_url"], CONNECT);
+        assert!(got["result"]["content"][0]["text"].as_str().unwrap().contains("repo"));
+        let asked = &world.asked.borrow()[1].services[0];
+        assert_eq!((&asked.scopes, &asked.refused), (&vec!["repo".to_owned(), "read:org".to_owned()], &None));
+    }
+    // What the broker has already is used at once, and only once.
+    let world = World::with_service(wants_scopes(modern(echo)), [token("narrow"), token("wide")]);
+    assert_eq!(world.serve(Era::Modern.call("/mcp", "up__echo")).json()["result"]["content"][0]["text"], "hi of echo");
+    let world = World::with_service(wants_scopes(modern(echo)), [token("narrow"), token("other")]);
+    let got = world.serve(Era::Modern.call("/mcp", "up__echo"));
+    assert!(got.text().contains("it wants more rights: repo read:org"), "{}", got.text());
+    assert_eq!(world.asked.borrow().len(), 2);
+}
+
+#[test]
+fn a_client_that_can_show_a_link_is_asked_to_in_its_own_eras_form() {
+    let world = World::with_service(modern(echo), [not_connected()]);
+    let modern_call = || can_show_links(Era::Modern.call("/mcp", "up__echo"));
+    let result = world.serve(modern_call()).json()["result"].clone();
+    assert_eq!(result["resultType"], "input_required");
+    let asked = &result["inputRequests"]["connect"];
+    assert_eq!(
+        (&asked["method"], &asked["params"]["mode"], &asked["params"]["url"]),
+        (&"elicitation/create".into(), &"url".into(), &CONNECT.into())
+    );
+    // When the person has connected, the same call with its answer just works, and the answer is not the upstream's.
+    world.outcomes.borrow_mut().insert("s", [token("t")].into());
+    let body = String::from_utf8(modern_call().body().clone()).unwrap();
+    let again = body.replace(
+        r#""name":"#,
+        &format!(
+            r#""inputResponses":{{"connect":{{"action":"accept"}}}},"requestState":{},"name":"#,
+            result["requestState"]
+        ),
+    );
+    let got = world.serve(with_body(modern_call(), &again));
+    assert_eq!(got.json()["result"]["content"][0]["text"], "hi of echo");
+    let sent = world.sent().pop().unwrap().json();
+    assert!(sent["params"]["inputResponses"].is_null() && sent["params"]["requestState"].is_null());
+
+    let session = |version: &str| {
+        let members = format!(r#""protocolVersion":"{version}","capabilities":{{"elicitation":{{"url":{{}}}}}}"#);
+        let opened = world.serve(Era::Legacy.request("/mcp", "initialize", &members));
+        opened.header("mcp-session-id").unwrap().to_owned()
+    };
+    let (new, old) = (session("2025-11-25"), session("2025-06-18"));
+    world.outcomes.borrow_mut().insert("s", [not_connected()].into());
+    let got = world.serve(with_header(Era::Legacy.call("/mcp", "up__echo"), "mcp-session-id", &new));
+    assert_eq!(got.error(), (OK, -32042));
+    let asked = got.json()["error"]["data"]["elicitations"][0].clone();
+    assert_eq!((&asked["mode"], &asked["url"]), (&"url".into(), &CONNECT.into()));
+    assert!(asked["elicitationId"].as_str().is_some_and(|id| !id.is_empty() && !id.contains("ticket")));
+    let got = world.serve(with_header(Era::Legacy.call("/mcp", "up__echo"), "mcp-session-id", &old));
+    assert_eq!(got.json()["result"]["isError"], true, "its version has no links");
+}
+
+#[test]
+fn what_is_no_tool_and_not_connected_is_an_error_with_the_link() {
+    for era in BOTH {
+        let world = World::with_service(modern(echo), [not_connected()]);
+        let got = world.serve(era.request("/mcp/up", "resources/read", r#""uri":"x:y""#));
+        assert_eq!(got.error(), (OK, -32603));
+        assert_eq!(got.json()["error"]["data"]["connect_url"], CONNECT);
+        let got = world.serve(era.request("/mcp/up", "prompts/list", ""));
+        assert_eq!(got.json()["result"]["prompts"], serde_json::json!([]), "a list just lacks what is not there");
+    }
+}
+
+#[test]
+fn two_servers_of_one_service_may_be_two_accounts_of_one_person() {
+    let file = r#"{"mcpServers":{"a":{"url":"https://up.example/mcp","service":"s"},"b":{"url":"https://up.example/mcp","service":"s","account":"work"}}}"#;
+    let world = World::new(file, vec![("https://up.example/mcp", modern(echo))]);
+    world.outcomes.borrow_mut().insert("s", [token("t")].into());
+    world.serve(Era::Modern.call("/mcp", "b__echo"));
+    world.serve(Era::Modern.list("/mcp"));
+    let asked = world.asked.borrow();
+    assert_eq!(asked[0].services[0].account.as_deref(), Some("work"));
+    let accounts: Vec<_> = asked[1].services.iter().map(|wanted| wanted.account.as_deref()).collect();
+    assert_eq!(accounts, [None, Some("work")]);
+}
