@@ -3,7 +3,7 @@
 //! | key | value | lives |
 //! |---|---|---|
 //! | `g.u.` + digest | how one upstream speaks with one subject and profile: era, session, log level, header parameters | until replaced; not believed after a day |
-//! | `g.f.` + digest | what one upstream said of itself: capabilities, instructions | the same |
+//! | `g.f.` + digest | what one upstream said of itself: capabilities, instructions | until replaced; not believed after a day, a modern one's after five minutes |
 //! | `g.l.` + digest | one list of one upstream | until replaced; not believed after its own time, an hour at most |
 //! | `g.s.` + digest | what a legacy client watches at one modern upstream (`subscriptions`) | until replaced; not believed after a day |
 //! | `g.w.` + digest | a word for an instance that waits (`letters`): 256 places for each subject | until read or overwritten |
@@ -27,6 +27,7 @@ use crate::upstream::{Link, Modern, Peer, Session};
 const FORMAT: u8 = 2;
 const NONCE: usize = 24;
 const BELIEVED_SECONDS: u64 = 24 * 60 * 60;
+const MODERN_FACTS_SECONDS: u64 = 5 * 60;
 
 #[derive(Serialize, Deserialize)]
 struct PeerRow {
@@ -106,7 +107,9 @@ pub fn keep<H: Host>(host: &H, link: Link<'_>, peer: &Peer) {
 /// What `link.server` last said of itself.
 pub fn facts<H: Host>(host: &H, link: Link<'_>) -> Option<Facts> {
     let row: FactsRow = serde_json::from_slice(&Place::of("f", link, "").read(host, link.caller)?).ok()?;
-    let is_fresh = host.now().saturating_sub(row.t) <= BELIEVED_SECONDS;
+    // A legacy server says it once in a session; a modern one can be asked at any time.
+    let believed = if row.m { MODERN_FACTS_SECONDS } else { BELIEVED_SECONDS };
+    let is_fresh = host.now().saturating_sub(row.t) <= believed;
     is_fresh.then_some(Facts { capabilities: row.c, instructions: row.i, modern: row.m })
 }
 

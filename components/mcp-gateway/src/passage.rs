@@ -40,7 +40,14 @@ pub struct Line<'h, H: Host> {
     /// What is said and not yet written.
     pending: Vec<u8>,
     quiet: Duration,
-    watch: Option<(Caller, String)>,
+    watch: Option<Watch>,
+}
+
+/// Where to look for a word that the client has cancelled, and when that was last done.
+struct Watch {
+    caller: Caller,
+    key: String,
+    looked: u64,
 }
 
 enum To<H: Host> {
@@ -90,7 +97,7 @@ impl<'h, H: Host> Line<'h, H> {
 
     /// From now on a letter for `key` cancels.
     pub fn watch(&mut self, caller: &Caller, key: String) {
-        self.watch = Some((caller.clone(), key));
+        self.watch = Some(Watch { caller: caller.clone(), key, looked: self.host.now() });
     }
 
     /// Whether something was said before the answer, so that its HTTP status is gone.
@@ -107,6 +114,10 @@ impl<'h, H: Host> Line<'h, H> {
 
     /// Waits for `future`, as long as the client does.
     pub async fn wait<T>(&mut self, future: impl Future<Output = T>) -> Result<T, Stopped> {
+        // However often something comes: between two pieces of a stream there may never be a pause.
+        if self.began && self.is_cancelled() {
+            return Err(Stopped::Cancelled);
+        }
         let mut future = pin!(future);
         let first = poll_fn(|context| Poll::Ready(future.as_mut().poll(context))).await;
         if let Poll::Ready(value) = first {
@@ -123,9 +134,7 @@ impl<'h, H: Host> Line<'h, H> {
                 return Ok(value);
             }
             self.quiet += step;
-            if let Some((caller, key)) = &self.watch
-                && letters::fetch(self.host, caller, key).is_some()
-            {
+            if self.is_cancelled() {
                 return Err(Stopped::Cancelled);
             }
             if self.takes_events && (!self.began || self.quiet >= KEEP_ALIVE) {
@@ -133,6 +142,16 @@ impl<'h, H: Host> Line<'h, H> {
                 self.flush().await?;
             }
         }
+    }
+
+    fn is_cancelled(&mut self) -> bool {
+        let Some(Watch { caller, key, looked }) = &mut self.watch else { return false };
+        let now = self.host.now();
+        if now < *looked + LOOK.as_secs() {
+            return false;
+        }
+        *looked = now;
+        letters::fetch(self.host, caller, key).is_some()
     }
 
     /// Begins to stream, before anything is said.

@@ -311,6 +311,26 @@ fn a_cancelled_call_ends_without_an_answer_and_the_upstream_hears_of_it() {
 }
 
 #[test]
+fn a_call_that_never_pauses_is_cancelled_too() {
+    fn busy(_: &str) -> Vec<Piece> {
+        let progress = || {
+            event(r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":1,"progress":1}}"#)
+        };
+        (0..600).flat_map(|_| [progress(), Piece::Wait(Duration::from_millis(900))]).collect()
+    }
+    let world = World::with(asking(busy));
+    let session = session(&world, "{}");
+    let mut said = false;
+    let got = world.converse(call(&session), |_| {
+        if !std::mem::replace(&mut said, true) {
+            let cancel = r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1}}"#;
+            world.serve(post_message(&session, cancel));
+        }
+    });
+    assert!(got.events().len() < 10 && got.finished, "{} events", got.events().len());
+}
+
+#[test]
 fn another_clients_cancellation_is_another_requests() {
     fn slow(id: &str) -> Vec<Piece> {
         vec![

@@ -22,7 +22,7 @@ fn session(world: &World, version: &str) -> String {
 }
 
 #[test]
-fn initialize_says_what_the_upstream_can_and_asks_it_once_a_day() {
+fn initialize_says_what_the_upstream_can_and_remembers_it() {
     let world = world();
     let got = world.serve(initialize("2025-06-18"));
     assert_eq!((got.status, got.whole), (OK, true));
@@ -35,6 +35,9 @@ fn initialize_says_what_the_upstream_can_and_asks_it_once_a_day() {
     assert_eq!(world.methods(), ["server/discover"]);
     world.serve(initialize("2025-11-25"));
     assert_eq!(world.sent().len(), 0, "it is remembered");
+    world.pass(6 * 60);
+    world.serve(initialize("2025-11-25"));
+    assert_eq!(world.methods(), ["server/discover"], "but not for ever");
 }
 
 #[test]

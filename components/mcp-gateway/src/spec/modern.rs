@@ -16,7 +16,7 @@ fn body(meta: &str) -> String {
 }
 
 #[test]
-fn discover_says_what_the_upstream_can_and_asks_it_once_a_day() {
+fn discover_says_what_the_upstream_can_and_remembers_it() {
     let world = world();
     let got = world.serve(Era::Modern.request("/mcp", "server/discover", ""));
     assert_eq!((got.status, got.whole), (OK, true));

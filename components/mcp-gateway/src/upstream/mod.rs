@@ -142,7 +142,7 @@ pub async fn exchange<'w, H: Host>(
 ) -> Result<Answered<H::Body>, Failure> {
     let (peer, known) = match memory::recall(host, link) {
         Some(peer) => (peer, true),
-        None => (meet(host, link).await?, false),
+        None => (meet(host, link).await?.0, false),
     };
     let content = send(host, link, &peer, write(&peer)).await?;
     match content {
@@ -182,7 +182,7 @@ impl Peer {
 }
 
 /// Finds out how the upstream speaks, and keeps it.
-async fn meet<H: Host>(host: &H, link: Link<'_>) -> Result<Peer, Failure> {
+async fn meet<H: Host>(host: &H, link: Link<'_>) -> Result<(Peer, Facts), Failure> {
     let (peer, facts) = match modern::discover(host, link).await? {
         Some(facts) => (Peer::Modern(Modern::default()), facts),
         None => {
@@ -192,14 +192,14 @@ async fn meet<H: Host>(host: &H, link: Link<'_>) -> Result<Peer, Failure> {
     };
     memory::keep(host, link, &peer);
     memory::keep_facts(host, link, &facts);
-    Ok(peer)
+    Ok((peer, facts))
 }
 
 /// How the upstream speaks: as remembered, or else as found out now.
 pub async fn peer<H: Host>(host: &H, link: Link<'_>) -> Result<Peer, Failure> {
     match memory::recall(host, link) {
         Some(peer) => Ok(peer),
-        None => meet(host, link).await,
+        None => Ok(meet(host, link).await?.0),
     }
 }
 
@@ -208,8 +208,13 @@ pub async fn facts<H: Host>(host: &H, link: Link<'_>) -> Result<Facts, Failure> 
     if let Some(facts) = memory::facts(host, link) {
         return Ok(facts);
     }
-    meet(host, link).await?;
-    memory::facts(host, link).ok_or(Failure::NotMcp)
+    if let Some(Peer::Modern(_)) = memory::recall(host, link)
+        && let Some(facts) = modern::discover(host, link).await?
+    {
+        memory::keep_facts(host, link, &facts);
+        return Ok(facts);
+    }
+    meet(host, link).await.map(|(_, facts)| facts)
 }
 
 /// The same for an upstream that was `before`: most often it has only lost its session.
@@ -222,7 +227,7 @@ async fn meet_again<H: Host>(host: &H, link: Link<'_>, before: &Peer) -> Result<
         memory::keep_facts(host, link, &facts);
         return Ok(peer);
     }
-    meet(host, link).await
+    Ok(meet(host, link).await?.0)
 }
 
 async fn send<H: Host>(
