@@ -33,7 +33,7 @@ pub struct Facts {
     // The authorize request.
     authorize_needs: BTreeMap<String, String>,
     authorize_refuses: Vec<String>,
-    /// An install page, which looks at no parameter but `state`.
+    /// An install page, which looks at no parameter but `state`. (Sentry's own gives not even that back: docs/providers.md.)
     bare_authorize: bool,
     client_id_name: Option<String>,
     scope_name: Option<String>,

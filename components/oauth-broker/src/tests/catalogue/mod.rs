@@ -33,6 +33,42 @@ fn every_row_has_a_provider_to_try_it_on() {
     assert_eq!((rows.len(), rows), (63, known));
 }
 
+/// `docs/providers.md` says of each row what the row says.
+#[test]
+fn the_page_of_the_services_is_that_of_the_catalogue() {
+    let page = include_str!("../../../../../docs/providers.md");
+    let lines: Vec<&str> = page.lines().filter(|line| line.starts_with("| `")).collect();
+    let rows = rows();
+    assert_eq!(lines.len(), rows.len());
+    for (line, (id, row)) in lines.into_iter().zip(rows) {
+        let days = |name: &str| row["refresh_lifetime"][name].as_u64().map(|seconds| seconds / 86_400);
+        let mut refresh = match row["rotation"].as_str() {
+            Some("fixed") => "stays",
+            Some(word) => word,
+            None => "?",
+        }
+        .to_owned();
+        refresh += &days("idle").map(|days| format!(", {days} days idle")).unwrap_or_default();
+        refresh += &days("absolute").map(|days| format!(", {days} days in all")).unwrap_or_default();
+        let revoked = if row.get("revoke").is_some() { "yes" } else { "no" };
+        let start =
+            format!("| `{id}` | {} | {} | {refresh} | {revoked} | ", row["name"].as_str().unwrap(), variables(&row));
+        assert!(line.starts_with(&start), "{line}\n{start}");
+    }
+}
+
+/// The variables of a row's URLs that an operator may set, or has to.
+fn variables(row: &Value) -> String {
+    let urls = ["authorize_url", "token_url", "refresh_url"].map(|name| &row[name]);
+    let urls = urls.into_iter().chain([&row["revoke"]["url"], &row["whoami"]["url"]]).filter_map(Value::as_str);
+    let names = urls.flat_map(|url| url.split('{').skip(1)).map(|part| part.split('}').next().unwrap());
+    let of_the_grant = |name: &&str| row["extra"].get(name).is_some() || ["client_id", "refresh_token"].contains(name);
+    let names: std::collections::BTreeSet<&str> = names.filter(|name| !of_the_grant(name)).collect();
+    let usual = |name: &str| row["variables"].get(name).is_some();
+    let names = names.into_iter().map(|name| format!("`{name}`{}", if usual(name) { "" } else { " (needed)" }));
+    names.collect::<Vec<_>>().join(", ")
+}
+
 #[test]
 fn every_service_is_connected_refreshed_and_revoked_with_a_client_alone() {
     let failed: Vec<String> = facts()
