@@ -448,3 +448,23 @@ fn a_task_is_asked_about_at_the_server_that_runs_it() {
     let own = world.serve(Era::Modern.request("/mcp/up", "tasks/get", r#""taskId":"7__x""#));
     assert_eq!(own.json()["result"]["taskId"], "7__x", "on its own route an id is the server's own");
 }
+
+#[test]
+fn a_letter_is_read_by_whom_it_is_for_alone_and_once() {
+    let world = World::with(legacy(echo));
+    let caller = Caller { subject: "alice".into(), expires_at: None, sealing_key: vec![7; 32] };
+    let another = Caller { subject: "bob".into(), ..caller.clone() };
+    let fetch = |caller: &Caller, to: &str| crate::letters::fetch(&world, caller, to);
+    // More names than there are places: some share one.
+    let names: Vec<String> = (0..600).map(|number| number.to_string()).collect();
+    crate::letters::post(&world, &caller, "7", "word");
+    assert!(names.iter().filter(|name| *name != "7").all(|name| fetch(&caller, name).is_none()));
+    assert_eq!(fetch(&another, "7"), None);
+    assert_eq!((fetch(&caller, "7").as_deref(), fetch(&caller, "7")), (Some("word"), None));
+    for name in &names {
+        crate::letters::post(&world, &caller, name, "word");
+    }
+    assert!(world.store.borrow().len() <= 256, "what nobody fetches does not add up");
+    world.pass(11 * 60);
+    assert!(names.iter().all(|name| fetch(&caller, name).is_none()), "nor is it believed for ever");
+}

@@ -386,3 +386,29 @@ fn a_legacy_client_does_not_know_which_parameters_stand_in_headers_and_the_gatew
     assert_eq!((sent.len(), sent[0].header("mcp-param-n")), (1, Some("42")), "and then knows it");
     assert_eq!(world.loads.get() - loads, 1);
 }
+
+#[test]
+fn the_only_server_with_resources_is_asked_for_every_uri() {
+    let file = r#"{"mcpServers":{"a":{"url":"https://a.example/mcp"},"b":{"url":"https://b.example/mcp"}}}"#;
+    let [_, (_, b)] = kinds();
+    let a = super::upstreams::modern(super::upstreams::echo);
+    let world = World::new(file, vec![("https://a.example/mcp", a), ("https://b.example/mcp", b)]);
+    let got = world.serve(Era::Modern.request("/mcp", "resources/read", r#""uri":"never:listed""#));
+    assert!(got.text().contains("\"read\""), "{}", got.text());
+    assert!(!world.methods().iter().any(|method| method.ends_with("/list")), "nothing has to be listed for that");
+}
+
+#[test]
+fn a_list_that_was_kept_for_another_account_is_not_this_ones() {
+    let [(_, up), _] = kinds();
+    let world = World::with_service(up, [token("first")]);
+    let ask = || world.serve(Era::Legacy.request("/mcp", "prompts/list", "")).status;
+    ask();
+    world.sent();
+    ask();
+    assert_eq!(world.sent().len(), 0);
+    world.outcomes.borrow_mut().insert("s", [token("second")].into());
+    ask();
+    let sent = world.sent();
+    assert_eq!((sent.len(), sent[0].header("authorization")), (1, Some("Bearer second")));
+}

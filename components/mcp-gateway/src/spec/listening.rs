@@ -126,6 +126,25 @@ fn a_modern_client_hears_what_it_asked_for_from_servers_of_both_eras_in_one_stre
 }
 
 #[test]
+fn what_a_server_does_not_accept_is_not_acknowledged() {
+    let inner = modern_that_can(TELLS, answers);
+    let world = World::with(Box::new(move |sent| match &*sent.method() {
+        "subscriptions/listen" => {
+            let accepted = r#"{"toolsListChanged":false,"resourceSubscriptions":["test://a"]}"#;
+            events_reply(vec![event(format!(
+                r#"{{"jsonrpc":"2.0","method":"notifications/subscriptions/acknowledged","params":{{"notifications":{accepted}}}}}"#
+            ))])
+        }
+        _ => inner(sent),
+    }));
+    let filter =
+        r#""toolsListChanged":true,"resourcesListChanged":true,"resourceSubscriptions":["test://a","test://b"]"#;
+    let got = world.serve(listen("/mcp", filter));
+    let accepted = serde_json::json!({"resourceSubscriptions": ["test://a"]});
+    assert_eq!(got.events()[0]["params"]["notifications"], accepted);
+}
+
+#[test]
 fn on_its_own_route_a_modern_server_does_all_of_it_itself() {
     let world = World::with(modern_teller(|listen| {
         assert_eq!(listen["params"]["notifications"]["taskIds"][0], "t", "what is not known passes too");
