@@ -829,10 +829,13 @@ fn a_client_is_known_by_its_document_where_others_can_reach_it() {
         saying(&world, said);
         assert_eq!(browser.start(&world, "/auth/notes")["client_id"], "registered-1");
     }
-    // Nobody reaches loopback from outside.
+    // Nobody reaches loopback from outside, by TLS or not.
     let local = self::world();
     saying(&local, json!({ "client_id_metadata_document_supported": true }));
     assert_eq!(start(&local)["client_id"], "registered-1");
+    local.set("public_url", "https://127.0.0.1:3000");
+    assert_eq!(start(&local)["client_id"], "registered-1");
+    local.set("public_url", LOCAL);
     for (service, status) in [("notes", StatusCode::NOT_FOUND), ("forge", StatusCode::NOT_FOUND)] {
         assert_eq!(local.get(&format!("/client/{service}")).status(), status, "{service}");
     }
