@@ -179,15 +179,15 @@ impl Offered {
 /// entry, whose server is another and would have its secret or its codes shown to a stranger (cross-app attacks,
 /// draft-ietf-oauth-security-topics-update).
 fn own_client(id: &ServiceId, entry: &RawValue, clients: &BTreeMap<String, &RawValue>) -> Result<(), SettingError> {
-    let Ok(ours) = serde_json::from_str::<Client>(entry.get()) else { return Ok(()) };
+    let Ok(ours) = serde_json::from_slice::<Client>(entry.get().as_bytes()) else { return Ok(()) };
     if ours.token_url.is_empty() {
         return Ok(());
     }
     let catalogue = entries(CATALOGUE)?;
     for (other, entry) in clients.iter().filter(|(other, _)| *other != id.as_str()) {
-        let Ok(mut theirs) = serde_json::from_str::<Client>(entry.get()) else { continue };
+        let Ok(mut theirs) = serde_json::from_slice::<Client>(entry.get().as_bytes()) else { continue };
         if let (true, Some(row)) = (theirs.token_url.is_empty(), catalogue.get(other.as_str())) {
-            let row: Client = serde_json::from_str(row.get()).unwrap_or_default();
+            let row: Client = serde_json::from_slice(row.get().as_bytes()).unwrap_or_default();
             theirs.token_url = row.token_url;
             if theirs.authorize_url.is_empty() {
                 theirs.authorize_url = row.authorize_url;
@@ -258,8 +258,8 @@ fn over_catalogue(id: &ServiceId, set: &RawValue) -> Option<Result<Fields, serde
 
 /// Each variable has a value of its own: setting one leaves the others.
 fn merged_variables(usual: &RawValue, own: &RawValue) -> Result<Box<RawValue>, serde_json::Error> {
-    let mut variables: BTreeMap<String, String> = serde_json::from_str(usual.get())?;
-    variables.extend(serde_json::from_str::<BTreeMap<String, String>>(own.get())?);
+    let mut variables: BTreeMap<String, String> = serde_json::from_slice(usual.get().as_bytes())?;
+    variables.extend(serde_json::from_slice::<BTreeMap<String, String>>(own.get().as_bytes())?);
     serde_json::value::to_raw_value(&variables)
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use oauth2::basic::BasicTokenType;
 use oauth2::{AccessToken, RefreshToken, Scope, TokenResponse};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::Grant;
 use super::dialect::Asking;
@@ -70,7 +70,7 @@ impl Answer {
 
 /// The standard form of a successful answer; none when it holds no access token. `said` is the answer, with what came
 /// to the callback and an id token's claims in it; `now` is the provider's.
-pub fn standard(service: &Service, asking: Asking, said: &Value, now: u64) -> Option<Value> {
+pub fn standard(service: &Service, asking: Asking, said: &Value, now: u64) -> Option<Answer> {
     let paths = &service.answer;
     let access_token = |tokens| at(tokens, &paths.access_token)?.as_str().filter(|token| !token.is_empty());
     let nested = service.token_at.as_ref().map(|path| at(said, path).filter(|nested| access_token(nested).is_some()));
@@ -83,28 +83,27 @@ pub fn standard(service: &Service, asking: Asking, said: &Value, now: u64) -> Op
     let find = |path: &str| at(if path.starts_with("callback.") { said } else { tokens }, path).unwrap_or(&Value::Null);
     let access_token = access_token(tokens)?;
     let token_type = service.token_type.as_deref().or(find(&paths.token_type).as_str()).unwrap_or("Bearer");
-    let mut answer = Map::new();
-    answer.insert("access_token".into(), access_token.into());
-    // Its case means nothing (RFC 6749 section 5.1), but the crate looks at it.
-    let bearer = token_type.eq_ignore_ascii_case("bearer");
-    answer.insert("token_type".into(), if bearer { "bearer" } else { token_type }.into());
-    let lifetime = lifetime(service, find(&paths.expires_in), find(&paths.expires_at), now);
-    answer.insert("expires_in".into(), lifetime.into());
-    let refresh_lifetime = seconds(find(&paths.refresh_expires_in)).map(|seconds| seconds.min(LONGEST));
-    answer.insert("refresh_expires_in".into(), refresh_lifetime.into());
     let refresh_token = find(&paths.refresh_token).as_str().filter(|token| !token.is_empty());
     // Where the access token renews itself, it is what is kept for the next time.
-    if let Some(token) = refresh_token.or(service.renew.is_some().then_some(access_token)) {
-        answer.insert("refresh_token".into(), token.into());
-    }
-    answer.insert("scope".into(), scopes(find(&paths.scope), &service.granted_separator).into());
-    answer.insert("extra".into(), Value::Object(picked(&service.extra, said)));
-    Some(Value::Object(answer))
+    let refresh_token = refresh_token.or(service.renew.is_some().then_some(access_token));
+    Some(Answer {
+        access_token: AccessToken::new(access_token.to_owned()),
+        // Its case means nothing (RFC 6749 section 5.1), but the crate looks at it.
+        token_type: match token_type.eq_ignore_ascii_case("bearer") {
+            true => BasicTokenType::Bearer,
+            false => BasicTokenType::Extension(token_type.to_owned()),
+        },
+        expires_in: lifetime(service, find(&paths.expires_in), find(&paths.expires_at), now),
+        refresh_token: refresh_token.map(|token| RefreshToken::new(token.to_owned())),
+        scope: scopes(find(&paths.scope), &service.granted_separator),
+        refresh_expires_in: seconds(find(&paths.refresh_expires_in)).map(|seconds| seconds.min(LONGEST)),
+        extra: picked(&service.extra, said),
+    })
 }
 
 /// What of a text a row wants kept.
-pub fn picked(wanted: &BTreeMap<String, String>, said: &Value) -> Map<String, Value> {
-    wanted.iter().filter_map(|(name, path)| Some((name.clone(), text_at(said, path)?.into()))).collect()
+pub fn picked(wanted: &BTreeMap<String, String>, said: &Value) -> BTreeMap<String, String> {
+    wanted.iter().filter_map(|(name, path)| Some((name.clone(), text_at(said, path)?))).collect()
 }
 
 /// How long the token lives: as the answer says, or what is left until the moment that it names.
@@ -129,14 +128,16 @@ fn seconds(said: &Value) -> Option<u64> {
 }
 
 /// A list, or text with spaces or the row's separator between.
-fn scopes(said: &Value, separator: &str) -> Option<Vec<Value>> {
+fn scopes(said: &Value, separator: &str) -> Option<Vec<Scope>> {
     match said {
         Value::String(text) => {
             let separator = separator.chars().next().unwrap_or(' ');
             let scopes = text.split(|c: char| c.is_whitespace() || c == separator);
-            Some(scopes.filter(|scope| !scope.is_empty()).map(Value::from).collect())
+            Some(scopes.filter(|scope| !scope.is_empty()).map(|scope| Scope::new(scope.to_owned())).collect())
         }
-        Value::Array(scopes) => Some(scopes.iter().filter(|scope| scope.is_string()).cloned().collect()),
+        Value::Array(scopes) => {
+            Some(scopes.iter().filter_map(|scope| Some(Scope::new(scope.as_str()?.to_owned()))).collect())
+        }
         _ => None,
     }
 }

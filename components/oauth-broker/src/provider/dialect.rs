@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, header};
 use serde_json::{Map, Value};
 
+use super::answer::Answer;
 use super::answer::at;
 use super::{Failure, USER_AGENT, answer, id_token};
 use crate::catalogue::{Body, ClientAuth, Service};
@@ -119,7 +120,7 @@ pub fn tokens<H: Host>(
     asking: Asking,
     callback: &BTreeMap<String, String>,
     answer: &Response<Vec<u8>>,
-) -> Result<Value, Failure> {
+) -> Result<Answer, Failure> {
     let now = host.now();
     if Failure::is_busy(answer.status()) || answer.status().is_redirection() {
         return Err(Failure::of_status(answer, now));

@@ -142,7 +142,6 @@ pub async fn exchange<H: Host>(host: &H, service: &Service, returned: Returned<'
     let wanted = callback::wanted(service, returned.params);
     let said = serde_json::json!({ "callback": wanted });
     let extra = answer::picked(&service.extra, &said);
-    let extra = extra.into_iter().filter_map(|(name, value)| Some((name, value.as_str()?.to_owned()))).collect();
     let nothing = Secret::from(String::new());
     let url = call::endpoint(
         service,
@@ -203,8 +202,7 @@ fn granted<H: Host>(
     callback: &BTreeMap<String, String>,
     answer: &Response<Vec<u8>>,
 ) -> Result<Grant, Failure> {
-    let standard = dialect::tokens(host, service, asking, callback, answer)?;
-    serde_json::from_value(standard).map(Answer::into_grant).map_err(|_| Failure::Malformed("answer"))
+    dialect::tokens(host, service, asking, callback, answer).map(Answer::into_grant)
 }
 
 /// What came of a revocation that met no failure.
@@ -240,7 +238,6 @@ pub async fn whoami<H: Host>(host: &H, service: &Service, held: Held<'_>) -> Opt
         found.map(|text| text.chars().take(200).collect())
     };
     let extra = answer::picked(&whoami.extra, &said);
-    let extra = extra.into_iter().filter_map(|(name, value)| Some((name, value.as_str()?.to_owned()))).collect();
     Some(Account { id: first(&whoami.id), label: first(&whoami.account), extra })
 }
 
