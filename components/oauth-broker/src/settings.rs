@@ -102,8 +102,9 @@ impl<'h, H: Host> Settings<'h, H> {
     pub fn audit(&self) -> Result<Kept, SettingError> {
         match self.optional("audit").as_deref().map(str::trim) {
             None | Some("store") => Ok(Kept::Store),
+            Some("each") => Ok(Kept::Each),
             Some("log") => Ok(Kept::Log),
-            Some(_) => Err(SettingError { setting: "audit", problem: "neither store nor log".to_owned() }),
+            Some(_) => Err(SettingError { setting: "audit", problem: "neither store, each nor log".to_owned() }),
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Each event is one JSON object ([`Line`]): a line of the log, after the word `audit`, and in the store, where the
 //! operator reads it by `GET /admin/audit` ([`ring`]). The log's line comes first and always; the stored one is left out
-//! where the setting `audit` is `log`. No fault of the store keeps a token from its caller.
+//! where the setting `audit` is `log`, and hand-outs that are alike share one for ten seconds unless it is `each`. No fault of the store keeps a token from its caller.
 //!
 //! A hand-out of several tokens in one answer is one line.
 
@@ -16,11 +16,15 @@ use crate::names::{ConnectionId, ServiceId, Subject};
 use crate::people::By;
 use crate::secret;
 use crate::vault::{Kind, Place};
+use ring::Lines;
 
 /// Where lines are kept, beside the log: the setting `audit`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kept {
+    /// Hand-outs that are alike in every word are one line for a few seconds.
     Store,
+    /// Every line.
+    Each,
     Log,
 }
 
@@ -136,9 +140,12 @@ impl<H: Host> Broker<'_, H> {
             self.host.log(&error.to_string());
             Kept::Store
         });
-        if kept == Kept::Store
-            && let Err(error) = self.append(line.subject, &json)
-        {
+        let lines = match (kept, line.event) {
+            (Kept::Log, _) => return,
+            (Kept::Store, Event::HandedOut) => Lines::Alike,
+            (Kept::Store | Kept::Each, _) => Lines::Each,
+        };
+        if let Err(error) = self.append(line.subject, &json, lines) {
             self.host.log(&format!("an audit line could not be stored: {error}"));
         }
     }

@@ -7,13 +7,16 @@
 //! **What can be lost.** Two requests that write to the same row of the same subject at the same moment keep one of the two
 //! lines. The log has both. So it is with what a full row or a fault of the store leaves out.
 //!
-//! **What it costs.** One read and one write for each answer that holds a token, of at most [`ROW`] bytes; and for the first
-//! line of a row, a look whether its key is noted ([`crate::vault::ledger`]).
+//! **What it costs.** One read for each answer that holds a token, and one write of at most [`ROW`] bytes, which in SQLite is a
+//! commit to the disk and twenty times the rest of the answer. So hand-outs that are [`Alike`](Lines::Alike) share one stored
+//! line for [`SAME`] seconds, and go to a row that they have in common. For the first line of a row there is a look
+//! whether its key is noted ([`crate::vault::ledger`]).
 //!
 //! What belongs to nobody, such as a sign-in that was refused, has a ring of its own.
 
 use serde::Serialize;
 use serde_json::value::RawValue;
+use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use crate::Broker;
@@ -41,11 +44,22 @@ struct Row<'p> {
     lines: &'p str,
 }
 
+/// Which lines are stored.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lines {
+    Each,
+    /// One of those that differ by their time only, for a while.
+    Alike,
+}
+
 impl<H: Host> Broker<'_, H> {
-    pub(super) fn append(&self, subject: Option<&Subject>, line: &str) -> Result<(), RowError> {
+    pub(super) fn append(&self, subject: Option<&Subject>, line: &str, lines: Lines) -> Result<(), RowError> {
         let vault = self.settings.vault()?;
         let block = self.host.now() / BLOCK;
-        let [dice] = self.random::<1>();
+        let dice = match lines {
+            Lines::Each => u8::from_le_bytes(self.random::<1>()),
+            Lines::Alike => Sha256::digest(without_time(line)).first().copied().unwrap_or_default(),
+        };
         let spot = Spot::new(block, u64::from(dice) % SLOTS);
         let identity = spot.identity(subject);
         let place = Place { kind: Kind::Audit, identity: &identity };
@@ -57,12 +71,18 @@ impl<H: Host> Broker<'_, H> {
         // One that does not open is begun anew: it is of this block or a week old, and must not stand in the way.
         let old = old.and_then(|sealed| vault.open(place, &sealed).ok());
         let row = old.as_ref().and_then(|plain| Row::parse(plain)).filter(|row| row.block == block);
-        let Row { dropped, lines, .. } = row.unwrap_or(Row { block, dropped: 0, lines: "" });
-        let fits = lines.len() + line.len() < ROW;
+        let Row { dropped, lines: stored, .. } = row.unwrap_or(Row { block, dropped: 0, lines: "" });
+        let since = self.host.now().saturating_sub(SAME);
+        let recent = |old: &&str| time_of(old).is_some_and(|time| time > since);
+        let alike = |old: &str| without_time(old) == without_time(line);
+        if lines == Lines::Alike && stored.lines().rev().take_while(recent).any(alike) {
+            return Ok(());
+        }
+        let fits = stored.len() + line.len() < ROW;
         let dropped = dropped + u64::from(!fits);
         let plain = Zeroizing::new(match fits {
-            true => format!("{block} {dropped}{lines}\n{line}"),
-            false => format!("{block} {dropped}{lines}"),
+            true => format!("{block} {dropped}{stored}\n{line}"),
+            false => format!("{block} {dropped}{stored}"),
         });
         Ok(self.host.set(&key, &vault.seal(place, plain.as_bytes(), self.random()))?)
     }
@@ -141,6 +161,12 @@ fn time_of(line: &str) -> Option<u64> {
     line.strip_prefix(r#"{"time":"#)?.split(',').next()?.parse().ok()
 }
 
+fn without_time(line: &str) -> &str {
+    line.split_once(',').map_or(line, |(_, rest)| rest)
+}
+
+/// Seconds for which hand-outs that are alike are one stored line.
+const SAME: u64 = 10;
 /// Seconds: four hours.
 const BLOCK: u64 = 14_400;
 /// A week.
