@@ -73,6 +73,33 @@ pub fn answers(data: &[u8]) {
     }
 }
 
+/// What an MCP server and its authorization server say of themselves: answers with lines between, the first of which is the
+/// challenge's field.
+pub fn metadata(data: &[u8]) {
+    let mut answers = data.split(|byte| *byte == b'\n');
+    let world = World::public();
+    world.offer("mcp", serde_json::json!({ "mcp_server": "https://mcp.example/mcp" }));
+    let challenge = answers.next().unwrap_or_default();
+    let Ok(challenge) = http::HeaderValue::from_bytes(challenge) else { return };
+    let refused = Response::builder().status(401).header("www-authenticate", challenge).body(Vec::new());
+    world.answers.borrow_mut().push_back(Ok(refused.unwrap()));
+    for answer in answers {
+        let response = Response::builder().status(200).header("content-type", "application/json").body(answer.to_vec());
+        world.answers.borrow_mut().push_back(Ok(response.unwrap()));
+    }
+    let mut browser = Browser::default();
+    browser.sign_in(&world, world::PASSPHRASE);
+    let page = browser.get(&world, "/auth/mcp");
+    tells_nothing(&world, &page);
+    for request in world.sent.borrow().iter() {
+        let uri = request.uri();
+        assert_eq!(uri.scheme_str(), Some("https"), "{uri}");
+        let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
+        let address = host.parse::<std::net::IpAddr>();
+        assert!(!host.ends_with(".internal") && !address.is_ok_and(|address| address.is_loopback()), "{uri}");
+    }
+}
+
 /// What lies in the store: as it is, and as the content of a sealed row.
 pub fn stored(data: &[u8]) {
     let world = connected(World::local());
