@@ -15,6 +15,10 @@ use serde_json::json;
 use tempfile::TempDir;
 
 const WASM: &str = "target/wasm32-wasip2/release";
+/// The owner's.
+pub const API_KEY: &str = "gak_bench";
+/// SHA-256 of [`API_KEY`].
+const API_KEYS: &str = "owner:5fc95d2cafd0444c7cf9b29d18ce75276f1dd5119aacdbbae83e94899831cbac";
 const SERVICE_KEY: &str = "gsk_bench";
 /// SHA-256 of [`SERVICE_KEY`].
 const SERVICE_KEYS: &str = "bench:c3b7fd156ef6b31d55b02656b30a5f4f28d958597b4aada2b127323a9407e740";
@@ -178,6 +182,7 @@ impl App {
                 ("broker_url", broker_url),
                 ("encryption_keys", ENCRYPTION_KEYS.to_owned()),
                 ("service_keys", SERVICE_KEYS.to_owned()),
+                ("api_keys", API_KEYS.to_owned()),
                 ("gateway_service_key", SERVICE_KEY.to_owned()),
                 ("oauth_clients", clients.to_string()),
             ]

@@ -52,6 +52,8 @@ fn main() -> Result<()> {
         drop(skeleton);
         let call = Call::modern(&format!("{}/mcp/modern", ours.gateway), "echo", None);
         rows.push(measure(&format!("{composition}: Gatehouse, modern"), &call, Some(&ours), time)?);
+        let call = Call::modern(&format!("{}/mcp/modern", ours.gateway), "echo", Some(app::API_KEY));
+        rows.push(measure(&format!("{composition}: Gatehouse, modern, with an API key"), &call, Some(&ours), time)?);
         let call = Call::modern(&format!("{}/mcp", ours.gateway), "modern__echo", None);
         rows.push(measure(&format!("{composition}: Gatehouse, modern, /mcp"), &call, Some(&ours), time)?);
         let call = Call::legacy(&format!("{}/mcp/legacy", ours.gateway), "echo")?;
