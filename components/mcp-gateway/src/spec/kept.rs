@@ -38,7 +38,7 @@ fn an_operator_sets_the_time_and_zero_means_never() {
     call(&never);
     call(&never);
     assert_eq!(asked(&never), 2);
-    assert!(never.store.borrow().keys().all(|key| !key.starts_with("g.k.")));
+    assert_eq!(rows(&never), []);
     let long = world(r#","resolutionSeconds":300"#);
     call(&long);
     long.pass(299);
@@ -91,13 +91,7 @@ fn who_still_has_to_connect_is_looked_at_anew_each_time() {
 fn another_bearer_another_endpoint_or_another_row_opens_nothing() {
     let world = world("");
     call(&world);
-    let kept: Vec<(String, Vec<u8>)> = world
-        .store
-        .borrow()
-        .iter()
-        .filter(|(key, _)| key.starts_with("g.k."))
-        .map(|(k, v)| (k.clone(), v.clone()))
-        .collect();
+    let kept = rows(&world);
     assert_eq!(kept.len(), 1);
     let raw = String::from_utf8_lossy(&kept[0].1).into_owned() + &kept[0].0;
     assert!(!raw.contains("good") && !raw.contains("alice") && !raw.contains(BEARER), "{raw}");
@@ -106,13 +100,7 @@ fn another_bearer_another_endpoint_or_another_row_opens_nothing() {
     world.serve(Era::Modern.call("/mcp/up", "echo"));
     assert_eq!(asked(&world), 3);
     // Each row put in the place of each other one.
-    let rows: Vec<(String, Vec<u8>)> = world
-        .store
-        .borrow()
-        .iter()
-        .filter(|(key, _)| key.starts_with("g.k."))
-        .map(|(k, v)| (k.clone(), v.clone()))
-        .collect();
+    let rows = rows(&world);
     for (key, _) in &rows {
         for (other, row) in &rows {
             if other != key {
@@ -130,5 +118,11 @@ fn nothing_is_kept_for_a_client_without_a_bearer() {
     let mut request = Era::Modern.call("/mcp", "up__echo");
     request.headers_mut().remove("authorization");
     world.serve(request);
-    assert!(world.store.borrow().keys().all(|key| !key.starts_with("g.k.")));
+    assert_eq!(rows(&world), []);
+}
+
+/// What is kept of resolutions.
+fn rows(world: &World) -> Vec<(String, Vec<u8>)> {
+    let rows = world.store.borrow().clone();
+    rows.into_iter().filter(|(key, _)| key.starts_with("g.k.")).collect()
 }
