@@ -1,5 +1,6 @@
 //! What does Spin plug into this gateway?
 
+use std::cell::OnceCell;
 use std::time::Duration;
 
 use http::{Request, Response};
@@ -37,7 +38,7 @@ impl Guest for Gateway {
                 Err(ReadError::TooLarge(_)) => return shell::respond(out, routes::too_large()).await,
                 Err(ReadError::Broken) => return shell::respond(out, routes::unreadable()).await,
             };
-            routes::serve(&Spin, request, Client { out: Some(out), writer: None }).await;
+            routes::serve(&Spin::default(), request, Client { out: Some(out), writer: None }).await;
         });
     }
 }
@@ -76,7 +77,19 @@ impl Outlet<Body> for Client {
     }
 }
 
-struct Spin;
+/// The store is opened once, when it is first needed: the gateway's own where the manifest grants one, else the one that
+/// every host has.
+#[derive(Default)]
+struct Spin {
+    store: OnceCell<Option<Store>>,
+}
+
+impl Spin {
+    fn store(&self) -> Option<&Store> {
+        let open = || Store::open("gateway").or_else(|_| Store::open("default")).ok();
+        self.store.get_or_init(open).as_ref()
+    }
+}
 
 impl Host for Spin {
     type Body = Body;
@@ -132,19 +145,19 @@ impl Host for Spin {
     }
 
     fn load(&self, key: &str) -> Option<Vec<u8>> {
-        store()?.get(key).ok()?
+        self.store()?.get(key).ok()?
     }
 
     fn save(&self, key: &str, value: &[u8]) {
         // What a backend says about itself may name its address, with a password in it.
-        if store().is_none_or(|store| store.set(key, value).is_err()) {
+        if self.store().is_none_or(|store| store.set(key, value).is_err()) {
             self.log("gateway: the store keeps nothing");
         }
     }
 
     fn forget(&self, key: &str) {
         // What could not be taken away is not believed for long.
-        if let Some(store) = store() {
+        if let Some(store) = self.store() {
             let _ = store.delete(key);
         }
     }
@@ -175,11 +188,6 @@ impl Source for Body {
     async fn chunk(&mut self) -> Result<Option<Vec<u8>>, SendError> {
         Body::chunk(self).await.map_err(send_error)
     }
-}
-
-/// The gateway's own store where the manifest grants one, else the one that every host has.
-fn store() -> Option<Store> {
-    Store::open("gateway").or_else(|_| Store::open("default")).ok()
 }
 
 fn outcome(outcome: tokens::Outcome) -> Outcome {
