@@ -68,6 +68,14 @@ impl<'a> Object<'a> {
     }
 }
 
+/// The name that `text` is, decoded. One that no string could hold (half of a pair of surrogates) is none that is asked
+/// for, and no reason to refuse the rest.
+fn name(text: &str) -> Cow<'_, str> {
+    let inner = text.get(1..text.len() - 1).unwrap_or_default();
+    let decoded = if inner.contains('\\') { string(text) } else { None };
+    decoded.unwrap_or(Cow::Borrowed(inner))
+}
+
 /// The string that `text` is, decoded.
 pub fn string(text: &str) -> Option<Cow<'_, str>> {
     serde_json::from_str::<Text<'_>>(text).ok().map(|text| text.0)
@@ -171,8 +179,8 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut members = Vec::with_capacity(4);
-                while let Some(Text(name)) = map.next_key()? {
-                    members.push((name, map.next_value::<&RawValue>()?.get()));
+                while let Some(name) = map.next_key::<&RawValue>()? {
+                    members.push((self::name(name.get()), map.next_value::<&RawValue>()?.get()));
                 }
                 Ok(members)
             }

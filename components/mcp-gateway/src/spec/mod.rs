@@ -11,6 +11,8 @@ mod legacy;
 mod listening;
 mod lists;
 mod modern;
+#[path = "../../../../tests/fixtures/src/odd.rs"]
+mod odd;
 mod pairings;
 mod streams;
 mod upstreams;
