@@ -36,6 +36,8 @@ pub struct Wish {
     pub services: Value,
     /// Members that are added to the server's entry in `mcpServers`, or replace those there.
     pub server: Value,
+    /// Members that are added to `mcpServers`, after `demo`.
+    pub servers: Value,
     /// Variables of the manifests that are set to something else.
     pub variables: Vec<(&'static str, String)>,
 }
@@ -78,12 +80,14 @@ impl World {
         merge(&mut services, wish.services);
         let mut entry = json!({ "type": "http", "url": server.url(), "service": "demo" });
         merge(&mut entry, wish.server);
+        let mut servers = json!({ "demo": entry });
+        merge(&mut servers, wish.servers);
         let house = House::start(Setup {
             composition,
             public: wish.public,
             keys,
             oauth_clients: services,
-            servers: json!({ "mcpServers": { "demo": entry } }),
+            servers: json!({ "mcpServers": servers }),
             variables: wish.variables,
         })
         .unwrap_or_else(|error| panic!("{composition:?} starts: {error:#}"));

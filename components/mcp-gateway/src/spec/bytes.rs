@@ -5,7 +5,7 @@
 use proptest::prelude::*;
 use proptest::test_runner::Config;
 
-use super::odd;
+use super::odd::{self, Call};
 use super::upstreams::{echo, events_reply, json_reply, legacy, legacy_stateless, modern};
 use super::*;
 use crate::eras::IMPLEMENTATION;
@@ -35,7 +35,7 @@ const KINDS: [Kind; 3] = [Kind::Modern, Kind::Sessions, Kind::Stateless];
 const ERAS: [Era; 2] = [Era::Legacy, Era::Modern];
 const FORMS: [Form; 3] = [Form::Json, Form::Event, Form::Stream];
 
-/// A call of a tool, and what came of it.
+/// A call between one kind of client and one kind of server.
 #[derive(Debug, Clone)]
 struct Case {
     era: Era,
@@ -43,160 +43,102 @@ struct Case {
     form: Form,
     /// `/mcp/up`, where names are as they are.
     single: bool,
-    is_error: bool,
-    has_meta: bool,
-    id: Rc<str>,
-    odd: Rc<str>,
+    call: Call,
 }
 
 impl Case {
-    /// A request with something odd wherever something may stand.
-    fn request(&self, id: &str, name: &str, first: &str, meta: &str) -> String {
-        let odd = &self.odd;
-        format!(
-            " {{\r\n\"x\\ud800\" : {odd} ,\"params\":{{{first}\"\":{odd},\"\\udfff\":0,\"arguments\":{odd}, \"na\\u006de\" :\t{name}{meta},\"\\u0078\":{odd} }},\
-             \"method\":\"tools\\/call\",\"id\" : {id},\"jsonrpc\":\"2.0\" ,\"x\":{odd},\"x\":{odd} }}\n"
-        )
-    }
-
-    /// An answer like it.
-    fn answer(&self, id: &str, first: &str, last: &str) -> String {
-        let odd = &self.odd;
-        let said = match self.is_error {
-            true => format!(
-                "\"error\" :{{\"\\ud801\":{odd}, \"message\":\"\\u0000\u{2028}\",\"code\":-32603,\"data\":{odd} }}"
-            ),
-            false => format!(
-                "\"result\" :{{{first}\"content\":[],\"structuredContent\":{odd},\"_meta\":{{\"\":{odd}}},\"\\ude00\":1e2, \"isError\":false{last} }}"
-            ),
+    fn new(era: Era, kind: Kind, form: Form, single: bool, id: &str, odd: &str) -> Self {
+        let own = r#""e\u0063ho\/ü""#;
+        let names = if single { [own, own] } else { [r#""up\u005f_echo\/ü""#, r#""echo/ü""#] };
+        let call = Call {
+            odd: odd.to_owned(),
+            id: id.to_owned(),
+            names: names.map(str::to_owned),
+            modern_client: era == Era::Modern,
+            modern_server: kind == Kind::Modern,
+            has_meta: true,
+            is_error: false,
+            in_events: form != Form::Json,
         };
-        self.as_sent(&format!(" {{ \"x\\udbff\":{odd},{said},\r\n\"id\": {id} ,\"jsonrpc\":\"2.0\"}}\n"))
-    }
-
-    fn progress(&self) -> String {
-        let odd = &self.odd;
-        self.as_sent(&format!(
-            "{{\"method\":\"notifications/progress\", \"params\":{{\"progressToken\":{odd},\"progress\":1.0,\"x\" :{odd}}},\"jsonrpc\":\"2.0\"}}"
-        ))
-    }
-
-    /// An event's data has no line ends but LF.
-    fn as_sent(&self, text: &str) -> String {
-        match self.form {
-            Form::Json => text.to_owned(),
-            Form::Event | Form::Stream => text.replace("\r\n", "\n").replace('\r', "\n").trim_end().to_owned(),
-        }
+        Self { era, kind, form, single, call }
     }
 
     fn passes(&self) {
-        let modern_client = self.era == Era::Modern;
-        let modern_server = self.kind == Kind::Modern;
-        let odd = &self.odd;
-        let name = r#""e\u0063ho\/ü""#;
-        let shown = if self.single { name.to_owned() } else { r#""up\u005f_echo\/ü""#.to_owned() };
-        let asked = match (modern_client, self.has_meta) {
-            (true, _) => format!(", \"_meta\":{{\"\\udc00\":{odd} ,{}}}", Era::META),
-            (false, true) => format!(", \"_meta\":{{\"x\":{odd} }}"),
-            (false, false) => String::new(),
-        };
-        let body = self.request(&self.id, &shown, "", &asked);
-
         let server = self.clone();
         let world = World::with(Box::new(move |sent| server.serve(sent)));
-        let path = if self.single { "/mcp/up" } else { "/mcp" };
-        let header = if self.single { "echo/ü" } else { "up__echo/ü" };
-        let mut request = with_body(self.era.call(path, "x"), &body);
-        if modern_client {
-            request.headers_mut().insert("mcp-name", encoded(header).parse().unwrap());
-        }
-        let got = world.serve(request);
+        let (path, name) = if self.single { ("/mcp/up", "echo/ü") } else { ("/mcp", "up__echo/ü") };
+        let request = with_body(self.era.call(path, "x"), &self.call.request());
+        let got = world.serve(match self.era {
+            Era::Modern => with_header(request, "mcp-name", &encoded(name)),
+            Era::Legacy => request,
+        });
 
         let sent = world.sent().pop().unwrap();
-        let id = Object::parse(&sent.body).unwrap().get("id").unwrap().unwrap().to_owned();
+        let id = Object::parse(&sent.body).unwrap().find("id").unwrap();
+        assert_eq!(*id == self.call.id, self.kind != Kind::Sessions, "{id}");
         let own_meta = format!(
             r#""io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{{}},"io.modelcontextprotocol/clientInfo":{IMPLEMENTATION},"io.modelcontextprotocol/logLevel":"info""#
         );
-        let (first, meta) = match (modern_client, modern_server) {
-            (true, true) | (false, false) => (String::new(), asked),
-            (true, false) => (String::new(), format!(", \"_meta\":{{\"\\udc00\":{}}}", odd.trim_end())),
-            (false, true) if self.has_meta => (String::new(), format!(", \"_meta\":{{{own_meta},\"x\":{odd} }}")),
-            (false, true) => (format!("\"_meta\":{{{own_meta}}},"), String::new()),
-        };
-        let name = if self.single { name } else { r#""echo/ü""# };
-        assert_eq!(*id == *self.id, self.kind != Kind::Sessions, "{id}");
-        assert_eq!(sent.body, self.request(&id, name, &first, &meta), "{self:?}");
-        if modern_server {
+        assert_eq!(sent.body, self.call.passed_request(id, &own_meta), "{self:?}");
+        if self.kind == Kind::Modern {
             assert_eq!(sent.header("mcp-name"), Some(&*encoded("echo/ü")));
         }
-
-        let (first, last) = match (modern_client, modern_server) {
-            (true, true) => ("", COMPLETE),
-            (true, false) => (r#""resultType":"complete","#, ""),
-            (false, _) => ("", ""),
-        };
-        let answer = self.answer(&self.id, first, last);
+        let answer = self.call.passed_answer();
         match self.form {
             Form::Json | Form::Event => assert_eq!(got.text(), answer, "{self:?}"),
-            Form::Stream => assert_eq!(data(&got), [self.progress(), answer], "{self:?}"),
+            Form::Stream => assert_eq!(odd::data(&got.text()), [self.call.progress(), answer], "{self:?}"),
         }
     }
 
     /// The server's side.
     fn serve(&self, sent: &Sent) -> Reply {
         if method_of(sent) != "tools/call" {
-            return match self.kind {
-                Kind::Modern => modern(echo)(sent),
-                Kind::Sessions => legacy(echo)(sent),
-                Kind::Stateless => legacy_stateless(echo)(sent),
-            };
+            return self.kind.handshake(sent);
         }
         let message = Object::parse(&sent.body).unwrap();
-        let answer =
-            self.answer(message.find("id").unwrap(), "", if self.kind == Kind::Modern { COMPLETE } else { "" });
+        let answer = self.call.answer(message.find("id").unwrap());
         match self.form {
             Form::Json => json_reply(200, answer),
             Form::Event => events_reply(vec![as_event(&answer)]),
             Form::Stream => {
-                events_reply(vec![as_event(&self.progress()), Piece::Wait(Duration::from_secs(1)), as_event(&answer)])
+                let progress = as_event(&self.call.progress());
+                events_reply(vec![progress, Piece::Wait(Duration::from_secs(1)), as_event(&answer)])
             }
         }
     }
 }
 
+impl Kind {
+    fn handshake(self, sent: &Sent) -> Reply {
+        match self {
+            Self::Modern => modern(echo)(sent),
+            Self::Sessions => legacy(echo)(sent),
+            Self::Stateless => legacy_stateless(echo)(sent),
+        }
+    }
+}
+
+/// The message's own method; none of these messages can be read into values.
 fn method_of(sent: &Sent) -> String {
     Object::parse(&sent.body).unwrap().string("method").unwrap().unwrap_or_default().into_owned()
 }
 
-const COMPLETE: &str = r#", "resultType" :"complete""#;
-
 fn as_event(message: &str) -> Piece {
-    let lines: String = message.split('\n').map(|line| format!("data: {line}\n")).collect();
-    Piece::Bytes(format!("{lines}\n").into_bytes())
-}
-
-/// The data of the events of a stream, as it stands.
-fn data(got: &Got) -> Vec<String> {
-    assert_eq!(got.header("content-type"), Some("text/event-stream"));
-    let text = got.text();
-    let events = text.split("\n\n").map(|event| event.lines().filter_map(|line| line.strip_prefix("data: ")));
-    events.map(|lines| lines.collect::<Vec<_>>().join("\n")).filter(|data| !data.is_empty()).collect()
+    Piece::Bytes(odd::event(message).into_bytes())
 }
 
 /// Every pairing, with something odd and an odd id.
-fn every(mut check: impl FnMut(Case)) {
-    let ids = odd::IDS.into_iter().cycle();
-    for ((_, odd), id) in odd::values().into_iter().zip(ids) {
-        let (id, odd): (Rc<str>, Rc<str>) = (id.into(), odd.into());
+fn every(check: impl Fn(Case)) {
+    for ((_, odd), id) in odd::values().into_iter().zip(odd::IDS.into_iter().cycle()) {
         every_pairing(|era, kind, form| {
             for single in [true, false] {
-                let (id, odd) = (id.clone(), odd.clone());
-                check(Case { era, kind, form, single, is_error: false, has_meta: true, id, odd });
+                check(Case::new(era, kind, form, single, id, &odd));
             }
         });
     }
 }
 
-fn every_pairing(mut check: impl FnMut(Era, Kind, Form)) {
+fn every_pairing(check: impl Fn(Era, Kind, Form)) {
     for era in ERAS {
         for kind in KINDS {
             for form in FORMS {
@@ -213,14 +155,18 @@ fn whatever_is_odd_comes_out_of_every_pairing_as_it_went_in() {
 
 #[test]
 fn errors_do_too() {
-    every(|case| Case { is_error: true, ..case }.passes());
+    every(|mut case| {
+        case.call.is_error = true;
+        case.passes();
+    });
 }
 
 #[test]
 fn requests_without_meta_do_too() {
-    every(|case| {
+    every(|mut case| {
         if (case.era, case.form) == (Era::Legacy, Form::Json) {
-            Case { has_meta: false, ..case }.passes();
+            case.call.has_meta = false;
+            case.passes();
         }
     });
 }
@@ -228,17 +174,13 @@ fn requests_without_meta_do_too() {
 #[test]
 fn every_id_comes_back_as_it_stood() {
     for id in odd::IDS {
-        every_pairing(|era, kind, form| {
-            let (id, odd) = (id.into(), "1.0".into());
-            Case { era, kind, form, single: false, is_error: false, has_meta: true, id, odd }.passes();
-        });
+        every_pairing(|era, kind, form| Case::new(era, kind, form, false, id, "1.0").passes());
     }
 }
 
-/// Everything that is odd, as one value without CR, which an event cannot hold.
+/// Everything that is odd, without CR, which an event cannot hold.
 fn all_odd() -> String {
-    let all: Vec<String> = odd::values().into_iter().map(|(_, text)| text).collect();
-    format!("[{}]", all.join(",")).replace("\r\n", "\n").replace('\r', "\n")
+    odd::all().replace("\r\n", "\n").replace('\r', "\n")
 }
 
 #[test]
@@ -280,9 +222,7 @@ fn of_what_is_listed_only_names_change() {
                     let answer = format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{"tools" : {listed} }}}}"#);
                     if kind == Kind::Sessions { events_reply(vec![as_event(&answer)]) } else { json_reply(200, answer) }
                 }
-                (_, Kind::Modern) => modern(echo)(sent),
-                (_, Kind::Sessions) => legacy(echo)(sent),
-                (_, Kind::Stateless) => legacy_stateless(echo)(sent),
+                _ => kind.handshake(sent),
             }
         }));
         for _ in ["asked for", "as it was kept"] {
@@ -323,7 +263,7 @@ fn what_a_server_asks_and_what_it_is_told_change_their_ids_alone() {
         let in_session = |request| with_header(request, "mcp-session-id", &session);
         let got = world.serve(in_session(Era::Legacy.call("/mcp", "up__echo")));
         let here = crate::asks::outward("up", id);
-        assert_eq!(data(&got)[0], asked(&here));
+        assert_eq!(odd::data(&got.text())[0], asked(&here));
         world.sent();
         world.serve(in_session(with_body(Era::Legacy.list("/mcp"), &told(&here))));
         assert_eq!(world.sent().pop().unwrap().body, told(id));
@@ -399,7 +339,9 @@ proptest! {
         [single, is_error, has_meta] in any::<[bool; 3]>(),
     ) {
         let (era, kind, form) = (ERAS[pairing.0], KINDS[pairing.1], FORMS[pairing.2]);
-        Case { era, kind, form, single, is_error, has_meta, id: id.into(), odd: odd.into() }.passes();
+        let mut case = Case::new(era, kind, form, single, &id, &odd);
+        (case.call.is_error, case.call.has_meta) = (is_error, has_meta);
+        case.passes();
     }
 }
 
