@@ -1,0 +1,507 @@
+//! What is around a request: a scripted host with a clock that moves only when everything waits, and clients of both eras.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, VecDeque};
+use std::future::{pending, poll_fn};
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use http::{Request, Response, StatusCode};
+use serde_json::Value;
+
+use crate::host::{
+    AccessToken, Caller, Gone, Host, Origins, Outcome, Outlet, Resolution, ResolveError, ResolveRequest, Secret,
+    SendError, Source,
+};
+use crate::routes;
+
+pub const GATEWAY: &str = "https://mcp.example.com";
+pub const BEARER: &str = "client-bearer";
+/// The URL of the upstream that answers where no other does.
+pub const ANYWHERE: &str = "*";
+
+/// What an upstream does with a request.
+pub type Upstream = Box<dyn Fn(&Sent) -> Reply>;
+
+pub enum Reply {
+    Answer(u16, Vec<(&'static str, String)>, Vec<Piece>),
+    Fails(SendError),
+    NeverAnswers,
+}
+
+pub enum Piece {
+    Bytes(Vec<u8>),
+    Wait(Duration),
+    Breaks,
+}
+
+#[derive(Debug, Clone)]
+pub struct Sent {
+    pub url: String,
+    pub headers: BTreeMap<String, String>,
+    pub body: String,
+}
+
+impl Sent {
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap()
+    }
+
+    pub fn method(&self) -> String {
+        self.json()["method"].as_str().unwrap_or_default().to_owned()
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(String::as_str)
+    }
+}
+
+pub struct World {
+    pub servers: RefCell<String>,
+    pub gateway: String,
+    pub upstreams: BTreeMap<&'static str, Upstream>,
+    pub sent: RefCell<Vec<Sent>>,
+    pub asked: RefCell<Vec<ResolveRequest>>,
+    pub outcomes: RefCell<BTreeMap<&'static str, VecDeque<Outcome>>>,
+    pub resolve_error: RefCell<Option<ResolveError>>,
+    pub sealing_key: Cell<u8>,
+    pub store: RefCell<BTreeMap<String, Vec<u8>>>,
+    pub loads: Cell<usize>,
+    pub logged: RefCell<Vec<String>>,
+    randoms: Cell<u64>,
+    clock: Rc<Clock>,
+}
+
+#[derive(Default)]
+struct Clock {
+    now: Cell<Duration>,
+    alarms: RefCell<Vec<Duration>>,
+}
+
+impl World {
+    /// The servers `name -> (url, extra keys)`, each with what answers at its URL. The broker is asked each time.
+    pub fn new(servers: &str, upstreams: Vec<(&'static str, Upstream)>) -> Self {
+        Self {
+            servers: RefCell::new(servers.replacen('{', r#"{"resolutionSeconds":0,"#, 1)),
+            gateway: GATEWAY.to_owned(),
+            upstreams: upstreams.into_iter().collect(),
+            sent: RefCell::default(),
+            asked: RefCell::default(),
+            outcomes: RefCell::default(),
+            resolve_error: RefCell::default(),
+            sealing_key: Cell::new(7),
+            store: RefCell::default(),
+            loads: Cell::default(),
+            logged: RefCell::default(),
+            randoms: Cell::default(),
+            clock: Rc::default(),
+        }
+    }
+
+    /// One server `up` without a service.
+    pub fn with(upstream: Upstream) -> Self {
+        Self::new(
+            r#"{"mcpServers":{"up":{"url":"https://up.example/mcp"}}}"#,
+            vec![("https://up.example/mcp", upstream)],
+        )
+    }
+
+    /// One server `up` of the service `s`, and what the broker says of it, one after the other.
+    pub fn with_service(upstream: Upstream, outcomes: impl IntoIterator<Item = Outcome>) -> Self {
+        let file = r#"{"mcpServers":{"up":{"url":"https://up.example/mcp","service":"s"}}}"#;
+        let world = Self::new(file, vec![("https://up.example/mcp", upstream)]);
+        world.outcomes.borrow_mut().insert("s", outcomes.into_iter().collect());
+        world
+    }
+
+    pub fn serve(&self, request: Request<Vec<u8>>) -> Got {
+        let heard = Rc::new(RefCell::new(Heard::default()));
+        self.run(routes::serve(self, request, Client { heard: heard.clone(), leaves_after: usize::MAX }));
+        heard.take().into_got()
+    }
+
+    /// The client closes its connection after so many writes.
+    pub fn serve_until(&self, request: Request<Vec<u8>>, writes: usize) -> Got {
+        let heard = Rc::new(RefCell::new(Heard::default()));
+        self.run(routes::serve(self, request, Client { heard: heard.clone(), leaves_after: writes }));
+        heard.take().into_got()
+    }
+
+    /// Serves `request`, and lets `act` do something after each write, with all that was written by then.
+    pub fn converse(&self, request: Request<Vec<u8>>, mut act: impl FnMut(&[String])) -> Got {
+        let heard = Rc::new(RefCell::new(Heard::default()));
+        let mut writes = 0;
+        let mut served =
+            Box::pin(routes::serve(self, request, Client { heard: heard.clone(), leaves_after: usize::MAX }));
+        self.run(poll_fn(|context| {
+            let done = served.as_mut().poll(context);
+            let pieces = heard.borrow().pieces.clone();
+            if pieces.len() > writes && done.is_pending() {
+                writes = pieces.len();
+                act(&pieces);
+            }
+            done
+        }));
+        heard.take().into_got()
+    }
+
+    /// Runs to the end; when everything waits, the clock goes on to the next alarm.
+    pub fn run<T>(&self, future: impl Future<Output = T>) -> T {
+        let mut future = pin!(future);
+        loop {
+            if let Poll::Ready(value) = future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+                return value;
+            }
+            let now = self.clock.now.get();
+            let next = self.clock.alarms.borrow().iter().copied().filter(|alarm| *alarm > now).min();
+            self.clock.now.set(next.expect("everything waits and nothing would wake it"));
+        }
+    }
+
+    /// What was sent upstream since this was last asked.
+    pub fn sent(&self) -> Vec<Sent> {
+        std::mem::take(&mut self.sent.borrow_mut())
+    }
+
+    /// The same, as methods.
+    pub fn methods(&self) -> Vec<String> {
+        self.sent().iter().map(Sent::method).collect()
+    }
+
+    pub fn pass(&self, seconds: u64) {
+        self.clock.now.set(self.clock.now.get() + Duration::from_secs(seconds));
+    }
+
+    pub fn elapsed(&self) -> Duration {
+        self.clock.now.get()
+    }
+}
+
+/// A client, and what it heard.
+pub struct Client {
+    pub heard: Rc<RefCell<Heard>>,
+    pub leaves_after: usize,
+}
+
+#[derive(Default)]
+pub struct Heard {
+    head: Option<Response<()>>,
+    pub pieces: Vec<String>,
+    whole: bool,
+    finished: bool,
+}
+
+impl Heard {
+    pub fn into_got(self) -> Got {
+        let head = self.head.expect("nothing was answered").into_parts().0;
+        let Self { pieces, whole, finished, .. } = self;
+        Got { status: head.status.as_u16(), headers: head.headers, pieces, whole, finished }
+    }
+}
+
+impl Outlet<Script> for Client {
+    async fn respond(&mut self, response: Response<Vec<u8>>) {
+        let (head, body) = response.into_parts();
+        let mut heard = self.heard.borrow_mut();
+        assert!(heard.head.is_none(), "answered twice");
+        *heard = Heard {
+            head: Some(Response::from_parts(head, ())),
+            pieces: vec![String::from_utf8_lossy(&body).into_owned()],
+            whole: true,
+            finished: true,
+        };
+    }
+
+    async fn start(&mut self, head: Response<()>, first: &[u8]) -> Result<(), Gone> {
+        assert!(self.heard.borrow().head.is_none(), "answered twice");
+        self.heard.borrow_mut().head = Some(head);
+        self.write(first).await
+    }
+
+    async fn write(&mut self, bytes: &[u8]) -> Result<(), Gone> {
+        let mut heard = self.heard.borrow_mut();
+        if heard.pieces.len() >= self.leaves_after {
+            return Err(Gone);
+        }
+        assert!(!heard.finished, "something was said after the end");
+        heard.pieces.push(String::from_utf8_lossy(bytes).into_owned());
+        Ok(())
+    }
+
+    async fn pipe(&mut self, source: &mut Script) -> Result<bool, Gone> {
+        loop {
+            match source.chunk().await {
+                Ok(Some(chunk)) => self.write(&chunk).await?,
+                Ok(None) => return Ok(true),
+                Err(_) => return Ok(false),
+            }
+        }
+    }
+
+    fn finish(&mut self) {
+        self.heard.borrow_mut().finished = true;
+    }
+}
+
+impl Clock {
+    async fn sleep(self: Rc<Self>, duration: Duration) {
+        let alarm = self.now.get() + duration;
+        poll_fn(|_| {
+            if self.now.get() >= alarm {
+                return Poll::Ready(());
+            }
+            self.alarms.borrow_mut().push(alarm);
+            Poll::Pending
+        })
+        .await;
+    }
+}
+
+impl Host for World {
+    type Body = Script;
+    type Outlet = Client;
+
+    fn servers(&self) -> Result<Vec<u8>, String> {
+        Ok(self.servers.borrow().clone().into_bytes())
+    }
+
+    fn public_urls(&self) -> Result<Origins, ResolveError> {
+        Ok(Origins { gateway: self.gateway.clone() })
+    }
+
+    fn resolve(&self, request: &ResolveRequest) -> Result<Resolution, ResolveError> {
+        self.asked.borrow_mut().push(ResolveRequest {
+            bearer: request.bearer.clone(),
+            resource: request.resource.clone(),
+            services: request.services.clone(),
+        });
+        if let Some(error) = self.resolve_error.borrow().clone() {
+            return Err(error);
+        }
+        let mut known = self.outcomes.borrow_mut();
+        let outcome = |service: &str| match known.get_mut(service) {
+            Some(outcomes) if outcomes.len() > 1 => outcomes.pop_front().unwrap(),
+            Some(outcomes) => outcomes[0].clone(),
+            None => Outcome::UnknownService,
+        };
+        Ok(Resolution {
+            outcomes: request.services.iter().map(|wanted| wanted.service.as_str()).map(outcome).collect(),
+            caller: Caller { subject: "alice".into(), expires_at: None, sealing_key: vec![self.sealing_key.get(); 32] },
+        })
+    }
+
+    fn load(&self, key: &str) -> Option<Vec<u8>> {
+        self.loads.set(self.loads.get() + 1);
+        self.store.borrow().get(key).cloned()
+    }
+
+    fn save(&self, key: &str, value: &[u8]) {
+        self.store.borrow_mut().insert(key.to_owned(), value.to_vec());
+    }
+
+    fn forget(&self, key: &str) {
+        self.store.borrow_mut().remove(key);
+    }
+
+    async fn send(&self, request: Request<Vec<u8>>, _: Duration) -> Result<Response<Script>, SendError> {
+        let (head, body) = request.into_parts();
+        let header = |(name, value): (&http::HeaderName, &http::HeaderValue)| {
+            (name.as_str().to_owned(), value.to_str().unwrap().to_owned())
+        };
+        let sent = Sent {
+            url: head.uri.to_string(),
+            headers: head.headers.iter().map(header).collect(),
+            body: String::from_utf8(body).unwrap(),
+        };
+        self.sent.borrow_mut().push(sent.clone());
+        let anywhere = || self.upstreams.get(ANYWHERE).unwrap_or_else(|| panic!("nothing at {}", sent.url));
+        match self.upstreams.get(sent.url.as_str()).unwrap_or_else(anywhere)(&sent) {
+            Reply::NeverAnswers => pending().await,
+            Reply::Fails(error) => Err(error),
+            Reply::Answer(status, headers, pieces) => {
+                let mut response = Response::builder().status(status);
+                for (name, value) in headers {
+                    response = response.header(name, value);
+                }
+                Ok(response.body(Script { pieces: pieces.into(), until: None, clock: self.clock.clone() }).unwrap())
+            }
+        }
+    }
+
+    fn now(&self) -> u64 {
+        1_800_000_000 + self.clock.now.get().as_secs()
+    }
+
+    fn random(&self, bytes: &mut [u8]) {
+        self.randoms.set(self.randoms.get() + 1);
+        let seed = self.randoms.get().to_be_bytes();
+        bytes.iter_mut().zip(seed.iter().rev().cycle()).for_each(|(byte, seed)| *byte = *seed);
+    }
+
+    async fn sleep(&self, duration: Duration) {
+        self.clock.clone().sleep(duration).await;
+    }
+
+    fn log(&self, line: &str) {
+        self.logged.borrow_mut().push(line.to_owned());
+    }
+}
+
+/// A body that arrives as it was written down.
+pub struct Script {
+    pieces: VecDeque<Piece>,
+    until: Option<Duration>,
+    clock: Rc<Clock>,
+}
+
+impl Source for Script {
+    async fn chunk(&mut self) -> Result<Option<Vec<u8>>, SendError> {
+        loop {
+            match self.pieces.front() {
+                None => return Ok(None),
+                Some(Piece::Breaks) => return Err(SendError::Connection),
+                Some(Piece::Wait(duration)) => {
+                    // From when it is first looked at, however often the reader gives up waiting.
+                    let until = *self.until.get_or_insert(self.clock.now.get() + *duration);
+                    self.clock.clone().sleep(until.saturating_sub(self.clock.now.get())).await;
+                    self.until = None;
+                    self.pieces.pop_front();
+                }
+                Some(Piece::Bytes(_)) => {
+                    let Some(Piece::Bytes(bytes)) = self.pieces.pop_front() else { unreachable!() };
+                    return Ok(Some(bytes));
+                }
+            }
+        }
+    }
+}
+
+/// What a client got.
+pub struct Got {
+    pub status: u16,
+    pub headers: http::HeaderMap,
+    pub pieces: Vec<String>,
+    /// It left in one write.
+    pub whole: bool,
+    /// It was not cut off.
+    pub finished: bool,
+}
+
+impl Got {
+    pub fn text(&self) -> String {
+        self.pieces.concat()
+    }
+
+    pub fn json(&self) -> Value {
+        let text = self.text();
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+
+    /// Status and JSON-RPC error code.
+    pub fn error(&self) -> (u16, i64) {
+        (self.status, self.json()["error"]["code"].as_i64().unwrap_or_else(|| panic!("no error: {}", self.text())))
+    }
+
+    pub fn tool_names(&self) -> Vec<String> {
+        let json = self.json();
+        let tools = json["result"]["tools"].as_array().unwrap_or_else(|| panic!("no tools: {json}"));
+        tools.iter().map(|tool| tool["name"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// The data of the events of a stream.
+    pub fn events(&self) -> Vec<Value> {
+        assert_eq!(self.header("content-type"), Some("text/event-stream"));
+        let text = self.text();
+        text.lines()
+            .filter_map(|line| line.strip_prefix("data: "))
+            .map(|data| serde_json::from_str(data).unwrap())
+            .collect()
+    }
+}
+
+pub fn token(value: &str) -> Outcome {
+    Outcome::Token(AccessToken {
+        value: Secret::new(value.into()),
+        token_type: "Bearer".into(),
+        expires_at: None,
+        fingerprint: format!("fingerprint of {value}"),
+    })
+}
+
+/// A request of either era, as a client of that era sends it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Era {
+    Legacy,
+    Modern,
+}
+
+pub fn post(path: &str) -> http::request::Builder {
+    Request::post(format!("{GATEWAY}{path}"))
+        .header("content-type", "application/json")
+        .header("accept", "application/json, text/event-stream")
+        .header("authorization", format!("Bearer {BEARER}"))
+}
+
+impl Era {
+    pub const META: &str =
+        r#""io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}"#;
+
+    /// A request with `members` as its params.
+    pub fn request(self, path: &str, method: &str, members: &str) -> Request<Vec<u8>> {
+        self.request_with_id(path, "1", method, members)
+    }
+
+    pub fn request_with_id(self, path: &str, id: &str, method: &str, members: &str) -> Request<Vec<u8>> {
+        match self {
+            Self::Legacy => {
+                let body = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"{method}","params":{{{members}}}}}"#);
+                post(path).header("mcp-protocol-version", "2025-11-25").body(body.into_bytes()).unwrap()
+            }
+            Self::Modern => {
+                let comma = if members.is_empty() { "" } else { "," };
+                let meta = Self::META;
+                let body = format!(
+                    r#"{{"jsonrpc":"2.0","id":{id},"method":"{method}","params":{{{members}{comma}"_meta":{{{meta}}}}}}}"#
+                );
+                let json: Value = serde_json::from_str(&body).unwrap();
+                let mut builder = post(path).header("mcp-protocol-version", "2026-07-28").header("mcp-method", method);
+                let named = ["name", "uri", "taskId"].into_iter().find_map(|member| json["params"][member].as_str());
+                if let Some(name) = named.filter(|_| method != "completion/complete") {
+                    builder = builder.header("mcp-name", name);
+                }
+                builder.body(body.into_bytes()).unwrap()
+            }
+        }
+    }
+
+    pub fn call(self, path: &str, tool: &str) -> Request<Vec<u8>> {
+        self.request(path, "tools/call", &format!(r#""name":"{tool}","arguments":{{"message":"hi"}}"#))
+    }
+
+    pub fn list(self, path: &str) -> Request<Vec<u8>> {
+        self.request(path, "tools/list", "")
+    }
+}
+
+pub fn with_header(mut request: Request<Vec<u8>>, name: &'static str, value: &str) -> Request<Vec<u8>> {
+    request.headers_mut().insert(name, value.parse().unwrap());
+    request
+}
+
+pub fn without_header(mut request: Request<Vec<u8>>, name: &str) -> Request<Vec<u8>> {
+    request.headers_mut().remove(name);
+    request
+}
+
+pub fn with_body(mut request: Request<Vec<u8>>, body: &str) -> Request<Vec<u8>> {
+    *request.body_mut() = body.as_bytes().to_vec();
+    request
+}
+
+pub const OK: u16 = StatusCode::OK.as_u16();
