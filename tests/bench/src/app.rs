@@ -4,6 +4,7 @@ use std::fmt;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -55,11 +56,26 @@ pub struct App {
     _files: TempDir,
 }
 
+/// A process and those that it starts, which make a group of their own.
 struct Process(Child);
+
+impl Process {
+    /// What it says of errors goes to ours, indented.
+    fn spawn(command: &mut Command) -> Result<Self> {
+        let program = command.get_program().to_owned();
+        let command = command.process_group(0).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().with_context(|| program.display().to_string())?;
+        let errors = child.stderr.take().context("piped")?;
+        thread::spawn(move || {
+            BufReader::new(errors).lines().map_while(Result::ok).for_each(|line| eprintln!("  {line}"))
+        });
+        Ok(Self(child))
+    }
+}
 
 impl Drop for Process {
     fn drop(&mut self) {
-        let _ = self.0.kill();
+        let _ = Command::new("kill").args(["-KILL", "--", &format!("-{}", self.0.id())]).status();
         let _ = self.0.wait();
     }
 }
@@ -208,6 +224,19 @@ impl App {
         self.processes.iter().map(|process| cpu(process.0.id())).sum()
     }
 
+    /// MiB of memory that its processes have in use now.
+    pub fn memory(&self) -> Result<u64> {
+        self.processes.iter().map(|process| memory(process.0.id())).sum()
+    }
+
+    /// Something else that serves MCP at `path` of this port, by one command.
+    pub fn other(files: TempDir, command: &mut Command, port: u16, path: &str) -> Result<Self> {
+        let processes = vec![Process::spawn(command.current_dir(files.path()))?];
+        ready(port)?;
+        let url = format!("http://127.0.0.1:{port}{path}");
+        Ok(Self { gateway: url.clone(), broker: url, processes, _files: files })
+    }
+
     /// The first app is the gateway's, the last the broker's.
     fn start(files: TempDir, apps: &[Served]) -> Result<Self> {
         let mut processes = Vec::new();
@@ -220,18 +249,11 @@ impl App {
                 .arg(manifest)
                 .args(["--listen", &format!("127.0.0.1:{port}"), "--state-dir"])
                 .arg(&state)
-                .current_dir(&state)
-                .stdout(Stdio::null())
-                .stderr(Stdio::piped());
+                .current_dir(&state);
             for (name, value) in variables {
                 command.env(format!("SPIN_VARIABLE_{}", name.to_uppercase()), value);
             }
-            let mut child = command.spawn().context("target/debug/gatehouse")?;
-            let errors = child.stderr.take().context("piped")?;
-            thread::spawn(move || {
-                BufReader::new(errors).lines().map_while(Result::ok).for_each(|line| eprintln!("  {line}"))
-            });
-            processes.push(Process(child));
+            processes.push(Process::spawn(&mut command)?);
             ready(*port)?;
         }
         let origin = |app: &Served| format!("http://127.0.0.1:{}", app.1);
@@ -284,19 +306,37 @@ fn ready(port: u16) -> Result<()> {
     bail!("nothing listens on port {port}")
 }
 
-fn free_port() -> Result<u16> {
+pub fn free_port() -> Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
-/// User and system time of a process: fields 14 and 15 of its `stat`, in ticks of 10 ms.
-fn cpu(process: u32) -> Result<Duration> {
-    let stat = fs::read_to_string(format!("/proc/{process}/stat"))?;
-    let (_, fields) = stat.rsplit_once(')').context("stat")?;
-    let ticks: u64 =
-        fields.split_whitespace().skip(11).take(2).map(|field| field.parse::<u64>()).sum::<Result<_, _>>()?;
+/// User and system time of a group of processes, and of those of it that have ended: fields 14 to 17 of `stat`, in ticks
+/// of 10 ms.
+fn cpu(group: u32) -> Result<Duration> {
+    let ticks = of_group(group, |fields| fields[11..15].iter().map(|field| field.parse::<u64>().unwrap_or(0)).sum())?;
     Ok(Duration::from_millis(ticks * 10))
 }
 
-fn root() -> PathBuf {
+/// Resident memory of a group of processes, MiB: field 24 of `stat`, in pages of 4 KiB.
+fn memory(group: u32) -> Result<u64> {
+    Ok(of_group(group, |fields| fields[21].parse().unwrap_or(0))? * 4 / 1024)
+}
+
+/// The sum of what `read` finds in the `stat` of each process of a group, whose first field here is the state.
+fn of_group(group: u32, read: impl Fn(&[&str]) -> u64) -> Result<u64> {
+    let mut sum = 0;
+    for process in fs::read_dir("/proc")? {
+        // One that has just ended has no `stat`.
+        let Ok(stat) = fs::read_to_string(process?.path().join("stat")) else { continue };
+        let (_, fields) = stat.rsplit_once(')').context("stat")?;
+        let fields: Vec<&str> = fields.split_whitespace().collect();
+        if fields.get(2) == Some(&group.to_string().as_str()) && fields.len() > 21 {
+            sum += read(&fields);
+        }
+    }
+    Ok(sum)
+}
+
+pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap_or_default()
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -16,11 +17,12 @@ use tokio::net::TcpStream;
 
 use crate::app::App;
 
-/// One HTTP request, sent again and again.
+/// One HTTP request, sent again and again, each time with another id: calls that are under way together are of one client.
 pub struct Call {
     url: Uri,
     headers: Vec<(HeaderName, HeaderValue)>,
-    body: Bytes,
+    body: String,
+    sent: AtomicU64,
 }
 
 /// What came of a row.
@@ -37,7 +39,7 @@ impl Call {
     pub fn modern(url: &str, tool: &str, bearer: Option<&str>) -> Self {
         let mut call = Self::new(
             url,
-            &json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {
+            &json!({ "jsonrpc": "2.0", "id": 0, "method": "tools/call", "params": {
                 "name": tool,
                 "arguments": { "message": "hello" },
                 "_meta": {
@@ -57,16 +59,24 @@ impl Call {
     }
 
     /// `tools/call` of 2025-11-25, in a session that is opened for it.
-    pub fn legacy(url: &str, tool: &str) -> Result<Self> {
+    pub fn legacy(url: &str, tool: &str, bearer: Option<&str>) -> Result<Self> {
         let mut client = McpClient::legacy(Wire::default(), url, "2025-11-25");
+        if let Some(bearer) = bearer {
+            client = client.with_bearer(bearer);
+        }
         client.list_tools()?;
         let mut call = Self::new(
             url,
-            &json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call",
+            &json!({ "jsonrpc": "2.0", "id": 0, "method": "tools/call",
                      "params": { "name": tool, "arguments": { "message": "hello" } } }),
         );
         call.header("mcp-protocol-version", "2025-11-25");
-        call.header("mcp-session-id", client.session_id().context("a session")?);
+        if let Some(bearer) = bearer {
+            call.header("authorization", &format!("Bearer {bearer}"));
+        }
+        if let Some(session) = client.session_id() {
+            call.header("mcp-session-id", session);
+        }
         Ok(call)
     }
 
@@ -77,7 +87,12 @@ impl Call {
     }
 
     fn new(url: &str, body: &serde_json::Value) -> Self {
-        let mut call = Self { url: url.parse().expect("a URL"), headers: Vec::new(), body: body.to_string().into() };
+        let mut call = Self {
+            url: url.parse().expect("a URL"),
+            headers: Vec::new(),
+            body: body.to_string(),
+            sent: AtomicU64::new(1),
+        };
         call.header("content-type", "application/json");
         call.header("accept", "application/json, text/event-stream");
         let host = call.url.authority().expect("absolute").to_string();
@@ -90,21 +105,22 @@ impl Call {
     }
 
     fn request(&self) -> Request<Full<Bytes>> {
-        let mut request = Request::post(self.url.path()).body(Full::new(self.body.clone())).expect("valid");
+        let id = format!("\"id\":{}", self.sent.fetch_add(1, Ordering::Relaxed));
+        let body = self.body.replacen("\"id\":0", &id, 1);
+        let mut request = Request::post(self.url.path()).body(Full::new(body.into())).expect("valid");
         request.headers_mut().extend(self.headers.iter().cloned());
         request
     }
 }
 
 /// Warms up, then measures for `time`. A call that is not answered with the tool's result fails the whole row.
-pub fn run(call: &Call, app: Option<&App>, callers: usize, time: Duration) -> Result<Measured> {
+pub fn run(call: &Arc<Call>, app: Option<&App>, callers: usize, time: Duration) -> Result<Measured> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    let call = Arc::new(Call { url: call.url.clone(), headers: call.headers.clone(), body: call.body.clone() });
     runtime.block_on(async {
-        callers_for(&call, callers, time / 4).await?;
+        callers_for(call, callers, time / 4).await?;
         let cpu = app.map(App::cpu).transpose()?;
         let start = Instant::now();
-        let mut latencies = callers_for(&call, callers, time).await?;
+        let mut latencies = callers_for(call, callers, time).await?;
         let elapsed = start.elapsed();
         let calls = latencies.len();
         ensure!(calls > 0, "not one call was answered in time");
