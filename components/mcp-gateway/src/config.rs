@@ -23,6 +23,8 @@ use crate::{kept, names};
 /// Routes that a server's own route would hide.
 const RESERVED: [&str; 2] = ["servers", "sse"];
 const FILE_KEYS: [&str; 5] = ["mcpServers", "endpoints", "resolutionSeconds", "$schema", "inputs"];
+/// In `endpoints`: the one of all servers.
+pub const EVERYTHING: &str = "*";
 const LOCAL_PROCESS: [&str; 5] = ["command", "args", "env", "cwd", "envFile"];
 const READ_OVER: [&str; 11] =
     ["alwaysAllow", "autoApprove", "dev", "gallery", "icon", "iconUrl", "isActive", "name", "note", "trust", "version"];
@@ -85,11 +87,18 @@ pub struct Config<'a> {
     entries: Vec<Entry<'a>>,
     /// For how long a resolution may be used again; see [`kept`].
     pub resolution_seconds: u64,
-    /// Endpoints over some of the servers, by the names of those.
     endpoints: Vec<Endpoint<'a>>,
 }
 
-type Endpoint<'a> = (String, Vec<Cow<'a, str>>);
+/// What the file says of one endpoint.
+struct Endpoint<'a> {
+    /// What follows `/mcp/`; [`EVERYTHING`] for `/mcp` itself.
+    name: Cow<'a, str>,
+    /// The servers behind it, by their names; none where the route has its own.
+    servers: Option<Vec<Cow<'a, str>>>,
+    /// Whether its tools are found by searching (`finding`) instead of listed.
+    searched: bool,
+}
 
 /// One entry of the file, not yet read.
 pub struct Entry<'a> {
@@ -163,8 +172,13 @@ impl<'a> Config<'a> {
 
     /// The servers of the endpoint called `name`, in the file's order; none where it is not one.
     pub fn endpoint(&self, name: &str) -> Option<Vec<&Entry<'a>>> {
-        let (_, servers) = self.endpoints.iter().find(|(known, _)| known == name)?;
+        let servers = self.endpoints.iter().find(|known| known.name == name)?.servers.as_ref()?;
         Some(self.entries.iter().filter(|entry| servers.contains(&entry.name)).collect())
+    }
+
+    /// Whether the tools of the endpoint called `name` are found by searching.
+    pub fn is_searched(&self, name: &str) -> bool {
+        self.endpoints.iter().any(|known| known.searched && known.name == name)
     }
 
     pub fn entries(&self) -> &[Entry<'a>] {
@@ -190,21 +204,57 @@ fn endpoints<'a>(file: &Object<'a>, entries: &[Entry<'a>]) -> Result<Vec<Endpoin
     let endpoints = Object::parse(text).map_err(|_| shape("has to be an object".into()))?;
     let mut read: Vec<Endpoint<'a>> = Vec::new();
     for (name, text) in endpoints.members() {
-        let is_taken = RESERVED.contains(&&**name)
-            || entries.iter().any(|entry| entry.prefix == **name)
-            || read.iter().any(|(other, _)| other == name);
-        if is_taken || names::prefix(name) != *name {
-            return Err(shape(format!("\"{name}\" is not a name of its own of letters, digits, - and _")));
-        }
-        let servers: Option<Vec<_>> =
-            json::array(text).and_then(|servers| servers.into_iter().map(json::string).collect());
-        let servers = servers.ok_or_else(|| shape(format!("\"{name}\" has to be a list of servers")))?;
-        if let Some(unknown) = servers.iter().find(|server| entries.iter().all(|entry| entry.name != **server)) {
-            return Err(shape(format!("\"{name}\" names \"{unknown}\", which is no server")));
-        }
-        read.push((name.to_string(), servers));
+        let read_one = || {
+            if read.iter().any(|other| other.name == *name) {
+                return Err("stands there twice".to_owned());
+            }
+            let is_route = name == EVERYTHING || entries.iter().any(|entry| entry.prefix == **name);
+            if !is_route && (RESERVED.contains(&&**name) || names::prefix(name) != *name) {
+                return Err("is not a name of its own of letters, digits, - and _".to_owned());
+            }
+            endpoint(name, text, is_route, entries)
+        };
+        read.push(read_one().map_err(|problem| shape(format!("\"{name}\" {problem}")))?);
     }
     Ok(read)
+}
+
+/// One endpoint: a list of servers, or an object. One that the route has anyway is not over other servers than its own.
+fn endpoint<'a>(
+    name: &Cow<'a, str>,
+    text: &'a str,
+    is_route: bool,
+    entries: &[Entry<'a>],
+) -> Result<Endpoint<'a>, String> {
+    let (servers, tools) = match Object::parse(text) {
+        Err(_) => (Some(text), None),
+        Ok(keys) => {
+            if let Some((key, _)) = keys.members().find(|(key, _)| !["servers", "tools"].contains(&&***key)) {
+                return Err(format!("has the unknown key \"{key}\""));
+            }
+            let once = |key| keys.get(key).map_err(|twice| twice.to_string());
+            (once("servers")?, once("tools")?)
+        }
+    };
+    let searched = match tools.map(json::string) {
+        None => false,
+        Some(Some(mode)) if mode == "search" => true,
+        Some(_) => return Err("has other \"tools\" than \"search\"".to_owned()),
+    };
+    let servers = match (servers, is_route) {
+        (Some(_), true) => return Err("has servers of its own already".to_owned()),
+        (None, true) => None,
+        (servers, false) => {
+            let listed = servers.and_then(json::array);
+            let servers: Option<Vec<_>> = listed.and_then(|listed| listed.into_iter().map(json::string).collect());
+            Some(servers.ok_or("has to be a list of servers, or to have one as \"servers\"")?)
+        }
+    };
+    let unknown = |server: &&Cow<'_, str>| entries.iter().all(|entry| entry.name != **server);
+    if let Some(unknown) = servers.iter().flatten().find(unknown) {
+        return Err(format!("names \"{unknown}\", which is no server"));
+    }
+    Ok(Endpoint { name: name.clone(), servers, searched })
 }
 
 impl<'a> Entry<'a> {

@@ -18,7 +18,7 @@ use crate::memory::Facts;
 use crate::session::Capabilities;
 use crate::upstream::{self, Link};
 use crate::visitor::{Standing, Visitor};
-use crate::{connections, names};
+use crate::{connections, finding, names};
 
 const DEADLINE: Duration = Duration::from_secs(5);
 /// So much of what each of several servers tells a model.
@@ -121,13 +121,17 @@ fn extensions(known: &[(&Facts, Object<'_>)]) -> String {
 
 /// What a model is told: the server's own words where there is one, else what is behind, and then the words of each.
 fn instructions(site: &Site<'_>, servers: &[Server<'_>], facts: &[Option<Facts>]) -> String {
+    let how = if site.is_searched() { finding::INSTRUCTIONS } else { "" };
     let said = |facts: &Option<Facts>| facts.as_ref().and_then(|facts| facts.instructions.clone());
     if let (true, [only]) = (site.is_single(), facts)
         && let Some(said) = said(only)
     {
-        return said;
+        return if how.is_empty() { said } else { format!("{how}\n\n{said}") };
     }
     let mut told = behind(site, servers);
+    if !how.is_empty() {
+        told = format!("{told} {how}");
+    }
     for (server, said) in servers.iter().zip(facts).filter_map(|(server, facts)| Some((server, said(facts)?))) {
         told += &format!("\n\n# {}\n{}", server.prefix, names::cut(&said, INSTRUCTIONS));
     }

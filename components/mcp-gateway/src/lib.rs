@@ -6,10 +6,13 @@
 //! | `POST /mcp/{server}` | the same for one server, names as they are |
 //! | `POST /mcp/sse` | the same as `/mcp`, for clients that were given an SSE URL |
 //! | `POST /mcp/{endpoint}` | the same as `/mcp` for some of the servers, as the file says |
+//!
+//! Any of these has three tools of the gateway's own in the place of all others where the file says so ([`finding`]).
+//!
 //! | `GET` on these | what servers say outside of any answer, for legacy clients |
 //! | `GET /mcp/servers` | the servers, their state and the caller's connections, as JSON |
 //!
-//! A request enters at [`routes`]; [`eras`] reads what it wants, [`visitor`] who sent it; [`relay`], [`lists`],
+//! A request enters at [`routes`]; [`eras`] reads what it wants, [`visitor`] who sent it; [`relay`], [`lists`], [`finding`],
 //! [`describe`], [`listening`], [`words`] or [`connections`] does it, over [`upstream`]; what is said to the client on the
 //! way, and the answer, goes out by a line of [`passage`].
 //!
@@ -30,6 +33,7 @@ pub mod config;
 pub mod connections;
 pub mod describe;
 pub mod eras;
+pub mod finding;
 pub mod fit;
 pub mod host;
 pub mod json;
@@ -42,6 +46,7 @@ pub mod memory;
 pub mod names;
 pub mod owners;
 pub mod passage;
+pub mod ranking;
 pub mod relay;
 pub mod routes;
 pub mod session;

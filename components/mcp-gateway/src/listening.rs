@@ -127,7 +127,7 @@ async fn passed_on<'a, H: Host>(
     let Listen { client, request: Some(mut request), .. } = listen else { return Err(listen) };
     let target = Target::Server { server: Box::new(server), own: String::new() };
     let params = request.params.take();
-    Ok(Relay { client, request, params, handle: None, target, param_headers: Vec::new() })
+    Ok(Relay { client, request, params, handle: None, inner: None, target, param_headers: Vec::new() })
 }
 
 /// What a modern client wants to hear of, by the server that would say it.
@@ -149,7 +149,7 @@ async fn by_server<H: Host>(
                 Some(server) => (server.prefix.to_owned(), uri.to_string()),
                 None => continue,
             },
-            Target::Connections | Target::Unknown => continue,
+            Target::Own(_) | Target::Unknown => continue,
         };
         if let Some(at) = servers.iter().position(|server| server.prefix == prefix)
             && let Some(filter) = wanted.get_mut(at)

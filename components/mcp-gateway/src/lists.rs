@@ -16,7 +16,6 @@ use http::Response;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Server;
-use crate::connections;
 use crate::eras::{By, List, Relay, Site, Target};
 use crate::host::{Host, within};
 use crate::json::{self, Edits, Object, quoted};
@@ -26,6 +25,7 @@ use crate::names;
 use crate::session::Capabilities;
 use crate::upstream::{self, ANSWER_LIMIT, Failure, Link, Outgoing, Peer};
 use crate::visitor::{Standing, Visitor};
+use crate::{connections, finding};
 
 const DEADLINE: Duration = Duration::from_secs(10);
 const MOST_PAGES: usize = 64;
@@ -35,6 +35,8 @@ const PAGE_BYTES: usize = 2 * 1024 * 1024;
 /// What a legacy server lists is believed for so long: its era says only that a list has changed.
 const LEGACY_SECONDS: u64 = 60;
 const LONGEST_SECONDS: u64 = 60 * 60;
+/// What an endpoint lists that is searched changes with the file alone.
+const OWN_SECONDS: u64 = 5 * 60;
 /// A longer list is not kept.
 const KEPT_BYTES: usize = 900 * 1024;
 
@@ -136,7 +138,7 @@ type Found = Result<Option<Listed>, Failure>;
 /// The request for a list that is one server's own answer, byte for byte: nothing has to be renamed or hidden.
 pub fn passed_on<'a>(list: List<'a>, site: &Site<'a>, visitor: &Visitor) -> Result<Relay<'a>, List<'a>> {
     let server = match site.servers().pop() {
-        Some(server) if site.is_single() => server,
+        Some(server) if site.is_single() && !(list.kind.by == By::Tool && site.is_searched()) => server,
         _ => return Err(list),
     };
     let is_open = matches!(visitor.standing(&server), Standing::Open(_));
@@ -146,7 +148,7 @@ pub fn passed_on<'a>(list: List<'a>, site: &Site<'a>, visitor: &Visitor) -> Resu
     let List { client, mut request, .. } = list;
     let target = Target::Server { server: Box::new(server), own: String::new() };
     let params = request.params.take();
-    Ok(Relay { client, request, params, handle: None, target, param_headers: Vec::new() })
+    Ok(Relay { client, request, params, handle: None, inner: None, target, param_headers: Vec::new() })
 }
 
 pub async fn list<H: Host>(
@@ -158,18 +160,19 @@ pub async fn list<H: Host>(
 ) -> Response<Vec<u8>> {
     let List { client, kind, .. } = list;
     let id = list.request.id;
+    if kind.by == By::Tool && site.is_searched() {
+        let own = connections::listed(site, servers, visitor).then_some(connections::DEFINITION);
+        let own: Vec<&str> = finding::DEFINITIONS.into_iter().chain(own).collect();
+        let members = format!(r#""tools":[{}]"#, own.join(","));
+        return client.cacheable(id, &members, OWN_SECONDS * 1000, false);
+    }
     let Some((first, offset)) = cursor(list, servers) else {
         return client.error(id, jsonrpc::INVALID_PARAMS, "Invalid params: unknown cursor");
     };
     // URIs are told apart from those of all servers before.
     let skipped = if kind.by == By::Uri { 0 } else { first };
-    let servers = servers.get(skipped..).unwrap_or_default();
-    let found = all(host, kind, servers, visitor, client.profile()).await;
-    let failures =
-        servers.iter().zip(&found).filter_map(|(server, found)| Some((server, found.as_ref()?.as_ref().err()?)));
-    for (server, failure) in failures {
-        host.log(&format!("gateway: {} at {}: {failure}", kind.method, server.prefix));
-    }
+    let asked: Vec<&Server<'_>> = servers.iter().skip(skipped).collect();
+    let found = all(host, kind, &asked, visitor, client.profile()).await;
     // Where there is only one server, its failure is the answer.
     if let (true, [Some(Err(failure))]) = (site.is_single(), found.as_slice()) {
         let name = servers.first().map_or("", |server| &server.name);
@@ -186,13 +189,13 @@ pub async fn list<H: Host>(
     let known = || found.iter().filter_map(|found| found.as_ref()?.as_ref().ok()?.as_ref());
     let left = known().map(|listed| (listed.t + listed.s).saturating_sub(now)).min().unwrap_or(0);
     let ttl = if is_whole { left * 1000 } else { 0 };
-    let public = servers.iter().all(|server| server.service.is_none()) && known().all(|listed| listed.p);
+    let public = asked.iter().all(|server| server.service.is_none()) && known().all(|listed| listed.p);
 
     let mut entries: Vec<String> = own.then(|| connections::DEFINITION.to_owned()).into_iter().collect();
     let mut size = 0;
     let mut next = None;
     let mut taken = BTreeSet::new();
-    'full: for (number, (server, found)) in servers.iter().zip(&found).enumerate() {
+    'full: for (number, (server, found)) in asked.iter().zip(&found).enumerate() {
         let Some(Ok(Some(listed))) = found else { continue };
         for (place, entry) in listed.l.iter().enumerate() {
             let Some(entry) = offered(site, server, kind, entry, &mut taken) else { continue };
@@ -209,7 +212,7 @@ pub async fn list<H: Host>(
     }
     let next = next.map(|next| [",\"nextCursor\":", &quoted(&next)].concat()).unwrap_or_default();
     let members = format!(r#""{}":[{}]{next}"#, kind.member, entries.join(","));
-    jsonrpc::respond(http::StatusCode::OK, jsonrpc::result(id, &client.dialect().cacheable(&members, ttl, public)))
+    client.cacheable(id, &members, ttl, public)
 }
 
 /// Which server and which of its entries a page starts with.
@@ -227,7 +230,7 @@ fn cursor(list: &List<'_>, servers: &[Server<'_>]) -> Option<(usize, usize)> {
 pub async fn all<H: Host>(
     host: &H,
     kind: &'static Kind,
-    servers: &[Server<'_>],
+    servers: &[&Server<'_>],
     visitor: &mut Visitor,
     profile: Capabilities,
 ) -> Vec<Option<Found>> {
@@ -235,7 +238,7 @@ pub async fn all<H: Host>(
     let mut found = join_all(asked).await;
     let is_refused = |found: &Option<Found>| matches!(found, Some(Err(Failure::Refused)));
     if found.iter().any(is_refused) {
-        let refused = servers.iter().zip(&found).filter(|(_, found)| is_refused(found)).map(|(server, _)| server);
+        let refused = servers.iter().zip(&found).filter(|(_, found)| is_refused(found)).map(|(server, _)| *server);
         visitor.renew(host, refused);
         let again =
             servers.iter().zip(&mut found).filter(|(server, found)| is_refused(found) && server.service.is_some());
@@ -245,7 +248,46 @@ pub async fn all<H: Host>(
         )
         .await;
     }
+    for (server, found) in servers.iter().zip(&found) {
+        if let Some(Err(failure)) = found {
+            host.log(&format!("gateway: {} at {}: {failure}", kind.method, server.prefix));
+        }
+    }
     found
+}
+
+/// All tools that some servers have.
+pub struct Tools {
+    /// Each as it is offered here.
+    pub entries: Vec<String>,
+    /// Which servers could not be asked, and why.
+    pub missing: Vec<(String, String)>,
+}
+
+pub async fn tools<H: Host>(
+    host: &H,
+    site: &Site<'_>,
+    servers: &[&Server<'_>],
+    visitor: &mut Visitor,
+    profile: Capabilities,
+) -> Tools {
+    let mut tools = Tools { entries: Vec::new(), missing: Vec::new() };
+    let mut taken = BTreeSet::new();
+    for (server, found) in servers.iter().zip(all(host, &TOOLS, servers, visitor, profile).await) {
+        let why = match found {
+            Some(Ok(listed)) => {
+                let listed = listed.unwrap_or_default().l;
+                tools
+                    .entries
+                    .extend(listed.iter().filter_map(|entry| offered(site, server, &TOOLS, entry, &mut taken)));
+                continue;
+            }
+            Some(Err(failure)) => failure.to_string(),
+            None => ["not connected; ", connections::TOOL, " tells more"].concat(),
+        };
+        tools.missing.push((server.prefix.to_owned(), why));
+    }
+    tools
 }
 
 /// None: there is no token to ask with.

@@ -16,9 +16,8 @@ use base64ct::{Base64UrlUnpadded, Encoding};
 use sha2::{Digest, Sha256};
 
 use crate::config::Server;
-use crate::connections;
 use crate::eras::modern::{HEADER_MISMATCH, OWN_STATE};
-use crate::eras::{By, Relay, Site, Target};
+use crate::eras::{By, Own, Relay, Site, Target};
 use crate::fit::Fit;
 use crate::host::{Caller, Host};
 use crate::json::{Edits, Object, quoted};
@@ -27,7 +26,7 @@ use crate::session::Session;
 use crate::upstream::modern::Input;
 use crate::upstream::{self, Answered, Content, Failure, Link, Outgoing, Peer};
 use crate::visitor::{Standing, Visitor};
-use crate::{asks, jsonrpc, letters, lists, memory, names, owners, subscriptions};
+use crate::{asks, connections, finding, jsonrpc, letters, lists, memory, names, owners, subscriptions};
 
 /// How often one request may be sent: each time but the first because the upstream wanted more.
 const MOST_ROUNDS: usize = 16;
@@ -53,9 +52,15 @@ pub async fn relay<H: Host>(
     }
     let (server, own) = match &relay.target {
         Target::Server { server, own } => (&**server, Cow::Borrowed(own.as_str())),
-        Target::Connections => {
-            let members = connections::tool_result(site, visitor);
-            return line.answer(relay.client.result(relay.request.id, &members)).await;
+        Target::Own(own) => {
+            let members = match own {
+                Own::Connections => Ok(connections::tool_result(site, visitor)),
+                own => line.wait(finding::answer(host, relay, *own, site, servers, visitor)).await,
+            };
+            return match members {
+                Ok(members) => line.answer(relay.client.result(relay.request.id, &members)).await,
+                Err(stopped) => stop(line, stopped).await,
+            };
         }
         Target::SomeServers => {
             let uri = relay.handle.as_ref().map_or("", |handle| &handle.value);
@@ -149,7 +154,7 @@ async fn exchange<H: Host>(
             }
         };
         if let (Peer::Modern(modern), Content::Error(_, body), false) =
-            (&peer, &content, listed || relay.client.is_modern())
+            (&peer, &content, listed || repeats_arguments(relay))
             && says_mismatch(body)
         {
             listed = true;
@@ -193,9 +198,12 @@ fn write<'w>(
 ) -> Outgoing<'w> {
     let mut edits = Edits::new(relay.request.text);
     if let Some(handle) = &relay.handle
-        && handle.value != own
+        && (handle.value != own || relay.inner.is_some())
     {
         edits.replace(handle.text, quoted(own));
+    }
+    if let Some(inner) = &relay.inner {
+        edits.replace(inner.place, inner.arguments);
     }
     if peer.shares_ids() {
         edits.replace(relay.request.id, key.to_owned());
@@ -207,9 +215,8 @@ fn write<'w>(
         Peer::Modern(modern) => {
             upstream::modern::write(relay, modern, link.profile, input, &mut edits);
             let params = relay.params.as_ref();
-            if let (Some(known), false, "tools/call") = (&modern.headers, relay.client.is_modern(), method) {
-                let arguments = params.and_then(|params| params.object("arguments").ok().flatten());
-                headers = upstream::modern::param_headers(known, own, arguments.as_ref());
+            if let (Some(known), false, "tools/call") = (&modern.headers, repeats_arguments(relay), method) {
+                headers = upstream::modern::param_headers(known, own, relay.arguments().as_ref());
             }
             // What answers a request of the gateway's own is not for the upstream.
             if let Some(params) = params
@@ -221,6 +228,11 @@ fn write<'w>(
     }
     let is_named = matches!(method, "tools/call" | "prompts/get" | "resources/read") || method.starts_with("tasks/");
     Outgoing { method, name: (is_named && relay.handle.is_some()).then_some(own), headers, body: edits.apply() }
+}
+
+/// Whether the client knows itself which arguments have to be repeated in headers: it does of a tool that it was shown.
+fn repeats_arguments(relay: &Relay<'_>) -> bool {
+    relay.client.is_modern() && relay.inner.is_none()
 }
 
 /// Asks a legacy client for what the result of a modern upstream wants, and waits for its answers.

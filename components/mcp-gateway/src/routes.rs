@@ -155,7 +155,7 @@ async fn carry_out<H: Host>(
 fn wants_all(decision: &Decision<'_>) -> bool {
     match decision {
         Decision::Describe(_) | Decision::List(_) | Decision::Listen(_) | Decision::SetLevel(_) => true,
-        Decision::Relay(relay) => matches!(relay.target, Target::Connections | Target::SomeServers),
+        Decision::Relay(relay) => matches!(relay.target, Target::Own(_) | Target::SomeServers),
         Decision::Word(_, word) => matches!(word, Word::News { .. }),
         Decision::Batch(decisions) => decisions.iter().any(wants_all),
         Decision::Answer(_) | Decision::Refuse(_) => false,

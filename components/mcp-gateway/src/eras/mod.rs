@@ -37,12 +37,12 @@ use std::borrow::Cow;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 
-use crate::config::{Config, Server};
+use crate::config::{Config, EVERYTHING, Server};
 use crate::json::{Edits, Object};
 use crate::jsonrpc::{self, Incoming, Request};
 use crate::lists::Kind;
 use crate::session::{Capabilities, Session};
-use crate::{connections, names};
+use crate::{connections, finding, names};
 
 /// What is to be done about a request.
 pub enum Decision<'a> {
@@ -85,6 +85,8 @@ pub struct Relay<'a> {
     pub params: Option<Object<'a>>,
     /// What in it says which server is meant; none where the route says it.
     pub handle: Option<Handle<'a>>,
+    /// Where it is not the call that the client wrote, but one inside of that (`finding`).
+    pub inner: Option<Inner<'a>>,
     pub target: Target<'a>,
     /// The client's fields for parameters, `Mcp-Param-*`: an intermediary MUST forward them.
     pub param_headers: Vec<(HeaderName, HeaderValue)>,
@@ -98,6 +100,14 @@ pub struct Handle<'a> {
     pub text: &'a str,
 }
 
+/// A call inside of another one's arguments.
+pub struct Inner<'a> {
+    /// The arguments that the client wrote, as they stand in the text.
+    pub place: &'a str,
+    /// Those that belong in their place, as they stand in these.
+    pub arguments: &'a str,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum By {
     Tool,
@@ -108,8 +118,8 @@ pub enum By {
 
 /// Whose thing it is.
 pub enum Target<'a> {
-    /// The gateway's own tool.
-    Connections,
+    /// A tool of the gateway's own.
+    Own(Own),
     Server {
         server: Box<Server<'a>>,
         /// Its own name for the thing.
@@ -118,6 +128,15 @@ pub enum Target<'a> {
     /// What the servers list has to tell (`owners`).
     SomeServers,
     Unknown,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Own {
+    Connections,
+    Find,
+    Describe,
+    /// What there is that is called nearly so.
+    Near,
 }
 
 pub struct Listen<'a> {
@@ -185,6 +204,16 @@ pub enum Client {
     Modern(modern::Client),
 }
 
+impl<'a> Relay<'a> {
+    /// The arguments of a call.
+    pub fn arguments(&self) -> Option<Object<'a>> {
+        match &self.inner {
+            Some(inner) => Object::parse(inner.arguments).ok(),
+            None => self.params.as_ref()?.object("arguments").ok().flatten(),
+        }
+    }
+}
+
 impl Client {
     pub fn dialect(&self) -> &dyn Dialect {
         match self {
@@ -233,6 +262,11 @@ impl Client {
 
     pub fn error_with(&self, id: &str, code: i64, message: &str, data: Option<&str>) -> Response<Vec<u8>> {
         jsonrpc::respond(self.dialect().status(code), jsonrpc::error(Some(id), code, message, data))
+    }
+
+    /// A list of the gateway's own as an HTTP answer, which may be kept for so many milliseconds.
+    pub fn cacheable(&self, id: &str, members: &str, ttl: u64, public: bool) -> Response<Vec<u8>> {
+        jsonrpc::respond(StatusCode::OK, jsonrpc::result(id, &self.dialect().cacheable(members, ttl, public)))
     }
 
     /// A result of the gateway's own as an HTTP answer.
@@ -288,6 +322,14 @@ impl<'a> Site<'a> {
         matches!(self.route, Route::Named(name) if self.config.endpoint(name).is_none())
     }
 
+    /// Whether its tools are found by searching instead of listed.
+    pub fn is_searched(&self) -> bool {
+        self.config.is_searched(match self.route {
+            Route::All => EVERYTHING,
+            Route::Named(name) => name,
+        })
+    }
+
     /// The server whose names start with `prefix` here.
     pub fn server(&self, prefix: &str) -> Option<Server<'a>> {
         let entry = self.config.find(prefix)?;
@@ -303,8 +345,12 @@ impl<'a> Site<'a> {
 
     /// Whose thing `name` is here. One that the file hides is as unknown as one that does not exist.
     pub fn target(&self, by: By, name: &str) -> Target<'a> {
-        if by == By::Tool && name == connections::TOOL {
-            return Target::Connections;
+        match name {
+            _ if by != By::Tool => {}
+            connections::TOOL => return Target::Own(Own::Connections),
+            finding::FIND if self.is_searched() => return Target::Own(Own::Find),
+            finding::DESCRIBE if self.is_searched() => return Target::Own(Own::Describe),
+            _ => {}
         }
         let found = match self.route {
             Route::Named(prefix) if self.is_single() => Some((prefix, name)),
@@ -357,14 +403,20 @@ fn decide_common<'a>(head: &Parts, client: Client, request: Request<'a>, site: &
                 _ => return invalid("ref"),
             }
         }
-        _ => return relay(head, client, request, None, site),
+        _ => return relay(head, client, request, None, None, site),
     };
     let handle = within.and_then(|within| {
         let text = Object::parse(within).ok()?.get(member).ok()??;
         Some(Handle { by, value: crate::json::string(text)?, text })
     });
     match handle {
-        Some(handle) => relay(head, client, request, Some(handle), site),
+        Some(outer) if by == By::Tool && outer.value == finding::CALL && site.is_searched() => {
+            match params().and_then(|params| finding::inner(params, &outer)) {
+                Some((handle, inner)) => relay(head, client, request, Some(handle), Some(inner), site),
+                None => Decision::Answer(client.result(request.id, &finding::no_call())),
+            }
+        }
+        Some(handle) => relay(head, client, request, Some(handle), None, site),
         // What decides has to be there once; `arguments` and the rest are the upstream's.
         None => invalid(member),
     }
@@ -375,10 +427,14 @@ fn relay<'a>(
     client: Client,
     mut request: Request<'a>,
     handle: Option<Handle<'a>>,
+    inner: Option<Inner<'a>>,
     site: &Site<'a>,
 ) -> Decision<'a> {
     let target = match (&handle, site.route) {
-        (Some(handle), _) => site.target(handle.by, &handle.value),
+        (Some(handle), _) => match site.target(handle.by, &handle.value) {
+            Target::Unknown if inner.is_some() => Target::Own(Own::Near),
+            target => target,
+        },
         // What only one server can be meant by is that server's to know.
         (None, Route::Named(name)) if site.is_single() => match site.server(name) {
             Some(server) => Target::Server { server: Box::new(server), own: String::new() },
@@ -386,13 +442,16 @@ fn relay<'a>(
         },
         (None, _) => return unknown_method(client, &request),
     };
-    let param_headers = head.headers.iter().filter(|(name, _)| name.as_str().starts_with("mcp-param-"));
+    // The client's repeat arguments that the upstream gets: of the call that it wrote itself.
+    let is_own = inner.is_none();
+    let param_headers = head.headers.iter().filter(|(name, _)| is_own && name.as_str().starts_with("mcp-param-"));
     Decision::Relay(Box::new(Relay {
         client,
         target,
         param_headers: param_headers.map(|(name, value)| (name.clone(), value.clone())).collect(),
         params: request.params.take(),
         handle,
+        inner,
         request,
     }))
 }

@@ -3,10 +3,10 @@
 use super::upstreams::{echo, event, events_reply, json_reply, legacy, modern};
 use super::*;
 
-const CAN: &str = r#"{"elicitation":{"form":{},"url":{}},"sampling":{"tools":{}},"roots":{}}"#;
+pub const CAN: &str = r#"{"elicitation":{"form":{},"url":{}},"sampling":{"tools":{}},"roots":{}}"#;
 
 /// The session of a legacy client that declared `capabilities`.
-fn session(world: &World, capabilities: &str) -> String {
+pub fn session(world: &World, capabilities: &str) -> String {
     let members = format!(r#""protocolVersion":"2025-11-25","capabilities":{capabilities}"#);
     let got = world.serve(Era::Legacy.request("/mcp", "initialize", &members));
     world.sent();
@@ -17,7 +17,7 @@ fn call(session: &str) -> Request<Vec<u8>> {
     with_header(Era::Legacy.call("/mcp", "up__echo"), "mcp-session-id", session)
 }
 
-fn post_message(session: &str, body: &str) -> Request<Vec<u8>> {
+pub fn post_message(session: &str, body: &str) -> Request<Vec<u8>> {
     with_header(with_body(Era::Legacy.list("/mcp"), body), "mcp-session-id", session)
 }
 
@@ -29,7 +29,7 @@ fn modern_call(capabilities: &str) -> Request<Vec<u8>> {
 }
 
 /// The messages in what was written so far.
-fn messages(pieces: &[String]) -> Vec<Value> {
+pub fn messages(pieces: &[String]) -> Vec<Value> {
     let text = pieces.concat();
     text.lines()
         .filter_map(|line| line.strip_prefix("data: "))
@@ -38,7 +38,7 @@ fn messages(pieces: &[String]) -> Vec<Value> {
 }
 
 /// A modern upstream that asks for a form and a sample before it answers, and then tells what it was given.
-fn curious() -> Upstream {
+pub fn curious() -> Upstream {
     let inner = modern(echo);
     Box::new(move |sent| {
         let message = sent.json();

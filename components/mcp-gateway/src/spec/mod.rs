@@ -13,6 +13,7 @@ mod modern;
 #[path = "../../../../tests/fixtures/src/odd.rs"]
 mod odd;
 mod pairings;
+mod searching;
 mod streams;
 mod upstreams;
 mod world;
