@@ -18,6 +18,8 @@ pub struct Fit<'a> {
     pub client: Client,
     /// The client's id, as it stands.
     pub id: &'a str,
+    /// The id that the upstream knows the request by.
+    pub asked: &'a str,
     pub method: &'a str,
     /// Whether the upstream knows the request by another id.
     pub renamed: bool,
@@ -51,6 +53,9 @@ impl Fit<'_> {
     pub fn message(&self, text: String) -> Result<Fitted, Failure> {
         let message = Object::parse(&text).map_err(|_| Failure::NotMcp)?;
         let Some(method) = message.string("method").map_err(|_| Failure::NotMcp)? else {
+            if self.is_of_another(&message) {
+                return Ok(Fitted::NotForThisClient);
+            }
             drop(message);
             return self.answer(text);
         };
@@ -101,6 +106,17 @@ impl Fit<'_> {
         }
     }
 
+    /// Whether an answer says that it is one to another request. Servers write an id again in a form of their own (1 for
+    /// 1.0, or as a string), and name none in an error where they could not read it.
+    fn is_of_another(&self, answer: &Object<'_>) -> bool {
+        let plain = |id: &str| match json::string(id) {
+            Some(text) => Some(text.into_owned()),
+            None => id.parse::<i64>().ok().map(|number| number.to_string()),
+        };
+        let named = answer.find("id").and_then(plain);
+        named.is_some_and(|named| plain(self.asked).is_some_and(|asked| asked != named))
+    }
+
     /// The answer itself, as the client gets it.
     pub fn answer(&self, text: String) -> Result<Fitted, Failure> {
         if self.changes_nothing() {
@@ -108,6 +124,9 @@ impl Fit<'_> {
         }
         let text = text.as_str();
         let message = Object::parse(text).map_err(|_| Failure::NotMcp)?;
+        if self.is_of_another(&message) {
+            return Err(Failure::NotMcp);
+        }
         let get = |name| message.get(name).map_err(|_| Failure::NotMcp);
         let dialect = self.client.dialect();
         let mut status = StatusCode::OK;

@@ -35,6 +35,8 @@ pub mod describe;
 pub mod eras;
 pub mod finding;
 pub mod fit;
+#[cfg(fuzzing)]
+pub mod fuzz;
 pub mod host;
 pub mod json;
 pub mod jsonrpc;

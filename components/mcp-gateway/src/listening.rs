@@ -369,6 +369,7 @@ fn fit<'a>(listen: &Listen<'_>, link: &Link<'a>) -> Fit<'a> {
     Fit {
         client: listen.client,
         id: "null",
+        asked: "null",
         method: "",
         renamed: true,
         same_era: true,
@@ -430,6 +431,6 @@ async fn subscribe<H: Host>(host: &H, link: Link<'_>, method: &str, uri: &str) {
     let done = within(host, DEADLINE, upstream::exchange(host, link, &write)).await;
     if let Some(Ok(answered)) = done {
         // A server that does not watch it says nothing of it.
-        let _ = within(host, DEADLINE, upstream::answer(host, answered.content)).await;
+        let _ = within(host, DEADLINE, upstream::answer(host, link, answered.content)).await;
     }
 }

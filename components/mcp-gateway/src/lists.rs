@@ -356,7 +356,7 @@ async fn ask<H: Host>(host: &H, kind: &'static Kind, link: Link<'_>) -> Found {
             },
         };
         let content = upstream::exchange(host, link, &write).await?.content;
-        let page = match upstream::answer(host, content).await? {
+        let page = match upstream::answer(host, link, content).await? {
             Ok(page) => page,
             Err(jsonrpc::METHOD_NOT_FOUND) => return Ok(None),
             Err(_) => return Err(Failure::NotMcp),

@@ -245,6 +245,9 @@ async fn deliver_json<H: Host>(line: &mut Line<'_, H>, mut body: H::Body, fit: &
         }
         let can_pass = as_it_is && held.len() > SMALL && !line.has_begun();
         if let (true, To::Client(client)) = (can_pass, &mut line.to) {
+            if !held.trim_ascii_start().starts_with(b"{") {
+                return Err(Failure::NotMcp.into());
+            }
             let head = jsonrpc::respond(StatusCode::OK, Vec::new()).map(drop);
             client.start(head, &held).await.map_err(|Gone| Stopped::Gone)?;
             // Cut off where the upstream cut it off.
@@ -256,6 +259,10 @@ async fn deliver_json<H: Host>(line: &mut Line<'_, H>, mut body: H::Body, fit: &
         if held.len() > ANSWER_LIMIT {
             return Err(Failure::TooLong.into());
         }
+    }
+    // As much as can be seen without reading it: HTML, events, nothing, or half a message may be called JSON.
+    if !held.trim_ascii().starts_with(b"{") || !held.trim_ascii().ends_with(b"}") {
+        return Err(Failure::NotMcp.into());
     }
     if as_it_is {
         line.answer(jsonrpc::respond(StatusCode::OK, held)).await;

@@ -163,9 +163,11 @@ async fn exchange<H: Host>(
             memory::keep(host, link, &Peer::Modern(learnt));
             continue;
         }
+        let asked = id(&peer);
         let fit = Fit {
             client: relay.client,
             id: relay.request.id,
+            asked: &asked,
             method,
             renamed: peer.shares_ids(),
             same_era: relay.client.is_modern() == matches!(peer, Peer::Modern(_)),
@@ -177,7 +179,7 @@ async fn exchange<H: Host>(
             Ok(Delivered::Done) => return Ok(()),
             Ok(Delivered::Wants(result)) => input = ask(host, line, link, &result).await?,
             Err(Halt::Stopped(stopped)) => {
-                withdraw(host, relay, link, &peer, &id(&peer), stopped).await;
+                withdraw(host, relay, link, &peer, &asked, stopped).await;
                 return Err(stopped.into());
             }
             Err(halt) => return Err(halt),

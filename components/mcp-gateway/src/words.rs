@@ -99,7 +99,7 @@ pub async fn set_level<H: Host>(
                     },
                 };
                 match upstream::exchange(host, link, &write).await {
-                    Ok(answered) => match (upstream::answer(host, answered.content).await, answered.peer) {
+                    Ok(answered) => match (upstream::answer(host, link, answered.content).await, answered.peer) {
                         (Ok(Ok(_)), Peer::Legacy(session)) => Peer::Legacy(upstream::Session { level, ..session }),
                         _ => return true,
                     },

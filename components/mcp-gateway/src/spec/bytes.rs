@@ -178,6 +178,14 @@ fn every_id_comes_back_as_it_stood() {
     }
 }
 
+#[test]
+fn a_method_that_no_header_can_carry_is_told_in_the_form_that_it_can() {
+    let world = World::with(modern(|_, _| r#"{"x":1}"#.into()));
+    let got = world.serve(Era::Legacy.request("/mcp/up", "de\\u006do/ü", ""));
+    assert_eq!(got.json()["result"]["x"], 1);
+    assert_eq!(world.sent().pop().unwrap().header("mcp-method"), Some(&*encoded("demo/ü")));
+}
+
 /// Everything that is odd, without CR, which an event cannot hold.
 fn all_odd() -> String {
     odd::all().replace("\r\n", "\n").replace('\r', "\n")

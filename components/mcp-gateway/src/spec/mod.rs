@@ -4,6 +4,7 @@ mod asking;
 mod bytes;
 mod calls;
 mod config;
+mod faults;
 mod features;
 mod kept;
 mod legacy;

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use serde_json::{Value, json};
 
 use super::{Piece, Reply, Sent, Upstream};
+use crate::eras::modern::decoded;
 
 pub const TOOLS: &str = r#"[{"name":"echo","inputSchema":{"type":"object"}},{"name":"get-sum","x-odd":1.0,"inputSchema":{"type":"object"}}]"#;
 
@@ -63,9 +64,10 @@ pub fn modern_that_can(capabilities: &'static str, answers: Answers) -> Upstream
             return error(400, &message["id"], -32602);
         }
         let name = ["name", "uri", "taskId"].into_iter().find_map(|member| params[member].as_str());
+        let header = |field| sent.header(field).and_then(decoded);
         if sent.header("mcp-protocol-version") != Some("2026-07-28")
-            || sent.header("mcp-method") != message["method"].as_str()
-            || sent.header("mcp-name") != name
+            || header("mcp-method").as_deref() != message["method"].as_str()
+            || header("mcp-name").as_deref() != name
         {
             return error(400, &message["id"], -32020);
         }

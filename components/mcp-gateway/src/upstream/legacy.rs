@@ -23,7 +23,7 @@ pub async fn listen<H: Host>(host: &H, link: Link<'_>, session: &Session) -> Res
     let mut request = get.and_then(|get| get.body(Vec::new()).ok()).ok_or(Failure::NotMcp)?;
     request.headers_mut().remove(header::CONTENT_TYPE);
     request.headers_mut().insert(header::ACCEPT, HeaderValue::from_static("text/event-stream"));
-    match receive(host.send(request, link.server.patience).await?).await? {
+    match receive(host, link, host.send(request, link.server.patience).await?).await? {
         Content::Events(body) => Ok(Some(Messages::new(body))),
         Content::Json(_) | Content::Error(..) => Ok(None),
     }

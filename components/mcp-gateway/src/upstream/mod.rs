@@ -240,11 +240,15 @@ async fn send<H: Host>(
         Peer::Modern(_) => modern::request(link, outgoing),
         Peer::Legacy(session) => legacy::request(link, session, outgoing.body),
     };
-    receive(host.send(request.ok_or(Failure::NotMcp)?, link.server.patience).await?).await
+    receive(host, link, host.send(request.ok_or(Failure::NotMcp)?, link.server.patience).await?).await
 }
 
 /// Sorts an answer by its status and its media type.
-async fn receive<B: Source>(response: http::Response<B>) -> Result<Content<B>, Failure> {
+async fn receive<H: Host>(
+    host: &H,
+    link: Link<'_>,
+    response: http::Response<H::Body>,
+) -> Result<Content<H::Body>, Failure> {
     let (head, body) = response.into_parts();
     match head.status.as_u16() {
         200..300 => match content_type(&head).as_str() {
@@ -260,8 +264,8 @@ async fn receive<B: Source>(response: http::Response<B>) -> Result<Content<B>, F
         }),
         status @ (429 | 502 | 503 | 504) => Err(Failure::Status(status)),
         _ => {
-            let body = collect(body, ERROR_LIMIT).await.unwrap_or_default();
-            Ok(Content::Error(head.status, body))
+            let body = within(host, link.server.patience, collect(body, ERROR_LIMIT)).await;
+            Ok(Content::Error(head.status, body.and_then(Result::ok).unwrap_or_default()))
         }
     }
 }
@@ -270,9 +274,9 @@ async fn receive<B: Source>(response: http::Response<B>) -> Result<Content<B>, F
 async fn ask<H: Host>(host: &H, link: Link<'_>, request: Request<Vec<u8>>) -> Result<(Parts, Asked), Failure> {
     let (head, body) = host.send(request, link.server.patience).await?.into_parts();
     let kept = Parts::clone(&head);
-    let asked = match receive(http::Response::from_parts(head, body)).await? {
+    let asked = match receive(host, link, http::Response::from_parts(head, body)).await? {
         Content::Error(..) => Asked::Refused,
-        content => Asked::Message(message(host, content).await?),
+        content => Asked::Message(message(host, link, content).await?),
     };
     Ok((kept, asked))
 }
@@ -283,32 +287,45 @@ enum Asked {
 }
 
 /// The answer that `content` brings, whole, or the code of the error that it is.
-pub async fn answer<H: Host>(host: &H, content: Content<H::Body>) -> Result<Result<String, i64>, Failure> {
-    let text = match content {
-        Content::Error(status, body) => String::from_utf8(body).map_err(|_| Failure::Status(status.as_u16()))?,
-        content => message(host, content).await?,
-    };
-    let code = Object::parse(&text).map_err(|_| Failure::NotMcp)?;
-    let code = error_code(&code);
-    Ok(code.map_or(Ok(text), Err))
-}
-
-/// The answer that `content` brings, whole; what comes before it in a stream is read over.
-pub async fn message<H: Host>(host: &H, content: Content<H::Body>) -> Result<String, Failure> {
+pub async fn answer<H: Host>(
+    host: &H,
+    link: Link<'_>,
+    content: Content<H::Body>,
+) -> Result<Result<String, i64>, Failure> {
+    let code_of = |text: &str| Object::parse(text).map(|message| error_code(&message));
     match content {
-        Content::Error(status, _) => Err(Failure::Status(status.as_u16())),
-        Content::Json(body) => String::from_utf8(collect(body, ANSWER_LIMIT).await?).map_err(|_| Failure::NotMcp),
-        Content::Events(body) => {
-            let mut messages = Messages::<H>::new(body);
-            while let Some(text) = messages.next().await? {
-                if Object::parse(&text).is_ok_and(|message| message.get("method") == Ok(None)) {
-                    drain(host, messages.into_body()).await;
-                    return Ok(text);
-                }
-            }
-            Err(Failure::NotMcp)
+        Content::Error(status, body) => {
+            let code = std::str::from_utf8(&body).ok().and_then(|text| code_of(text).ok()?);
+            code.map(Err).ok_or(Failure::Status(status.as_u16()))
+        }
+        content => {
+            let text = message(host, link, content).await?;
+            let code = code_of(&text).map_err(|_| Failure::NotMcp)?;
+            Ok(code.map_or(Ok(text), Err))
         }
     }
+}
+
+/// The answer that `content` brings, whole; what comes before it in a stream is read over. All of it has to be there in the
+/// upstream's own time, however often it says something.
+async fn message<H: Host>(host: &H, link: Link<'_>, content: Content<H::Body>) -> Result<String, Failure> {
+    let read = async {
+        match content {
+            Content::Error(status, _) => Err(Failure::Status(status.as_u16())),
+            Content::Json(body) => String::from_utf8(collect(body, ANSWER_LIMIT).await?).map_err(|_| Failure::NotMcp),
+            Content::Events(body) => {
+                let mut messages = Messages::<H>::new(body);
+                while let Some(text) = messages.next().await? {
+                    if Object::parse(&text).is_ok_and(|message| message.get("method") == Ok(None)) {
+                        drain(host, messages.into_body()).await;
+                        return Ok(text);
+                    }
+                }
+                Err(Failure::NotMcp)
+            }
+        }
+    };
+    within(host, link.server.patience, read).await.unwrap_or(Err(Failure::Late))
 }
 
 /// The messages of an event stream.

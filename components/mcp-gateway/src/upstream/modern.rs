@@ -20,7 +20,7 @@ const USUAL_LEVEL: &str = "info";
 
 /// A POST, with the headers that repeat its body.
 pub fn request(link: Link<'_>, outgoing: Outgoing<'_>) -> Option<Request<Vec<u8>>> {
-    let mut builder = post(link)?.header(PROTOCOL_VERSION, VERSION).header(METHOD, outgoing.method);
+    let mut builder = post(link)?.header(PROTOCOL_VERSION, VERSION).header(METHOD, &*encoded(outgoing.method));
     if let Some(name) = outgoing.name {
         builder = builder.header(NAME, &*encoded(name));
     }
@@ -104,7 +104,7 @@ pub async fn listen<H: Host>(host: &H, link: Link<'_>, id: &str, filter: &str) -
     let method = "subscriptions/listen";
     let body = write_own(id, method, &format!(r#""notifications":{{{filter}}}"#));
     let request = request(link, Outgoing { method, name: None, headers: Vec::new(), body }).ok_or(Failure::NotMcp)?;
-    match receive(host.send(request, link.server.patience).await?).await? {
+    match receive(host, link, host.send(request, link.server.patience).await?).await? {
         Content::Events(body) => Ok(Some(Messages::new(body))),
         Content::Json(_) | Content::Error(..) => Ok(None),
     }
