@@ -1,7 +1,7 @@
 // Can clients on other people's SDKs use three servers at once, of different eras and SDKs, with progress that streams?
 //
-// Each lists, calls, hears of progress and is asked for a name through `/mcp`. A server of the older era can ask
-// clients of its own era only: it asks on the stream of a call, for which a modern answer would come too late.
+// Each lists, calls, hears of progress and is asked for a name through `/mcp`, by a server of either era; by the older
+// one twice in one call too.
 
 import assert from 'node:assert/strict';
 import { access } from 'node:fs/promises';
@@ -55,8 +55,9 @@ for (const composition of Object.keys(COMPOSITIONS)) {
           ['older__test_tool_with_progress', {}],
           ['newer__test_tool_with_progress', {}],
         ];
-        calls.push(['newer__test_input_required_result_elicitation', {}]);
-        if (version === LEGACY) calls.push(['older__test_input_required_result_elicitation', {}]);
+        for (const name of ['newer__elicitation', 'older__elicitation', 'older__multi_round']) {
+          calls.push([name.replace('__', '__test_input_required_result_'), {}]);
+        }
         const used = await use(`${house.gateway}/mcp`, calls);
         assert.equal(used.version, version);
         for (const [tool] of calls) assert.ok(used.tools.includes(tool), `${tool} is not in ${used.tools}`);

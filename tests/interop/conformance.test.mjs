@@ -3,15 +3,10 @@
 // Two servers of the project, one on each official SDK, pass both requirement sets as they are. Then the suite meets
 // them through `/mcp/{server}`, in every pairing of its era with that of the server.
 //
-// What passes is listed in conformance/passes.json, and that list is held to be exactly true: what is listed must
-// pass, what passes must be listed (CONFORMANCE_RECORD=1 adds it). What a crossed pairing cannot do by the protocol is
-// named in conformance/known.mjs, with the reason and the very checks. All that remains is `resources-subscribe` and
-// `resources-unsubscribe` of legacy clients before an upstream to which the gateway speaks the newer era: it does not
-// offer them there yet. With these, passes.json and the lines that read and write it go: `listed` is then all that is
-// not impossible.
+// All of both sets has to pass. What a crossed pairing cannot do by the protocol is named in conformance/known.mjs,
+// with the reason and the very checks, and that is held to be exactly true.
 
 import assert from 'node:assert/strict';
-import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 
@@ -21,8 +16,6 @@ import { judge, requiredBy, REVISIONS } from './conformance/suite.mjs';
 import { House } from './harness/house.mjs';
 import { folder } from './harness/processes.mjs';
 
-const PASSES = join(import.meta.dirname, 'conformance/passes.json');
-const RECORDS = Boolean(process.env.CONFORMANCE_RECORD);
 /// How many requirement sets are judged at a time. Most of a judgement is waiting for its own short pauses.
 const AT_ONCE = 2;
 
@@ -50,22 +43,16 @@ test('the conformance suite', { timeout: 300_000, concurrency: AT_ONCE }, async 
   };
   await Promise.all(CASES.filter(({ crossed }) => !crossed).map(direct));
 
-  const passes = JSON.parse(await readFile(PASSES, 'utf8'));
   const through = ({ sdk, era, revision, crossed }) => {
     const name = `${sdk}-${era}`;
     return t.test(`${revision}: ${name} through Gatehouse`, async () => {
       const verdict = await judge(`${house.gateway}/mcp/${name}`, revision, join(results, `${name}-${revision}`));
       const impossible = crossed ? IMPOSSIBLE[revision] : {};
       rows.push(row({ revision, name, where: 'through Gatehouse', verdict, impossible }));
-      const passed = [...verdict.keys()].filter((scenario) => !verdict.get(scenario).length).sort();
-      const listed = passes[`${revision} before ${name}`] ?? [];
-      const lost = listed.filter((scenario) => !passed.includes(scenario));
-      assert.deepEqual(lost.map((scenario) => [scenario, verdict.get(scenario)]), [], 'these passed before');
-      const won = passed.filter((scenario) => !listed.includes(scenario));
-      if (RECORDS) passes[`${revision} before ${name}`] = [...listed, ...won].sort();
-      else assert.deepEqual(won, [], `these pass now: CONFORMANCE_RECORD=1 adds them to ${PASSES}`);
+      const lost = Object.entries(failed(verdict)).filter(([scenario]) => !(scenario in impossible));
+      assert.deepEqual(lost, []);
       for (const [scenario, { checks, because }] of Object.entries(impossible)) {
-        assert.ok(!passed.includes(scenario), `${scenario} passes, in spite of this: ${because}`);
+        assert.ok(verdict.get(scenario).length, `${scenario} passes, in spite of this: ${because}`);
         const more = verdict.get(scenario).filter(({ check }) => !checks.includes(check));
         assert.deepEqual(more, [], `more is wrong with ${scenario} than that: ${because}`);
       }
@@ -73,7 +60,6 @@ test('the conformance suite', { timeout: 300_000, concurrency: AT_ONCE }, async 
   };
   await Promise.all(CASES.map(through));
 
-  if (RECORDS) await writeFile(PASSES, `${JSON.stringify(passes, null, 2)}\n`);
   for (const text of rows.sort()) t.diagnostic(text);
 });
 

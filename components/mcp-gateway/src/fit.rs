@@ -1,13 +1,14 @@
 //! What has to change in the messages between one client and one upstream?
 //!
 //! Where both are of one era and the upstream knows the request by the client's own id: nothing, and nothing is read.
-//! Else: the id, what one era writes and the other does not, and the requests of a legacy upstream, whose ids then say
-//! where their answers belong (`asks`).
+//! Else: the id, what one era writes and the other does not, and the requests of a legacy upstream: for a legacy client
+//! their ids say where the answers belong (`asks`), for a modern one they become a result (`held`).
 
 use http::{Response, StatusCode};
 
 use crate::asks;
 use crate::eras::Client;
+use crate::eras::modern::may_ask;
 use crate::json::{self, Edits, Object};
 use crate::lists::Kind;
 use crate::session::Capabilities;
@@ -39,9 +40,19 @@ pub enum Fitted {
     Said(String, Option<&'static Kind>),
     /// What the upstream is to be told instead of the client.
     ForTheUpstream(Vec<u8>),
+    /// A request of the upstream, to a client that can only be asked by a result.
+    Asks(Question),
     /// A result that asks for input, to a client that has to be asked in another way.
     Wants(String),
     NotForThisClient,
+}
+
+/// What a legacy upstream asks of a modern client.
+pub struct Question {
+    /// The upstream's own id, as it stood.
+    pub id: String,
+    /// The request as one of `inputRequests`.
+    pub request: String,
 }
 
 impl Fit<'_> {
@@ -79,13 +90,17 @@ impl Fit<'_> {
         if method == "ping" {
             return Fitted::ForTheUpstream(jsonrpc::result(id, "{}"));
         }
-        if self.client.is_modern() || !self.profile.allow(method, params.as_ref()) {
+        let may_ask = !self.client.is_modern() || may_ask(self.method);
+        if !may_ask || !self.profile.allow(method, params.as_ref()) {
             return Fitted::ForTheUpstream(jsonrpc::error(
                 Some(id),
                 jsonrpc::METHOD_NOT_FOUND,
                 "Method not found",
                 None,
             ));
+        }
+        if self.client.is_modern() {
+            return Fitted::Asks(Question::read(method, params.as_ref(), id));
         }
         let mut edits = Edits::new(text);
         edits.replace(id, asks::outward(self.prefix, id));
@@ -108,7 +123,7 @@ impl Fit<'_> {
 
     /// Whether an answer says that it is one to another request. Servers write an id again in a form of their own (1 for
     /// 1.0, or as a string), and name none in an error where they could not read it.
-    fn is_of_another(&self, answer: &Object<'_>) -> bool {
+    pub fn is_of_another(&self, answer: &Object<'_>) -> bool {
         let plain = |id: &str| match json::string(id) {
             Some(text) => Some(text.into_owned()),
             None => id.parse::<i64>().ok().map(|number| number.to_string()),
@@ -181,6 +196,19 @@ impl Fit<'_> {
         let dialect = self.client.dialect();
         let status = dialect.status(if self.same_era { code } else { dialect.fit_code(self.method, code) });
         Ok(jsonrpc::respond(status, response.into_body()))
+    }
+}
+
+impl Question {
+    fn read(method: &str, params: Option<&Object<'_>>, id: &str) -> Self {
+        let mut request = ["{\"method\":", &json::quoted(method)].concat();
+        if let Some(params) = params {
+            let mut edits = Edits::new(params.text());
+            // A link has no name in the newer era.
+            edits.rework(params, &["elicitationId"], "");
+            request += &[",\"params\":", &String::from_utf8_lossy(&edits.apply())].concat();
+        }
+        Self { id: id.to_owned(), request: request + "}" }
     }
 }
 

@@ -37,6 +37,7 @@ pub mod finding;
 pub mod fit;
 #[cfg(fuzzing)]
 pub mod fuzz;
+pub mod held;
 pub mod host;
 pub mod json;
 pub mod jsonrpc;
@@ -52,6 +53,7 @@ pub mod ranking;
 pub mod relay;
 pub mod routes;
 pub mod session;
+pub mod shelf;
 pub mod sse;
 pub mod subscriptions;
 pub mod upstream;

@@ -119,7 +119,7 @@ async fn passed_on<'a, H: Host>(
         _ => return Err(listen),
     };
     let Standing::Open(token) = visitor.standing(&server) else { return Err(listen) };
-    let link = Link { server: &server, token, caller: &visitor.caller, profile: Capabilities::NONE };
+    let link = Link { server: &server, token, caller: &visitor.caller, profile: listen.client.profile() };
     let peer = within(host, DEADLINE, upstream::peer(host, link)).await;
     if !matches!(peer, Some(Ok(Peer::Modern(_)))) {
         return Err(listen);
@@ -358,7 +358,7 @@ async fn merge<H: Host>(host: &H, listen: &Listen<'_>, streams: &mut [Stream<'_,
                     return true;
                 }
             }
-            Fitted::Answer(_) | Fitted::Wants(_) | Fitted::NotForThisClient => {}
+            Fitted::Answer(_) | Fitted::Asks(_) | Fitted::Wants(_) | Fitted::NotForThisClient => {}
         }
     }
 }

@@ -7,6 +7,7 @@
 //! | `g.l.` + digest | one list of one upstream | until replaced; not believed after its own time, an hour at most |
 //! | `g.s.` + digest | what a legacy client watches at one modern upstream (`subscriptions`) | until replaced; not believed after a day |
 //! | `g.w.` + digest | a word for an instance that waits (`letters`): 256 places for each subject | until read or overwritten |
+//! | `g.h.` + digest | what two instances have for each other that work on one call (`shelf`): 64 places for each subject | until the call is over; not believed after a minute |
 //!
 //! So the number of rows is bounded by subjects, upstreams and profiles, however often they meet. All of it can be lost:
 //! it is found out again. A row is sealed with XChaCha20-Poly1305 under the sealing key that only the broker derives,
@@ -141,19 +142,28 @@ impl Place {
     }
 
     pub fn read<H: Host>(&self, host: &H, caller: &Caller) -> Option<Vec<u8>> {
-        let sealed = host.load(&self.key(caller))?;
-        let (nonce, sealed) = sealed.strip_prefix(&[FORMAT])?.split_first_chunk::<NONCE>()?;
-        let cipher = XChaCha20Poly1305::new_from_slice(&caller.sealing_key).ok()?;
-        cipher.decrypt(&(*nonce).into(), Payload { msg: sealed, aad: &self.about }).ok()
+        self.open(caller, &host.load(&self.key(caller))?)
     }
 
     pub fn write<H: Host>(&self, host: &H, caller: &Caller, row: &[u8]) {
+        if let Some(sealed) = self.seal(host, caller, row) {
+            host.save(&self.key(caller), &sealed);
+        }
+    }
+
+    /// What only this caller can open, and only as what belongs here.
+    pub fn seal<H: Host>(&self, host: &H, caller: &Caller, row: &[u8]) -> Option<Vec<u8>> {
         let mut nonce = [0; NONCE];
         host.random(&mut nonce);
-        let Ok(cipher) = XChaCha20Poly1305::new_from_slice(&caller.sealing_key) else { return };
-        if let Ok(sealed) = cipher.encrypt(&nonce.into(), Payload { msg: row, aad: &self.about }) {
-            host.save(&self.key(caller), &[&[FORMAT], nonce.as_slice(), &sealed].concat());
-        }
+        let cipher = XChaCha20Poly1305::new_from_slice(&caller.sealing_key).ok()?;
+        let sealed = cipher.encrypt(&nonce.into(), Payload { msg: row, aad: &self.about }).ok()?;
+        Some([&[FORMAT], nonce.as_slice(), &sealed].concat())
+    }
+
+    pub fn open(&self, caller: &Caller, sealed: &[u8]) -> Option<Vec<u8>> {
+        let (nonce, sealed) = sealed.strip_prefix(&[FORMAT])?.split_first_chunk::<NONCE>()?;
+        let cipher = XChaCha20Poly1305::new_from_slice(&caller.sealing_key).ok()?;
+        cipher.decrypt(&(*nonce).into(), Payload { msg: sealed, aad: &self.about }).ok()
     }
 
     pub fn forget<H: Host>(&self, host: &H, caller: &Caller) {

@@ -11,13 +11,13 @@
 //! a word that the client has cancelled (legacy: a disconnect does not).
 
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::Duration;
 
 use http::{HeaderValue, Response, StatusCode, header};
 
-use crate::fit::{Fit, Fitted};
+use crate::fit::{Fit, Fitted, Question};
 use crate::host::{Caller, Gone, Host, Outlet, Source, within};
 use crate::upstream::{self, ANSWER_LIMIT, Content, Failure, Link, Messages, Peer};
 use crate::{jsonrpc, letters, lists, sse};
@@ -28,6 +28,10 @@ const SMALL: usize = 64 * 1024;
 const GRACE: Duration = Duration::from_secs(2);
 /// Between two looks for a cancellation.
 const LOOK: Duration = Duration::from_secs(2);
+/// How long what else is asked may follow what is asked.
+pub const GATHERING: Duration = Duration::from_millis(50);
+/// The most that a client is asked at once.
+pub const MOST_ASKED: usize = 16;
 /// Between signs of life.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
@@ -71,10 +75,12 @@ pub enum Halt {
 }
 
 /// What became of an upstream's answer.
-pub enum Delivered {
+pub enum Delivered<H: Host> {
     Done,
     /// It is not the answer yet: the upstream needs input that only a client of its own era can be sent as it is.
     Wants(String),
+    /// There is none yet: the upstream asks on its stream, which goes on, and the client is asked by a result.
+    Asks(Vec<Question>, Messages<H>),
 }
 
 impl<'h, H: Host> Line<'h, H> {
@@ -114,14 +120,20 @@ impl<'h, H: Host> Line<'h, H> {
 
     /// Waits for `future`, as long as the client does.
     pub async fn wait<T>(&mut self, future: impl Future<Output = T>) -> Result<T, Stopped> {
+        let mut value = None;
+        self.wait_for(pin!(async { value = Some(future.await) })).await?;
+        value.ok_or(Stopped::Gone)
+    }
+
+    /// The same for every kind of future, so that it is there once.
+    async fn wait_for(&mut self, mut future: Pin<&mut dyn Future<Output = ()>>) -> Result<(), Stopped> {
         // However often something comes: between two pieces of a stream there may never be a pause.
         if self.began && self.is_cancelled() {
             return Err(Stopped::Cancelled);
         }
-        let mut future = pin!(future);
         let first = poll_fn(|context| Poll::Ready(future.as_mut().poll(context))).await;
-        if let Poll::Ready(value) = first {
-            return Ok(value);
+        if first.is_ready() {
+            return Ok(());
         }
         self.flush().await?;
         loop {
@@ -130,8 +142,8 @@ impl<'h, H: Host> Line<'h, H> {
                 (Some(_), true) => LOOK,
                 (None, true) => KEEP_ALIVE,
             };
-            if let Some(value) = within(self.host, step, future.as_mut()).await {
-                return Ok(value);
+            if within(self.host, step, future.as_mut()).await.is_some() {
+                return Ok(());
             }
             self.quiet += step;
             if self.is_cancelled() {
@@ -222,7 +234,7 @@ pub async fn deliver<H: Host>(
     peer: &Peer,
     content: Content<H::Body>,
     fit: &Fit<'_>,
-) -> Result<Delivered, Halt> {
+) -> Result<Delivered<H>, Halt> {
     match content {
         Content::Error(status, body) => {
             let response = fit.refused(status, &body)?;
@@ -234,7 +246,7 @@ pub async fn deliver<H: Host>(
     }
 }
 
-async fn deliver_json<H: Host>(line: &mut Line<'_, H>, mut body: H::Body, fit: &Fit<'_>) -> Result<Delivered, Halt> {
+async fn deliver_json<H: Host>(line: &mut Line<'_, H>, mut body: H::Body, fit: &Fit<'_>) -> Result<Delivered<H>, Halt> {
     let as_it_is = fit.changes_nothing();
     let mut held = Vec::new();
     while let Some(chunk) = line.wait(body.chunk()).await?.map_err(Failure::from)? {
@@ -285,14 +297,27 @@ async fn deliver_events<H: Host>(
     peer: &Peer,
     body: H::Body,
     fit: &Fit<'_>,
-) -> Result<Delivered, Halt> {
+) -> Result<Delivered<H>, Halt> {
     let mut messages = Messages::<H>::new(body);
+    let mut asked = Vec::new();
     loop {
-        let Some(text) = line.wait(messages.next()).await?? else {
+        let next = match asked.len() {
+            0 => line.wait(messages.next()).await?,
+            1..MOST_ASKED => match line.wait(within(line.host, GATHERING, messages.next())).await? {
+                Some(next) => next,
+                None => return Ok(Delivered::Asks(asked, messages)),
+            },
+            _ => return Ok(Delivered::Asks(asked, messages)),
+        };
+        let Some(text) = next? else {
             return Err(Failure::BrokeOff.into());
         };
         match fit.message(text)? {
             Fitted::NotForThisClient => {}
+            Fitted::Asks(question) => {
+                asked.push(question);
+                continue;
+            }
             Fitted::Said(text, changed) => {
                 if let Some(kind) = changed {
                     lists::forget(line.host, link, kind);
@@ -309,6 +334,10 @@ async fn deliver_events<H: Host>(
                 upstream::drain(line.host, messages.into_body()).await;
                 return Ok(Delivered::Done);
             }
+        }
+        // Whoever talks on has nothing more to ask at once.
+        if !asked.is_empty() {
+            return Ok(Delivered::Asks(asked, messages));
         }
     }
 }

@@ -6,7 +6,8 @@
 //!
 //! A modern upstream may answer that it needs input. A modern client gets that as it is. For a legacy client the gateway
 //! asks: each wanted input is a request on the client's stream, its answers come by other instances (`asks`), and the
-//! request is sent again with them.
+//! request is sent again with them. The other way round, what a legacy upstream asks on its stream becomes a result for a
+//! modern client, and the call is held until it is made again (`held`).
 
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -19,23 +20,22 @@ use crate::config::Server;
 use crate::eras::modern::{HEADER_MISMATCH, OWN_STATE};
 use crate::eras::{By, Own, Relay, Site, Target};
 use crate::fit::Fit;
+use crate::held::Interrupted;
 use crate::host::{Caller, Host};
 use crate::json::{Edits, Object, quoted};
-use crate::passage::{Delivered, Halt, Line, Stopped, deliver};
+use crate::passage::{Delivered, Halt, Line, MOST_ASKED, Stopped, deliver};
 use crate::session::Session;
 use crate::upstream::modern::Input;
 use crate::upstream::{self, Answered, Content, Failure, Link, Outgoing, Peer};
 use crate::visitor::{Standing, Visitor};
-use crate::{asks, connections, finding, jsonrpc, letters, lists, memory, names, owners, subscriptions};
+use crate::{asks, connections, finding, held, jsonrpc, letters, lists, memory, names, owners, subscriptions};
 
 /// How often one request may be sent: each time but the first because the upstream wanted more.
-const MOST_ROUNDS: usize = 16;
-/// The most that an upstream may ask a client at once.
-const MOST_ASKED: usize = 16;
+pub const MOST_ROUNDS: usize = 16;
 /// How long a person may take to answer.
-const ASK_PATIENCE: Duration = Duration::from_secs(10 * 60);
-const FIRST_LOOK: Duration = Duration::from_millis(50);
-const LAST_LOOK: Duration = Duration::from_secs(1);
+pub const ASK_PATIENCE: Duration = Duration::from_secs(10 * 60);
+pub const FIRST_LOOK: Duration = Duration::from_millis(50);
+pub const LAST_LOOK: Duration = Duration::from_secs(1);
 /// Before an upstream that wants nothing but to be asked again is asked again.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -73,6 +73,30 @@ pub async fn relay<H: Host>(
         }
         Target::Unknown => return unknown(relay, line).await,
     };
+    let fit = Fit {
+        client: relay.client,
+        id: relay.request.id,
+        asked: "null",
+        method: &relay.request.method,
+        renamed: true,
+        same_era: false,
+        prefix: server.prefix,
+        profile: relay.client.profile(),
+        names_tasks: !site.is_single() && relay.client.may_get_tasks(&relay.request.method),
+    };
+    match held::state(host, relay, server, &visitor.caller) {
+        Ok(Some(state)) => {
+            return match held::resume(host, relay, server, &visitor.caller, &state, &fit, line).await {
+                Ok(()) => {}
+                Err(Halt::Stopped(stopped)) => stop(line, stopped).await,
+                Err(Halt::Failed(failure)) => failed(host, relay, server, &failure, line).await,
+            };
+        }
+        Ok(None) => {}
+        Err(message) => {
+            return line.answer(relay.client.error(relay.request.id, jsonrpc::INVALID_PARAMS, message)).await;
+        }
+    }
     let mut renewed = false;
     loop {
         let token = match visitor.standing(server) {
@@ -82,8 +106,12 @@ pub async fn relay<H: Host>(
             }
         };
         let link = Link { server, token, caller: &visitor.caller, profile: relay.client.profile() };
-        let halt = match exchange(host, relay, link, &own, site.is_single(), line).await {
-            Ok(()) => return,
+        let halt = match exchange(host, relay, link, &own, &fit, line).await {
+            Ok(None) => return,
+            Ok(Some(call)) => match held::hold(host, relay, server, visitor, call, &fit, line).await {
+                Ok(()) => return,
+                Err(failure) => return failed(host, relay, server, &failure, line).await,
+            },
             Err(Halt::Stopped(stopped)) => return stop(line, stopped).await,
             Err(Halt::Failed(failure)) => failure,
         };
@@ -102,15 +130,16 @@ pub async fn relay<H: Host>(
     }
 }
 
-/// The request upstream and its answer back, as often as the upstream wants more input.
+/// The request upstream and its answer back, as often as the upstream wants more input. Gives a call that is not over
+/// when its client has to be asked by a result.
 async fn exchange<H: Host>(
     host: &H,
     relay: &Relay<'_>,
     link: Link<'_>,
     own: &str,
-    single: bool,
+    fit: &Fit<'_>,
     line: &mut Line<'_, H>,
-) -> Result<(), Halt> {
+) -> Result<Option<Interrupted<H>>, Halt> {
     let method = &*relay.request.method;
     if let "resources/subscribe" | "resources/unsubscribe" = method
         && let Peer::Modern(_) = line.wait(upstream::peer(host, link)).await??
@@ -123,7 +152,7 @@ async fn exchange<H: Host>(
             relay.client.error(relay.request.id, jsonrpc::METHOD_NOT_FOUND, "Method not found")
         };
         line.answer(answer).await;
-        return Ok(());
+        return Ok(None);
     }
     let long = match &relay.handle {
         Some(handle) if matches!(handle.by, By::Tool | By::Prompt) && names::is_short(&handle.value) => {
@@ -164,19 +193,13 @@ async fn exchange<H: Host>(
             continue;
         }
         let asked = id(&peer);
-        let fit = Fit {
-            client: relay.client,
-            id: relay.request.id,
-            asked: &asked,
-            method,
-            renamed: peer.shares_ids(),
-            same_era: relay.client.is_modern() == matches!(peer, Peer::Modern(_)),
-            prefix: link.server.prefix,
-            profile: link.profile,
-            names_tasks: !single && relay.client.may_get_tasks(method),
-        };
+        let same_era = relay.client.is_modern() == matches!(peer, Peer::Modern(_));
+        let fit = Fit { asked: &asked, renamed: peer.shares_ids(), same_era, ..*fit };
         match deliver(line, link, &peer, content, &fit).await {
-            Ok(Delivered::Done) => return Ok(()),
+            Ok(Delivered::Done) => return Ok(None),
+            Ok(Delivered::Asks(questions, messages)) => {
+                return Ok(Some(Interrupted { peer, id: asked, questions, messages }));
+            }
             Ok(Delivered::Wants(result)) => input = ask(host, line, link, &result).await?,
             Err(Halt::Stopped(stopped)) => {
                 withdraw(host, relay, link, &peer, &asked, stopped).await;
@@ -357,7 +380,7 @@ pub fn cancellation(session: &Session, id: &str) -> String {
     ["cancel.", &request_key(session, id)].concat()
 }
 
-fn nonce(host: &impl Host) -> String {
+pub fn nonce(host: &impl Host) -> String {
     let mut nonce = [0; 16];
     host.random(&mut nonce);
     Base64UrlUnpadded::encode_string(&nonce)

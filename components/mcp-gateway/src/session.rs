@@ -83,6 +83,11 @@ impl Capabilities {
         ["{", &members.join(","), "}"].concat()
     }
 
+    /// What a legacy upstream can be told of them. Modern clients do not say that their roots have changed.
+    pub fn in_legacy(self) -> Self {
+        Self(self.0 & !(Self::TASKS.0 | Self::ROOTS_CHANGE.0))
+    }
+
     pub fn has(self, bit: Self) -> bool {
         self.0 & bit.0 != 0
     }

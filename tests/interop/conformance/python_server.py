@@ -168,12 +168,14 @@ async def ask(ctx: Any, params: Any, offer: dict[str, Any], given: dict[str, Any
         return ask_by_result(params, offer, rounds)
     answers = {}
     for each in rounds:
-        for key, request in each.items():
-            _, kind, result = ASKED[request["method"]]
-            related = ServerMessageMetadata(related_request_id=ctx.request_id)
-            answered = await ctx.session.send_request(kind.model_validate(request), result, metadata=related)
-            answers[key] = plain(answered)
+        answers |= zip(each, await asyncio.gather(*(ask_on_stream(ctx, request) for request in each.values())))
     return answers
+
+
+async def ask_on_stream(ctx: Any, request: dict[str, Any]) -> dict[str, Any]:
+    _, kind, result = ASKED[request["method"]]
+    related = ServerMessageMetadata(related_request_id=ctx.request_id)
+    return plain(await ctx.session.send_request(kind.model_validate(request), result, metadata=related))
 
 
 def ask_by_result(params: Any, offer: dict[str, Any], rounds: list[dict[str, Any]]) -> Any:

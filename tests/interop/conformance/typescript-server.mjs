@@ -74,7 +74,7 @@ function serverWithOffer() {
   const server = new McpServer(info, { capabilities, requestState: { verify: codec.verify } });
   for (const tool of OFFER.tools) {
     const { name, description, inputSchema = NO_ARGUMENTS } = tool;
-    const call = (given, ctx) => answer(tool, given, ctx, async (values) => {
+    const call = (given, ctx) => answer(server, tool, given, ctx, async (values) => {
       await work(tool, ctx);
       return filled({ content: tool.content, ...(tool.isError && { isError: true }) }, values);
     });
@@ -83,7 +83,7 @@ function serverWithOffer() {
   for (const prompt of OFFER.prompts) {
     const { name, description, arguments: names } = prompt;
     const argsSchema = names && fromJsonSchema(texts(names));
-    const get = (given, ctx) => answer(prompt, given, ctx, (values) => filled({ messages: prompt.messages }, values));
+    const get = (given, ctx) => answer(server, prompt, given, ctx, (values) => filled({ messages: prompt.messages }, values));
     server.registerPrompt(name, { description, argsSchema }, names ? get : (ctx) => get({}, ctx));
   }
   for (const { uri, name, description, mimeType, ...content } of OFFER.resources) {
@@ -102,13 +102,13 @@ function serverWithOffer() {
 }
 
 /// Asks what is still to be asked, and then gives what `complete` makes of the arguments and the answers.
-async function answer({ rounds = [], state, onlyDeclared }, given, ctx, complete) {
+async function answer({ server }, { rounds = [], state, onlyDeclared }, given, ctx, complete) {
   const { inputResponses: answers = {}, requestState, envelope } = ctx.mcpReq;
   const isAnswered = (round) => Object.keys(round).every((key) => answers[key]);
   const asked = state ? (requestState()?.asked ?? 0) : 1;
   const next = rounds.length && !(asked && isAnswered(rounds[asked - 1])) ? Math.max(asked - 1, 0) : asked;
   if (next >= rounds.length) return complete({ ...OFFER.values, ...given, answers: JSON.stringify(answers) });
-  const declared = envelope?.[CLIENT_CAPABILITIES_META_KEY];
+  const declared = envelope?.[CLIENT_CAPABILITIES_META_KEY] ?? server.getClientCapabilities();
   const mayAsk = ([, { method }]) => !onlyDeclared || !declared || NEEDED[method] in declared;
   return inputRequired({
     inputRequests: Object.fromEntries(Object.entries(filled(rounds[next], given)).filter(mayAsk)),

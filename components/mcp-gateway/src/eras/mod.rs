@@ -240,12 +240,12 @@ impl Client {
         }
     }
 
-    /// What upstreams are told that this client can be asked for. A modern client says it to modern upstreams itself;
-    /// what a legacy one asks in the middle of a call cannot be put to it, because its answer comes with a new call.
+    /// What upstreams are told that this client can be asked for. A modern client says it to modern upstreams itself.
     pub fn profile(&self) -> Capabilities {
         match self {
             Self::Legacy(legacy::Client { session: Some(session), takes_events: true }) => session.client,
-            _ => Capabilities::NONE,
+            Self::Legacy(_) => Capabilities::NONE,
+            Self::Modern(client) => client.capabilities.in_legacy(),
         }
     }
 

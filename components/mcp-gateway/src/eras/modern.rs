@@ -27,8 +27,11 @@ pub const META_LOG_LEVEL: &str = "io.modelcontextprotocol/logLevel";
 pub const METHOD: &str = "mcp-method";
 pub const NAME: &str = "mcp-name";
 
-/// The `requestState` of a request for input that is the gateway's own.
+/// The `requestState` of a request for input that is the gateway's own. It says only whose it is: what counts is looked
+/// up anew when the client calls again.
 pub const OWN_STATE: &str = "gatehouse:connect";
+/// How the `requestState` of a call begins that goes on meanwhile (`held`).
+pub const HELD_STATE: &str = "gatehouse:held:";
 
 pub const HEADER_MISMATCH: i64 = -32020;
 const MISSING_CAPABILITY: i64 = -32021;
@@ -90,7 +93,7 @@ impl Dialect for Client {
                 Some(format!(r#""link{number}":{{"method":"elicitation/create","params":{params}}}"#))
             })
             .collect();
-        Some(input_required(&requests?.join(",")))
+        Some(input_required(&["{", &requests?.join(","), "}"].concat(), OWN_STATE))
     }
 
     /// -32002 and -32042 MUST NOT come from modern servers.
@@ -133,23 +136,22 @@ impl Dialect for Client {
             return None;
         }
         let request = format!(
-            r#""connect":{{"method":"elicitation/create","params":{{"mode":"url","url":{},"message":{}}}}}"#,
+            r#"{{"connect":{{"method":"elicitation/create","params":{{"mode":"url","url":{},"message":{}}}}}}}"#,
             json::quoted(url),
             json::quoted(message)
         );
-        Some(jsonrpc::respond(StatusCode::OK, jsonrpc::result(id, &input_required(&request))))
+        Some(jsonrpc::respond(StatusCode::OK, jsonrpc::result(id, &input_required(&request, OWN_STATE))))
     }
 }
 
 /// S/2026-07-28/basic/patterns/mrtr: only these may be answered with a request for input.
-fn may_ask(method: &str) -> bool {
+pub fn may_ask(method: &str) -> bool {
     matches!(method, "tools/call" | "resources/read" | "prompts/get")
 }
 
-/// A result of the gateway's own that asks for input. Its state says only whose it is: what counts is looked up anew
-/// when the client calls again.
-fn input_required(requests: &str) -> String {
-    format!(r#"{{"resultType":"input_required","inputRequests":{{{requests}}},"requestState":"{OWN_STATE}"}}"#)
+/// A result of the gateway's own that asks for input. `requests` is the text of an object.
+pub fn input_required(requests: &str, state: &str) -> String {
+    format!(r#"{{"resultType":"input_required","inputRequests":{requests},"requestState":"{state}"}}"#)
 }
 
 /// Whether the headers name a version of this era: a date after the last legacy one.

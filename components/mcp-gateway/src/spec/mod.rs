@@ -6,6 +6,7 @@ mod calls;
 mod config;
 mod faults;
 mod features;
+mod held;
 mod kept;
 mod legacy;
 mod listening;

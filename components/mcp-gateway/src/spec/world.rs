@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::future::{pending, poll_fn};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -34,7 +34,28 @@ pub enum Reply {
 pub enum Piece {
     Bytes(Vec<u8>),
     Wait(Duration),
+    /// Comes as soon as there is one.
+    When(Box<dyn Fn() -> Option<Vec<u8>>>),
     Breaks,
+}
+
+/// One of several requests that are served at once: until it is over, or killed by being dropped.
+#[derive(Default)]
+pub struct Serving<'w> {
+    future: Option<Pin<Box<dyn Future<Output = ()> + 'w>>>,
+    heard: Rc<RefCell<Heard>>,
+}
+
+impl Serving<'_> {
+    /// What the client got, if its answer is whole.
+    pub fn got(&self) -> Option<Got> {
+        let is_whole = self.heard.borrow().finished;
+        is_whole.then(|| self.heard.take().into_got())
+    }
+
+    pub fn is_over(&self) -> bool {
+        self.future.is_none()
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -67,6 +88,7 @@ pub struct World {
     pub outcomes: RefCell<BTreeMap<&'static str, VecDeque<Outcome>>>,
     pub resolve_error: RefCell<Option<ResolveError>>,
     pub sealing_key: Cell<u8>,
+    pub subject: Cell<&'static str>,
     pub store: RefCell<BTreeMap<String, Vec<u8>>>,
     pub loads: Cell<usize>,
     pub logged: RefCell<Vec<String>>,
@@ -92,6 +114,7 @@ impl World {
             outcomes: RefCell::default(),
             resolve_error: RefCell::default(),
             sealing_key: Cell::new(7),
+            subject: Cell::new("alice"),
             store: RefCell::default(),
             loads: Cell::default(),
             logged: RefCell::default(),
@@ -145,6 +168,29 @@ impl World {
             done
         }));
         heard.take().into_got()
+    }
+
+    pub fn begin(&self, request: Request<Vec<u8>>) -> Serving<'_> {
+        self.begin_until(request, usize::MAX)
+    }
+
+    /// The client closes its connection after so many writes.
+    pub fn begin_until(&self, request: Request<Vec<u8>>, writes: usize) -> Serving<'_> {
+        let heard = Rc::new(RefCell::new(Heard::default()));
+        let client = Client { heard: heard.clone(), leaves_after: writes };
+        Serving { future: Some(Box::pin(routes::serve(self, request, client))), heard }
+    }
+
+    /// Lets all of them go on until `done`, or until nothing is left to do.
+    pub fn go_on(&self, all: &mut [Serving<'_>], mut done: impl FnMut(&[Serving<'_>]) -> bool) {
+        self.run(poll_fn(|context| {
+            for one in all.iter_mut() {
+                if one.future.as_mut().is_some_and(|future| future.as_mut().poll(context).is_ready()) {
+                    one.future = None;
+                }
+            }
+            if done(all) || all.iter().all(Serving::is_over) { Poll::Ready(()) } else { Poll::Pending }
+        }));
     }
 
     /// Runs to the end; when everything waits, the clock goes on to the next alarm.
@@ -288,7 +334,11 @@ impl Host for World {
         };
         Ok(Resolution {
             outcomes: request.services.iter().map(|wanted| wanted.service.as_str()).map(outcome).collect(),
-            caller: Caller { subject: "alice".into(), expires_at: None, sealing_key: vec![self.sealing_key.get(); 32] },
+            caller: Caller {
+                subject: self.subject.get().into(),
+                expires_at: None,
+                sealing_key: vec![self.sealing_key.get(); 32],
+            },
         })
     }
 
@@ -362,6 +412,11 @@ impl Source for Script {
             match self.pieces.front() {
                 None => return Ok(None),
                 Some(Piece::Breaks) => return Err(SendError::Connection),
+                Some(Piece::When(there)) => {
+                    let bytes = poll_fn(|_| there().map_or(Poll::Pending, Poll::Ready)).await;
+                    self.pieces.pop_front();
+                    return Ok(Some(bytes));
+                }
                 Some(Piece::Wait(duration)) => {
                     // From when it is first looked at, however often the reader gives up waiting.
                     let until = *self.until.get_or_insert(self.clock.now.get() + *duration);

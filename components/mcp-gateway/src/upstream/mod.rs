@@ -126,8 +126,19 @@ pub enum Failure {
     BrokeOff,
     #[error("it asks for input that this client has not offered to give")]
     AsksTooMuch,
-    #[error("it asked for input, and no answer came")]
+    #[error("it asked for input, and no answer came in time")]
     NoAnswer,
+    #[error("64 calls of this person wait for answers already")]
+    Crowded,
+    #[error("the call was lost while it waited, and the answer has not reached the server: it can be made again")]
+    Lost,
+    #[error("the call was lost after it had been answered: whether it was carried out is not known")]
+    LostLater,
+    #[error("the call that was answered is over: its result was given before, or it was cancelled")]
+    Over,
+    /// What the instance says that held the call.
+    #[error("{0}")]
+    Reported(String),
     #[error("its answer is longer than 16 MiB")]
     TooLong,
     #[error("it took too long to answer")]
@@ -363,11 +374,22 @@ impl<H: Host> Messages<H> {
 
 /// Tells a legacy upstream something that it does not answer: a notification, or the answer to a request of its own.
 pub async fn tell<H: Host>(host: &H, link: Link<'_>, peer: &Peer, message: Vec<u8>) {
-    let Peer::Legacy(session) = peer else { return };
-    let Some(request) = legacy::request(link, session, message) else { return };
-    match host.send(request, link.server.patience).await {
-        Ok(answer) => drain(host, answer.into_body()).await,
-        Err(error) => host.log(&format!("gateway: {} could not be told something: {error}", link.server.prefix)),
+    if let Err(failure) = hand(host, link, peer, message).await {
+        host.log(&format!("gateway: {} could not be told something: {failure}", link.server.prefix));
+    }
+}
+
+/// The same where it matters whether the upstream has taken it.
+pub async fn hand<H: Host>(host: &H, link: Link<'_>, peer: &Peer, message: Vec<u8>) -> Result<(), Failure> {
+    let Peer::Legacy(session) = peer else { return Ok(()) };
+    let request = legacy::request(link, session, message).ok_or(Failure::NotMcp)?;
+    let answer = host.send(request, link.server.patience).await?;
+    let status = answer.status();
+    drain(host, answer.into_body()).await;
+    match status.as_u16() {
+        200..300 => Ok(()),
+        401 => Err(Failure::Refused),
+        status => Err(Failure::Status(status)),
     }
 }
 
