@@ -172,7 +172,8 @@ pub async fn list<H: Host>(
     // URIs are told apart from those of all servers before.
     let skipped = if kind.by == By::Uri { 0 } else { first };
     let asked: Vec<&Server<'_>> = servers.iter().skip(skipped).collect();
-    let found = all(host, kind, &asked, visitor, client.profile()).await;
+    let most = if kind.by == By::Uri { usize::MAX } else { offset.saturating_add(PAGE_ENTRIES) };
+    let found = as_many(host, kind, &asked, most, visitor, client.profile()).await;
     // Where there is only one server, its failure is the answer.
     if let (true, [Some(Err(failure))]) = (site.is_single(), found.as_slice()) {
         let name = servers.first().map_or("", |server| &server.name);
@@ -193,7 +194,7 @@ pub async fn list<H: Host>(
 
     let mut entries: Vec<String> = own.then(|| connections::DEFINITION.to_owned()).into_iter().collect();
     let mut size = 0;
-    let mut next = None;
+    let mut next = asked.get(found.len()).map(|server| [server.prefix, ":0"].concat());
     let mut taken = BTreeSet::new();
     'full: for (number, (server, found)) in asked.iter().zip(&found).enumerate() {
         let Some(Ok(Some(listed))) = found else { continue };
@@ -224,6 +225,37 @@ fn cursor(list: &List<'_>, servers: &[Server<'_>]) -> Option<(usize, usize)> {
     let cursor = json::string(text)?;
     let (prefix, place) = cursor.split_once(':')?;
     Some((servers.iter().position(|server| server.prefix == prefix)?, place.parse().ok()?))
+}
+
+/// What the first of `servers` have, as many as have `most` entries together. What is kept is read one after the other, so
+/// that a page costs a page; from the first on that has to be asked, all are asked at once.
+async fn as_many<H: Host>(
+    host: &H,
+    kind: &'static Kind,
+    servers: &[&Server<'_>],
+    most: usize,
+    visitor: &mut Visitor,
+    profile: Capabilities,
+) -> Vec<Option<Found>> {
+    let mut found = Vec::with_capacity(servers.len());
+    let mut entries = 0;
+    for server in servers {
+        if entries >= most {
+            return found;
+        }
+        found.push(match visitor.standing(server) {
+            Standing::Open(token) => {
+                let link = Link { server, token, caller: &visitor.caller, profile };
+                let Some(known) = kept(host, kind, link) else { break };
+                entries += known.as_ref().map_or(0, |listed| listed.l.len());
+                Some(Ok(known))
+            }
+            Standing::Closed(_) => None,
+        });
+    }
+    let rest = servers.get(found.len()..).unwrap_or_default();
+    found.extend(all(host, kind, rest, visitor, profile).await);
+    found
 }
 
 /// What each of `servers` has, and once more from those that refused a token.
@@ -305,17 +337,11 @@ async fn in_time<H: Host>(
 
 /// What one server has: as remembered, or else as it says now.
 pub async fn of_server<H: Host>(host: &H, kind: &'static Kind, link: Link<'_>) -> Found {
+    if let Some(known) = kept(host, kind, link) {
+        return Ok(known);
+    }
     let place = place(kind, link);
     let with = link.token.map_or("", |token| &token.fingerprint);
-    if let Some(kept) = place.read(host, link.caller).and_then(|row| serde_json::from_slice::<Listed>(&row).ok())
-        && kept.f == with
-        && host.now() < kept.t.saturating_add(kept.s)
-    {
-        return Ok(Some(kept));
-    }
-    if memory::facts(host, link).is_some_and(|facts| !facts.has(kind.capability)) {
-        return Ok(None);
-    }
     let Some(mut listed) = ask(host, kind, link).await? else { return Ok(None) };
     listed.t = host.now();
     listed.f = with.to_owned();
@@ -323,6 +349,16 @@ pub async fn of_server<H: Host>(host: &H, kind: &'static Kind, link: Link<'_>) -
         place.write(host, link.caller, &serde_json::to_vec(&listed).unwrap_or_default());
     }
     Ok(Some(listed))
+}
+
+/// What one server has, as remembered; none where it has to be asked.
+fn kept<H: Host>(host: &H, kind: &Kind, link: Link<'_>) -> Option<Option<Listed>> {
+    let with = link.token.map_or("", |token| &token.fingerprint);
+    let row = place(kind, link).read(host, link.caller).and_then(|row| serde_json::from_slice::<Listed>(&row).ok());
+    if let Some(listed) = row.filter(|row| row.f == with && host.now() < row.t.saturating_add(row.s)) {
+        return Some(Some(listed));
+    }
+    memory::facts(host, link).is_some_and(|facts| !facts.has(kind.capability)).then_some(None)
 }
 
 /// What a list that has changed was is not believed any more.

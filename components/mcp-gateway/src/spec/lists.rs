@@ -180,3 +180,130 @@ fn the_overview_is_for_known_callers_and_by_get() {
     *world.resolve_error.borrow_mut() = Some(ResolveError::InvalidToken);
     assert_eq!(world.serve(overview()).status, 401);
 }
+
+/// Twenty servers with so many tools together, in pages of 100, with names that are short, long, odd, and everywhere the same.
+fn twenty(tools: usize) -> World {
+    let each = tools / 20;
+    let server = move |number: usize| -> Upstream {
+        let (of_era, is_modern) = if number.is_multiple_of(2) { (modern(echo), true) } else { (legacy(echo), false) };
+        Box::new(move |sent| {
+            let message = sent.json();
+            if sent.method() != "tools/list" || !is_modern && sent.header("mcp-session-id").is_none() {
+                return of_era(sent);
+            }
+            let start = message["params"]["cursor"].as_str().map_or(0, |cursor| cursor.parse().unwrap());
+            let end = each.min(start + 100);
+            let entries: Vec<String> = (start..end).map(|tool| entry(number, tool)).collect();
+            let next = if end < each { format!(r#","nextCursor":"{end}""#) } else { String::new() };
+            let ttl = if is_modern { r#","resultType":"complete","ttlMs":60000,"cacheScope":"private""# } else { "" };
+            let answer = format!(r#"{{"tools":[{}]{next}{ttl}}}"#, entries.join(","));
+            json_reply(200, format!(r#"{{"jsonrpc":"2.0","id":{},"result":{answer}}}"#, message["id"]))
+        })
+    };
+    let entries = (0..20).map(|number| format!(r#""s{number}":{{"url":"https://s{number}.example/mcp"}}"#));
+    let file = format!(r#"{{"mcpServers":{{{}}}}}"#, entries.collect::<Vec<_>>().join(","));
+    World::new(
+        &file,
+        (0..20).map(|number| (&*format!("https://s{number}.example/mcp").leak(), server(number))).collect(),
+    )
+}
+
+fn entry(server: usize, tool: usize) -> String {
+    let name = match tool % 4 {
+        0 => format!("tool-{tool}"),
+        1 => format!("{}-{tool}", "long".repeat(20)),
+        2 => format!("ö/{tool}"),
+        _ => format!("__{tool}_x0123abcd"),
+    };
+    let description = format!("What tool {tool} of server {server} does. ").repeat(5);
+    format!(
+        r#"{{"name":"{name}","description":"{description}","inputSchema":{{"type":"object"}},"x":{server}e{tool}}}"#
+    )
+}
+
+/// All pages, each asked of another instance; what they cost, and the entries.
+fn all_pages(world: &World, era: Era) -> Vec<Value> {
+    let mut entries = Vec::new();
+    let mut cursor = String::new();
+    for _ in 0..64 {
+        let got = world.serve(era.request("/mcp", "tools/list", &cursor));
+        let result = got.text();
+        // Numbers like 1e400 cannot be read into values.
+        let result = crate::upstream::result_of(&result).unwrap();
+        let page = crate::json::array(result.find("tools").unwrap()).unwrap();
+        assert!(page.len() <= 1000);
+        entries.extend(page.into_iter().map(|entry| {
+            let entry = crate::json::Object::parse(entry).unwrap();
+            serde_json::json!([entry.string("name").unwrap().unwrap(), entry.find("x").unwrap()])
+        }));
+        match result.find("nextCursor") {
+            Some(next) => cursor = format!("\"cursor\":{next}"),
+            None => return entries,
+        }
+    }
+    panic!("more than 64 pages");
+}
+
+#[test]
+fn of_ten_thousand_tools_each_is_listed_once_in_a_fixed_order_under_a_valid_name() {
+    let world = twenty(10_000);
+    let listed = all_pages(&world, Era::Modern);
+    let expected: Vec<String> =
+        (0..20).flat_map(|server| (0..500).map(move |tool| format!("{server}e{tool}"))).collect();
+    assert!(listed.iter().map(|entry| entry[1].as_str().unwrap()).eq(expected));
+    let names: std::collections::BTreeSet<_> = listed.iter().map(|entry| entry[0].as_str().unwrap()).collect();
+    assert_eq!(names.len(), 10_000, "each has a name of its own");
+    for name in names {
+        assert!(name.len() <= 64 && name.bytes().all(|c| c.is_ascii_alphanumeric() || b"_-.".contains(&c)), "{name}");
+    }
+    // Cursors and order are no instance's, and no store's.
+    let again = twenty(10_000);
+    assert_eq!(all_pages(&again, Era::Legacy), listed);
+    for entry in listed.iter().step_by(1237) {
+        let got = again.serve(Era::Modern.call("/mcp", entry[0].as_str().unwrap()));
+        assert!(got.text().contains("hi of "), "{}: {}", entry[0], got.text());
+    }
+}
+
+#[test]
+fn of_many_servers_one_that_is_dead_costs_its_own_tools_alone() {
+    let mut world = twenty(10_000);
+    let whole = all_pages(&world, Era::Legacy);
+    world.store.borrow_mut().clear();
+    world.upstreams.insert("https://s7.example/mcp", Box::new(|_| Reply::Fails(SendError::Connection)));
+    let rest = all_pages(&world, Era::Legacy);
+    let is_its = |entry: &&Value| entry[1].as_str().unwrap().starts_with("7e");
+    assert_eq!(rest, whole.iter().filter(|entry| !is_its(entry)).cloned().collect::<Vec<_>>());
+    assert_eq!(rest.len(), 9_500);
+}
+
+#[test]
+fn what_listing_all_tools_costs_grows_no_faster_than_they_do() {
+    let cost = |tools| {
+        let world = twenty(tools);
+        all_pages(&world, Era::Modern);
+        let asked = world.sent().len();
+        let (before, loads) = (world.loaded.get(), world.loads.get());
+        all_pages(&world, Era::Modern);
+        assert_eq!(world.sent().len(), 0, "kept");
+        (asked, world.loaded.get() - before, world.loads.get() - loads)
+    };
+    let (few, many) = (cost(2_500), cost(10_000));
+    assert!(many.0 <= 4 * few.0, "requests: {few:?} {many:?}");
+    assert!(many.1 <= 5 * few.1, "bytes of the store: {few:?} {many:?}");
+    assert!(many.2 <= 4 * few.2, "reads of the store: {few:?} {many:?}");
+}
+
+#[test]
+fn a_store_that_takes_no_list_costs_requests_and_no_tool() {
+    let world = twenty(2_500);
+    let whole = all_pages(&world, Era::Legacy);
+    world.store.borrow_mut().clear();
+    world.most.set(1_000);
+    for _ in 0..2 {
+        world.sent();
+        assert_eq!(all_pages(&world, Era::Legacy), whole);
+        assert!(world.sent().len() >= 20);
+    }
+    assert!(world.store.borrow().values().all(|row| row.len() <= 1_000));
+}

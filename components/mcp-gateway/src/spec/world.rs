@@ -91,6 +91,10 @@ pub struct World {
     pub subject: Cell<&'static str>,
     pub store: RefCell<BTreeMap<String, Vec<u8>>>,
     pub loads: Cell<usize>,
+    /// The longest row that the store takes.
+    pub most: Cell<usize>,
+    /// Bytes that were loaded.
+    pub loaded: Cell<usize>,
     pub logged: RefCell<Vec<String>>,
     randoms: Cell<u64>,
     clock: Rc<Clock>,
@@ -117,6 +121,8 @@ impl World {
             subject: Cell::new("alice"),
             store: RefCell::default(),
             loads: Cell::default(),
+            loaded: Cell::default(),
+            most: Cell::new(usize::MAX),
             logged: RefCell::default(),
             randoms: Cell::default(),
             clock: Rc::default(),
@@ -344,11 +350,15 @@ impl Host for World {
 
     fn load(&self, key: &str) -> Option<Vec<u8>> {
         self.loads.set(self.loads.get() + 1);
-        self.store.borrow().get(key).cloned()
+        let row = self.store.borrow().get(key).cloned();
+        self.loaded.set(self.loaded.get() + row.as_ref().map_or(0, Vec::len));
+        row
     }
 
     fn save(&self, key: &str, value: &[u8]) {
-        self.store.borrow_mut().insert(key.to_owned(), value.to_vec());
+        if value.len() <= self.most.get() {
+            self.store.borrow_mut().insert(key.to_owned(), value.to_vec());
+        }
     }
 
     fn forget(&self, key: &str) {
