@@ -122,7 +122,17 @@ pub struct Server<'a> {
     pub description: Option<Cow<'a, str>>,
     /// How long the server may take to answer.
     pub patience: Duration,
+    /// What becomes of tools that change (`pins`); none: nothing is looked at.
+    pub pin: Option<Pin>,
     tools: Tools<'a>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pin {
+    Flag,
+    Hold,
+    /// What comes later is held too.
+    Freeze,
 }
 
 /// What the file changes about the tools of a server.
@@ -134,6 +144,9 @@ struct Tools<'a> {
     rename: Vec<(Cow<'a, str>, Cow<'a, str>)>,
     /// Their own names, and their descriptions here.
     describe: Vec<(Cow<'a, str>, Cow<'a, str>)>,
+    pin: Option<Pin>,
+    /// Their own names, and the digests of their definitions.
+    pins: Vec<(Cow<'a, str>, Cow<'a, str>)>,
 }
 
 impl<'a> Config<'a> {
@@ -318,6 +331,7 @@ impl<'a> Entry<'a> {
             headers,
             description: text(&keys, "description")?,
             patience: patience(&keys)?,
+            pin: tools.pin,
             tools,
         })
     }
@@ -332,8 +346,8 @@ impl<'a> Server<'a> {
 
     /// Whether the tools are offered as the server has them, so that nothing has to be looked at.
     pub fn tools_are_its_own(&self) -> bool {
-        let Tools { allow, deny, rename, describe } = &self.tools;
-        allow.is_none() && deny.is_empty() && rename.is_empty() && describe.is_empty()
+        let Tools { allow, deny, rename, describe, pin, pins: _ } = &self.tools;
+        allow.is_none() && deny.is_empty() && rename.is_empty() && describe.is_empty() && pin.is_none()
     }
 
     /// The name that the server's `tool` has here; none where it is not offered. A name that the file gives to one tool
@@ -362,6 +376,11 @@ impl<'a> Server<'a> {
     /// What the file says in the place of a tool's own description.
     pub fn description_of(&self, tool: &str) -> Option<&str> {
         self.tools.describe.iter().find(|(own, _)| own == tool).map(|(_, text)| &**text)
+    }
+
+    /// The digest that the file says a tool's definition has to have.
+    pub fn pinned(&self, tool: &str) -> Option<&str> {
+        self.tools.pins.iter().find(|(own, _)| own == tool).map(|(_, digest)| &**digest)
     }
 
     /// The URL without its query, which may hold a key.
@@ -435,7 +454,7 @@ fn headers(keys: &Object<'_>) -> Result<Vec<(HeaderName, HeaderValue)>, Fault> {
 fn tools<'a>(keys: &Object<'a>) -> Result<Tools<'a>, Fault> {
     let Some(tools) = one(keys, "tools")? else { return Ok(Tools::default()) };
     let tools = Object::parse(tools).map_err(|_| wrong("tools", "has to be {\"allow\": […], \"deny\": […]}"))?;
-    let known = ["allow", "deny", "rename", "describe"];
+    let known = ["allow", "deny", "rename", "describe", "pin", "pins"];
     if let Some((key, _)) = tools.members().find(|(key, _)| !known.contains(&&***key)) {
         return Err(Fault::Misconfigured(format!("unknown key \"{key}\" in \"tools\"")));
     }
@@ -461,7 +480,23 @@ fn tools<'a>(keys: &Object<'a>) -> Result<Tools<'a>, Fault> {
     {
         return Err(wrong("tools", &format!("\"rename\" gives the name \"{twice}\" twice")));
     }
+    let pins: Vec<(Cow<'a, str>, Cow<'a, str>)> = pairs("pins")?;
+    let is_digest = |text: &str| text.strip_prefix("sha256-").is_some_and(|digest| digest.len() == 44);
+    if let Some((tool, _)) = pins.iter().find(|(_, digest)| !is_digest(digest)) {
+        return Err(wrong("tools", &format!("\"pins\" has no \"sha256-…\" for \"{tool}\", as /mcp/servers shows it")));
+    }
+    let pin = match one(&tools, "pin")?.map(json::string) {
+        None => (!pins.is_empty()).then_some(Pin::Hold),
+        Some(pin) => Some(match pin.as_deref() {
+            Some("flag") => Pin::Flag,
+            Some("hold") => Pin::Hold,
+            Some("freeze") => Pin::Freeze,
+            _ => return Err(wrong("tools", "\"pin\" has to be \"flag\", \"hold\" or \"freeze\"")),
+        }),
+    };
     Ok(Tools {
+        pin,
+        pins,
         allow: patterns("allow")?,
         deny: patterns("deny")?.unwrap_or_default(),
         rename,

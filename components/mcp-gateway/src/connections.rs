@@ -13,11 +13,15 @@ use crate::host::{Host, Outcome};
 use crate::json::quoted;
 use crate::jsonrpc;
 use crate::memory;
+use crate::names;
+use crate::pins::{self, Known};
 use crate::relay::tool_error;
 use crate::session::Capabilities;
 use crate::upstream::Link;
 use crate::visitor::{Standing, Visitor};
 
+/// So many changed tools of a server are named.
+const MOST_CHANGED: usize = 32;
 /// The gateway's own tool. No server's tool is called so in the aggregate, where those have `__`.
 pub const TOOL: &str = "gatehouse_connections";
 pub const DEFINITION: &str = concat!(
@@ -57,11 +61,21 @@ pub fn closed(relay: &Relay<'_>, server: &Server<'_>, outcome: &Outcome) -> Resp
 }
 
 /// Members of the result of [`TOOL`].
-pub fn tool_result(site: &Site<'_>, visitor: &Visitor) -> String {
+pub fn tool_result<H: Host>(host: &H, site: &Site<'_>, visitor: &Visitor) -> String {
     let entries: Vec<_> = entries(site).collect();
-    let lines: Vec<String> = entries.iter().map(|entry| line(entry, visitor)).collect();
+    let changed: Vec<Vec<String>> = entries.iter().map(|entry| changed(host, entry, visitor)).collect();
+    let lines: Vec<String> =
+        entries.iter().zip(&changed).map(|(entry, changed)| line(entry, visitor, changed)).collect();
     let text = if lines.is_empty() { "No servers are configured.".to_owned() } else { lines.join("\n") };
-    let items: Vec<String> = entries.iter().map(|entry| item(entry, visitor, None)).collect();
+    let items: Vec<String> = entries
+        .iter()
+        .zip(&changed)
+        .map(|(entry, changed)| {
+            let changed: Vec<String> = changed.iter().map(|name| quoted(name)).collect();
+            let more = format!(r#","changed_tools":[{}]"#, changed.join(","));
+            item(entry, visitor, None, if changed.is_empty() { "" } else { &more })
+        })
+        .collect();
     format!(
         r#""content":[{{"type":"text","text":{}}}],"structuredContent":{{"servers":[{}]}}"#,
         quoted(&text),
@@ -74,15 +88,42 @@ pub fn overview<H: Host>(host: &H, site: &Site<'_>, visitor: &Visitor) -> Respon
     let items: Vec<String> = entries(site)
         .map(|entry| {
             let server = entry.server().ok();
-            item(entry, visitor, server.and_then(|server| era(host, visitor, &server)))
+            let era = server.as_ref().and_then(|server| era(host, visitor, server));
+            let known = server.as_ref().and_then(|server| pinned(host, visitor, server));
+            let more = known.map(|known| {
+                let tools: Vec<String> = known.iter().map(tool).collect();
+                [r#","pinned_tools":["#, &tools.join(","), "]"].concat()
+            });
+            let more = more.unwrap_or_default();
+            item(entry, visitor, era, &more)
         })
         .collect();
     jsonrpc::respond(StatusCode::OK, [r#"{"servers":["#, &items.join(","), "]}"].concat().into_bytes())
 }
 
 fn era<H: Host>(host: &H, visitor: &Visitor, server: &Server<'_>) -> Option<&'static str> {
-    let link = Link { server, token: None, caller: &visitor.caller, profile: Capabilities::NONE };
-    memory::facts(host, link).map(|facts| if facts.modern { "modern" } else { "legacy" })
+    memory::facts(host, link(visitor, server)).map(|facts| if facts.modern { "modern" } else { "legacy" })
+}
+
+/// What is remembered of the tools of a server that are pinned.
+fn pinned<H: Host>(host: &H, visitor: &Visitor, server: &Server<'_>) -> Option<Vec<Known>> {
+    server.pin.and_then(|_| pins::recall(host, link(visitor, server)))
+}
+
+fn tool(known: &Known) -> String {
+    let Known { name, approved, changed } = known;
+    format!(r#"{{"name":{},"approved":{},"changed":{}}}"#, quoted(name), quoted(approved), quoted(changed))
+}
+
+/// The tools of `entry` that are not as they were approved, by names that hold nothing else.
+fn changed<H: Host>(host: &H, entry: &Entry<'_>, visitor: &Visitor) -> Vec<String> {
+    let known = entry.server().ok().and_then(|server| pinned(host, visitor, &server)).unwrap_or_default();
+    let changed = known.into_iter().filter(|known| !known.changed.is_empty());
+    changed.take(MOST_CHANGED).map(|known| names::join(&entry.prefix, &known.name)).collect()
+}
+
+fn link<'v>(visitor: &'v Visitor, server: &'v Server<'v>) -> Link<'v> {
+    Link { server, token: None, caller: &visitor.caller, profile: Capabilities::NONE }
 }
 
 /// What a server is to a person.
@@ -166,14 +207,19 @@ fn with_state<T>(entry: &Entry<'_>, visitor: &Visitor, then: impl FnOnce(State<'
     }
 }
 
-fn line(entry: &Entry<'_>, visitor: &Visitor) -> String {
+fn line(entry: &Entry<'_>, visitor: &Visitor, changed: &[String]) -> String {
+    let changed = match changed {
+        [] => String::new(),
+        names => format!(". Changed since they were approved: {}", names.join(", ")),
+    };
     with_state(entry, visitor, |state, _| match state.link {
-        Some(link) => format!("- {}: {}. To connect it, open {link}", entry.name, state.detail),
-        None => format!("- {}: {}", entry.name, state.detail),
+        Some(link) => format!("- {}: {}{changed}. To connect it, open {link}", entry.name, state.detail),
+        None => format!("- {}: {}{changed}", entry.name, state.detail),
     })
 }
 
-fn item(entry: &Entry<'_>, visitor: &Visitor, era: Option<&str>) -> String {
+/// `more` is the text of further members.
+fn item(entry: &Entry<'_>, visitor: &Visitor, era: Option<&str>, more: &str) -> String {
     with_state(entry, visitor, |state, server| {
         let mut members =
             format!(r#"{{"name":{},"state":"{}","detail":{}"#, quoted(&entry.name), state.name, quoted(&state.detail));
@@ -193,6 +239,6 @@ fn item(entry: &Entry<'_>, visitor: &Visitor, era: Option<&str>) -> String {
         if let Some(link) = state.link {
             add("connect_url", link);
         }
-        members + "}"
+        members + more + "}"
     })
 }

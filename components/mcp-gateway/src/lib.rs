@@ -12,7 +12,7 @@
 //! | `GET` on these | what servers say outside of any answer, for legacy clients |
 //! | `GET /mcp/servers` | the servers, their state and the caller's connections, as JSON |
 //!
-//! A request enters at [`routes`]; [`eras`] reads what it wants, [`visitor`] who sent it; [`relay`], [`lists`], [`finding`],
+//! A request enters at [`routes`]; [`eras`] reads what it wants, [`visitor`] who sent it; [`relay`], [`lists`], [`finding`], [`pins`],
 //! [`describe`], [`listening`], [`words`] or [`connections`] does it, over [`upstream`]; what is said to the client on the
 //! way, and the answer, goes out by a line of [`passage`].
 //!
@@ -49,6 +49,7 @@ pub mod memory;
 pub mod names;
 pub mod owners;
 pub mod passage;
+pub mod pins;
 pub mod ranking;
 pub mod relay;
 pub mod routes;

@@ -8,6 +8,7 @@
 //! Tools and prompts are renamed (`names`). URIs are left as they are, because they also stand where nobody can rename
 //! them; where two servers have the same one, the first in the file keeps it and the other's is `gatehouse://server/…`.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -15,13 +16,14 @@ use futures_util::future::join_all;
 use http::Response;
 use serde::{Deserialize, Serialize};
 
-use crate::config::Server;
+use crate::config::{Pin, Server};
 use crate::eras::{By, List, Relay, Site, Target};
 use crate::host::{Host, within};
 use crate::json::{self, Edits, Object, quoted};
 use crate::jsonrpc;
 use crate::memory::{self, Place};
 use crate::names;
+use crate::pins::{self, NOTICE};
 use crate::session::Capabilities;
 use crate::upstream::{self, ANSWER_LIMIT, Failure, Link, Outgoing, Peer};
 use crate::visitor::{Standing, Visitor};
@@ -123,9 +125,17 @@ pub struct Listed {
     f: String,
     /// The text of each entry.
     l: Vec<String>,
+    /// Which tools are not as they are approved (`pins`).
+    #[serde(skip)]
+    changed: BTreeSet<String>,
 }
 
 impl Listed {
+    /// The text of each entry.
+    pub fn entries(&self) -> &[String] {
+        &self.l
+    }
+
     /// What tells the entries apart.
     pub fn keys(&self, kind: &Kind) -> Vec<String> {
         self.l.iter().filter_map(|entry| kind.key_of(entry)).collect()
@@ -161,8 +171,7 @@ pub async fn list<H: Host>(
     let List { client, kind, .. } = list;
     let id = list.request.id;
     if kind.by == By::Tool && site.is_searched() {
-        let own = connections::listed(site, servers, visitor).then_some(connections::DEFINITION);
-        let own: Vec<&str> = finding::DEFINITIONS.into_iter().chain(own).collect();
+        let own: Vec<&str> = finding::DEFINITIONS.into_iter().chain(own_tools(site, servers, visitor)).collect();
         let members = format!(r#""tools":[{}]"#, own.join(","));
         return client.cacheable(id, &members, OWN_SECONDS * 1000, false);
     }
@@ -180,8 +189,9 @@ pub async fn list<H: Host>(
         let message = format!("The server {name} could not be asked: {failure}.");
         return client.error(id, jsonrpc::INTERNAL_ERROR, &message);
     }
-    let own = kind.by == By::Tool && first == 0 && offset == 0 && connections::listed(site, servers, visitor);
-    if !own && kind.by != By::Tool && found.iter().all(|found| matches!(found, Some(Ok(None)))) {
+    let is_start = kind.by == By::Tool && first == 0 && offset == 0;
+    let own = is_start.then(|| own_tools(site, servers, visitor));
+    if kind.by != By::Tool && found.iter().all(|found| matches!(found, Some(Ok(None)))) {
         return client.error(id, jsonrpc::METHOD_NOT_FOUND, "Method not found");
     }
 
@@ -190,16 +200,17 @@ pub async fn list<H: Host>(
     let known = || found.iter().filter_map(|found| found.as_ref()?.as_ref().ok()?.as_ref());
     let left = known().map(|listed| (listed.t + listed.s).saturating_sub(now)).min().unwrap_or(0);
     let ttl = if is_whole { left * 1000 } else { 0 };
-    let public = asked.iter().all(|server| server.service.is_none()) && known().all(|listed| listed.p);
+    let public =
+        asked.iter().all(|server| server.service.is_none() && server.pin.is_none()) && known().all(|listed| listed.p);
 
-    let mut entries: Vec<String> = own.then(|| connections::DEFINITION.to_owned()).into_iter().collect();
+    let mut entries: Vec<String> = own.into_iter().flatten().map(str::to_owned).collect();
     let mut size = 0;
     let mut next = asked.get(found.len()).map(|server| [server.prefix, ":0"].concat());
     let mut taken = BTreeSet::new();
     'full: for (number, (server, found)) in asked.iter().zip(&found).enumerate() {
         let Some(Ok(Some(listed))) = found else { continue };
         for (place, entry) in listed.l.iter().enumerate() {
-            let Some(entry) = offered(site, server, kind, entry, &mut taken) else { continue };
+            let Some(entry) = offered(site, server, kind, entry, &listed.changed, &mut taken) else { continue };
             if (number + skipped, place) < (first, offset) {
                 continue;
             }
@@ -214,6 +225,13 @@ pub async fn list<H: Host>(
     let next = next.map(|next| [",\"nextCursor\":", &quoted(&next)].concat()).unwrap_or_default();
     let members = format!(r#""{}":[{}]{next}"#, kind.member, entries.join(","));
     client.cacheable(id, &members, ttl, public)
+}
+
+/// The gateway's own tools that are listed wherever they may be needed.
+fn own_tools(site: &Site<'_>, servers: &[Server<'_>], visitor: &Visitor) -> impl Iterator<Item = &'static str> + use<> {
+    let pinned = servers.iter().any(|server| server.pin.is_some());
+    let connections = connections::listed(site, servers, visitor).then_some(connections::DEFINITION);
+    connections.into_iter().chain(pinned.then_some(pins::DEFINITION))
 }
 
 /// Which server and which of its entries a page starts with.
@@ -308,10 +326,9 @@ pub async fn tools<H: Host>(
     for (server, found) in servers.iter().zip(all(host, &TOOLS, servers, visitor, profile).await) {
         let why = match found {
             Some(Ok(listed)) => {
-                let listed = listed.unwrap_or_default().l;
-                tools
-                    .entries
-                    .extend(listed.iter().filter_map(|entry| offered(site, server, &TOOLS, entry, &mut taken)));
+                let listed = listed.unwrap_or_default();
+                let offered = |entry: &String| offered(site, server, &TOOLS, entry, &listed.changed, &mut taken);
+                tools.entries.extend(listed.l.iter().filter_map(offered));
                 continue;
             }
             Some(Err(failure)) => failure.to_string(),
@@ -348,7 +365,7 @@ pub async fn of_server<H: Host>(host: &H, kind: &'static Kind, link: Link<'_>) -
     if listed.s > 0 && listed.l.iter().map(String::len).sum::<usize>() <= KEPT_BYTES {
         place.write(host, link.caller, &serde_json::to_vec(&listed).unwrap_or_default());
     }
-    Ok(Some(listed))
+    Ok(Some(checked(host, kind, link, listed)))
 }
 
 /// What one server has, as remembered; none where it has to be asked.
@@ -356,9 +373,16 @@ fn kept<H: Host>(host: &H, kind: &Kind, link: Link<'_>) -> Option<Option<Listed>
     let with = link.token.map_or("", |token| &token.fingerprint);
     let row = place(kind, link).read(host, link.caller).and_then(|row| serde_json::from_slice::<Listed>(&row).ok());
     if let Some(listed) = row.filter(|row| row.f == with && host.now() < row.t.saturating_add(row.s)) {
-        return Some(Some(listed));
+        return Some(Some(checked(host, kind, link, listed)));
     }
     memory::facts(host, link).is_some_and(|facts| !facts.has(kind.capability)).then_some(None)
+}
+
+fn checked<H: Host>(host: &H, kind: &Kind, link: Link<'_>, mut listed: Listed) -> Listed {
+    if kind.by == By::Tool {
+        listed.changed = pins::check(host, link, &listed.l);
+    }
+    listed
 }
 
 /// What a list that has changed was is not believed any more.
@@ -438,6 +462,7 @@ fn offered(
     server: &Server<'_>,
     kind: &Kind,
     entry: &str,
+    changed: &BTreeSet<String>,
     taken: &mut BTreeSet<String>,
 ) -> Option<String> {
     let members = Object::parse(entry).ok()?;
@@ -446,8 +471,19 @@ fn offered(
     let mut edits = Edits::new(entry);
     let here = match kind.by {
         By::Tool => {
-            if let Some(description) = server.description_of(&own) {
-                edits.rework(&members, &["description"], &format!(r#""description":{}"#, quoted(description)));
+            let is_changed = changed.contains(&*own);
+            if is_changed && server.pin != Some(Pin::Flag) {
+                return None;
+            }
+            let description = server.description_of(&own).map(Cow::Borrowed);
+            let description = if is_changed {
+                let own = members.string("description").ok().flatten();
+                Some([NOTICE, &description.or(own).unwrap_or_default()].concat().into())
+            } else {
+                description
+            };
+            if let Some(description) = description {
+                edits.rework(&members, &["description"], &format!(r#""description":{}"#, quoted(&description)));
             }
             site.name(server, &server.shown(&own)?)
         }

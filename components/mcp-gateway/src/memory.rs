@@ -6,6 +6,7 @@
 //! | `g.f.` + digest | what one upstream said of itself: capabilities, instructions | until replaced; not believed after a day, a modern one's after five minutes |
 //! | `g.l.` + digest | one list of one upstream | until replaced; not believed after its own time, an hour at most |
 //! | `g.s.` + digest | what a legacy client watches at one modern upstream (`subscriptions`) | until replaced; not believed after a day |
+//! | `g.p.` + digest | which definitions of one upstream's tools one subject has approved (`pins`) | for good; without it what is listed next is seen first |
 //! | `g.w.` + digest | a word for an instance that waits (`letters`): 256 places for each subject | until read or overwritten |
 //! | `g.h.` + digest | what two instances have for each other that work on one call (`shelf`): 64 places for each subject | until the call is over; not believed after a minute |
 //!

@@ -13,7 +13,7 @@ use std::borrow::Cow;
 use sha2::{Digest, Sha256};
 
 /// The longest name that every client takes.
-const LONGEST: usize = 64;
+pub const LONGEST: usize = 64;
 /// The longest part of it for the server.
 const LONGEST_PREFIX: usize = 32;
 const JOINT: &str = "__";

@@ -28,7 +28,7 @@ use crate::session::Session;
 use crate::upstream::modern::Input;
 use crate::upstream::{self, Answered, Content, Failure, Link, Outgoing, Peer};
 use crate::visitor::{Standing, Visitor};
-use crate::{asks, connections, finding, held, jsonrpc, letters, lists, memory, names, owners, subscriptions};
+use crate::{asks, connections, finding, held, jsonrpc, letters, lists, memory, names, owners, pins, subscriptions};
 
 /// How often one request may be sent: each time but the first because the upstream wanted more.
 pub const MOST_ROUNDS: usize = 16;
@@ -54,7 +54,17 @@ pub async fn relay<H: Host>(
         Target::Server { server, own } => (&**server, Cow::Borrowed(own.as_str())),
         Target::Own(own) => {
             let members = match own {
-                Own::Connections => Ok(connections::tool_result(site, visitor)),
+                Own::Approve => {
+                    return match pins::approve(host, relay, servers, visitor, line).await {
+                        Ok(answer) => line.answer(answer).await,
+                        Err(Halt::Stopped(stopped)) => stop(line, stopped).await,
+                        Err(Halt::Failed(failure)) => {
+                            let members = tool_error(&format!("The person could not be asked: {failure}."));
+                            line.answer(relay.client.result(relay.request.id, &members)).await;
+                        }
+                    };
+                }
+                Own::Connections => Ok(connections::tool_result(host, site, visitor)),
                 own => line.wait(finding::answer(host, relay, *own, site, servers, visitor)).await,
             };
             return match members {
@@ -161,6 +171,10 @@ async fn exchange<H: Host>(
         _ => None,
     };
     let own = long.as_deref().unwrap_or(own);
+    if method == "tools/call" && line.wait(pins::holds(host, link, own)).await? {
+        line.answer(relay.client.result(relay.request.id, &pins::refusal(own, link.server))).await;
+        return Ok(None);
+    }
     let key = relay.client.session().map_or_else(|| nonce(host), |session| request_key(session, relay.request.id));
     let key = quoted(&key);
     let mut input = Input::default();
@@ -261,7 +275,7 @@ fn repeats_arguments(relay: &Relay<'_>) -> bool {
 }
 
 /// Asks a legacy client for what the result of a modern upstream wants, and waits for its answers.
-async fn ask<H: Host>(host: &H, line: &mut Line<'_, H>, link: Link<'_>, result: &str) -> Result<Input, Halt> {
+pub async fn ask<H: Host>(host: &H, line: &mut Line<'_, H>, link: Link<'_>, result: &str) -> Result<Input, Halt> {
     let wanted = Object::parse(result).map_err(|_| Failure::NotMcp)?;
     let state = wanted.get("requestState").ok().flatten().map(str::to_owned);
     let requests = wanted.object("inputRequests").map_err(|_| Failure::NotMcp)?;

@@ -88,6 +88,10 @@ impl Dialect for Client {
         true
     }
 
+    fn ask(&self, _id: &str, _request: &str, _state: &str) -> Option<Response<Vec<u8>>> {
+        None
+    }
+
     /// S/2025-11-25/client/elicitation, "URL Elicitation Required Error".
     fn show_link(&self, _method: &str, id: &str, message: &str, url: &str) -> Option<Response<Vec<u8>>> {
         let session = self.session.filter(|session| session.version == Version::V20251125)?;

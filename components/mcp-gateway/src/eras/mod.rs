@@ -42,7 +42,7 @@ use crate::json::{Edits, Object};
 use crate::jsonrpc::{self, Incoming, Request};
 use crate::lists::Kind;
 use crate::session::{Capabilities, Session};
-use crate::{connections, finding, names};
+use crate::{connections, finding, names, pins};
 
 /// What is to be done about a request.
 pub enum Decision<'a> {
@@ -137,6 +137,7 @@ pub enum Own {
     Describe,
     /// What there is that is called nearly so.
     Near,
+    Approve,
 }
 
 pub struct Listen<'a> {
@@ -195,6 +196,9 @@ pub trait Dialect {
     fn hears(&self, method: &str, message: &Object<'_>) -> bool;
     /// An answer that makes the client show its person a link, if it said that it can.
     fn show_link(&self, method: &str, id: &str, message: &str, url: &str) -> Option<Response<Vec<u8>>>;
+    /// An answer that makes the client put a form to its person and call again with what they said and `state`, if its
+    /// era has such answers and it said that it can. `request` is a member of the requests for input.
+    fn ask(&self, id: &str, request: &str, state: &str) -> Option<Response<Vec<u8>>>;
 }
 
 /// A client of either era.
@@ -349,6 +353,9 @@ impl<'a> Site<'a> {
             _ if by != By::Tool => {}
             connections::TOOL => return Target::Own(Own::Connections),
             finding::FIND if self.is_searched() => return Target::Own(Own::Find),
+            pins::APPROVE if self.servers().iter().any(|server| server.pin.is_some()) => {
+                return Target::Own(Own::Approve);
+            }
             finding::DESCRIBE if self.is_searched() => return Target::Own(Own::Describe),
             _ => {}
         }

@@ -142,6 +142,12 @@ impl Dialect for Client {
         );
         Some(jsonrpc::respond(StatusCode::OK, jsonrpc::result(id, &input_required(&request, OWN_STATE))))
     }
+
+    fn ask(&self, id: &str, request: &str, state: &str) -> Option<Response<Vec<u8>>> {
+        let can = self.capabilities.has(Capabilities::ELICITATION);
+        let request = ["{", request, "}"].concat();
+        can.then(|| jsonrpc::respond(StatusCode::OK, jsonrpc::result(id, &input_required(&request, state))))
+    }
 }
 
 /// S/2026-07-28/basic/patterns/mrtr: only these may be answered with a request for input.

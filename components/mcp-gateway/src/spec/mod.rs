@@ -15,6 +15,7 @@ mod modern;
 #[path = "../../../../tests/fixtures/src/odd.rs"]
 mod odd;
 mod pairings;
+mod pinning;
 mod searching;
 mod streams;
 mod upstreams;
