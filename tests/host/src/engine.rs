@@ -1,7 +1,8 @@
 //! How is wasm compiled and given memory?
 //!
 //! With Spin's settings, so that its costs and limits are Spin's: a pool of 1,000 instances with up to 32 memories each,
-//! epoch checks in the code (but no deadline), and wasmtime's cache of compiled code in the user's cache folder.
+//! epoch checks in the code (but no deadline), and wasmtime's cache of compiled code in the user's cache folder. The
+//! variables that size Spin's pool size this one.
 
 use std::sync::LazyLock;
 use wasmtime::{Cache, Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
@@ -24,12 +25,13 @@ fn config(allocation: InstanceAllocationStrategy) -> Config {
 }
 
 fn pool() -> PoolingAllocationConfig {
+    let instances = size("SPIN_MAX_INSTANCE_COUNT", 1_000);
     let mut pool = PoolingAllocationConfig::default();
-    pool.total_component_instances(INSTANCES)
-        .total_memories(INSTANCES)
-        .total_tables(2 * INSTANCES)
-        .total_stacks(INSTANCES)
-        .total_core_instances(4 * INSTANCES)
+    pool.total_component_instances(size("SPIN_WASMTIME_INSTANCE_COUNT", instances))
+        .total_memories(size("SPIN_WASMTIME_TOTAL_MEMORIES", instances))
+        .total_tables(size("SPIN_WASMTIME_TOTAL_TABLES", 2 * instances))
+        .total_stacks(size("SPIN_WASMTIME_TOTAL_STACKS", instances))
+        .total_core_instances(size("SPIN_WASMTIME_TOTAL_CORE_INSTANCES", 4 * instances))
         .table_elements(100_000)
         .max_component_instance_size(10 << 20)
         .max_core_instance_size(10 << 20)
@@ -44,4 +46,10 @@ fn pool() -> PoolingAllocationConfig {
     pool
 }
 
-const INSTANCES: u32 = 1_000;
+/// What an environment variable says. Like Spin, nothing starts with one that says no number.
+fn size(name: &str, default: u32) -> u32 {
+    match std::env::var(name) {
+        Ok(value) => value.parse().unwrap_or_else(|error| panic!("{name}={value}: {error}")),
+        Err(_) => default,
+    }
+}
