@@ -25,7 +25,7 @@ use crate::host::{Host, within};
 use crate::json::{self, Edits, Object, quoted};
 use crate::passage::Line;
 use crate::session::Capabilities;
-use crate::upstream::{self, Link, Messages, Outgoing, Peer, legacy, modern};
+use crate::upstream::{self, Link, Messages, Peer, legacy, modern};
 use crate::visitor::{Standing, Visitor};
 use crate::{jsonrpc, lists, owners, relay, routes, subscriptions};
 
@@ -54,6 +54,8 @@ struct Filter {
 struct Stream<'a, H: Host> {
     link: Link<'a>,
     peer: Peer,
+    /// Whether the session is this stream's own.
+    has_own: bool,
     filter: Filter,
     /// None: there is nothing to listen for yet.
     messages: Option<Messages<H>>,
@@ -92,8 +94,8 @@ pub async fn listen<H: Host>(
         None => {}
     }
     let stopped = merge(host, &listen, &mut streams, line).await;
-    for Stream { link, peer, filter, .. } in &streams {
-        unsubscribe(host, *link, peer, filter).await;
+    for stream in &streams {
+        within(host, DEADLINE, stream.close(host)).await;
     }
     if stopped {
         return;
@@ -181,17 +183,21 @@ async fn open<'a, H: Host>(host: &H, link: Link<'a>, listen: &Listen<'_>, mut fi
     let peer = upstream::peer(host, link).await.ok()?;
     match &peer {
         Peer::Legacy(session) => {
-            let messages = legacy::listen(host, link, session).await.ok()??;
+            let (messages, own) = legacy::listen(host, link, session).await.ok()??;
             for (uri, _) in &filter.uris {
-                subscribe(host, link, "resources/subscribe", uri).await;
+                let session = own.as_ref().unwrap_or(session);
+                within(host, DEADLINE, legacy::subscribe(host, link, session, "resources/subscribe", uri)).await;
             }
-            Some(Stream { link, peer, filter, messages: Some(messages), may_change: false })
+            let has_own = own.is_some();
+            let peer = own.map_or(peer, Peer::Legacy);
+            Some(Stream { link, peer, has_own, filter, messages: Some(messages), may_change: false })
         }
         Peer::Modern(_) => {
             // Its messages are named by the id, so the client's own makes them what the client gets.
             let id = listen.request.as_ref().map_or("0", |request| request.id);
             let messages = open_modern(host, link, id, &mut filter).await;
-            (may_change || messages.is_some()).then_some(Stream { link, peer, filter, messages, may_change })
+            let is_open = may_change || messages.is_some();
+            is_open.then_some(Stream { link, peer, has_own: false, filter, messages, may_change })
         }
     }
 }
@@ -228,6 +234,19 @@ impl<H: Host> Stream<'_, H> {
                     }
                 }
             }
+        }
+    }
+
+    /// What a legacy server is told at the end; a modern one sees its stream closed.
+    async fn close(&self, host: &H) {
+        match &self.peer {
+            Peer::Legacy(session) if self.has_own => legacy::end(host, self.link, session).await,
+            Peer::Legacy(session) => {
+                for (uri, _) in &self.filter.uris {
+                    legacy::subscribe(host, self.link, session, "resources/unsubscribe", uri).await;
+                }
+            }
+            Peer::Modern(_) => {}
         }
     }
 
@@ -413,24 +432,5 @@ fn heard(id: &str, peer: &Peer, filter: &Filter, text: String) -> Fitted {
     match String::from_utf8(edits.apply()) {
         Ok(made) => Fitted::Said(made, changed),
         Err(_) => Fitted::NotForThisClient,
-    }
-}
-
-async fn unsubscribe<H: Host>(host: &H, link: Link<'_>, peer: &Peer, filter: &Filter) {
-    if matches!(peer, Peer::Legacy(_)) {
-        for (uri, _) in &filter.uris {
-            subscribe(host, link, "resources/unsubscribe", uri).await;
-        }
-    }
-}
-
-async fn subscribe<H: Host>(host: &H, link: Link<'_>, method: &str, uri: &str) {
-    let members = ["\"uri\":", &quoted(uri)].concat();
-    let write =
-        |_: &Peer| Outgoing { method, name: None, headers: Vec::new(), body: legacy::write_own(2, method, &members) };
-    let done = within(host, DEADLINE, upstream::exchange(host, link, &write)).await;
-    if let Some(Ok(answered)) = done {
-        // A server that does not watch it says nothing of it.
-        let _ = within(host, DEADLINE, upstream::answer(host, link, answered.content)).await;
     }
 }

@@ -23,10 +23,6 @@ export const IMPOSSIBLE = {
       checks: [
         'sep-2575-server-rejects-undeclared-capability',
         'sep-2575-missing-capability-http-400',
-        // Not for that reason, and not for long: a subscription is acknowledged before the upstream's stream is open,
-        // so that what the upstream says at once is lost.
-        'sep-2575-server-sends-tools-list-changed-on-subscription',
-        'sep-2575-server-sends-prompts-list-changed-on-subscription',
       ],
     },
     'input-required-result-basic-elicitation': { because: NO_SUCH_KEY, checks: ['sep-2322-elicitation-incomplete'] },

@@ -85,8 +85,16 @@ def server_with_offer() -> Server:
         on_set_logging_level=accept,
         get_tool_input_schema=lambda name: TOOLS.get(name, {}).get("inputSchema"),
     )
+    server.middleware.append(note_session)
     server.middleware.append(RequestStateBoundary(RequestStateSecurity.ephemeral(), default_audience=server.name))
     return server
+
+
+async def note_session(ctx: Any, call_next: Any) -> Any:
+    """Who has shaken hands is told of changes, on the stream of GET."""
+    if ctx.method == "initialize":
+        SESSIONS.append(ctx.session)
+    return await call_next(ctx)
 
 
 async def list_tools(ctx: Any, params: Any) -> ListToolsResult:
@@ -221,8 +229,10 @@ async def work(ctx: Any, tool: dict[str, Any]) -> None:
             await ctx.session.report_progress(step["progress"], 100)
     if tool.get("publishes") == "tools":
         await BUS.publish(ToolsListChanged())
+        await asyncio.gather(*(session.send_tool_list_changed() for session in SESSIONS))
     if tool.get("publishes") == "prompts":
         await BUS.publish(PromptsListChanged())
+        await asyncio.gather(*(session.send_prompt_list_changed() for session in SESSIONS))
 
 
 def offered(offers: dict[str, Any], name: str) -> dict[str, Any]:
@@ -286,6 +296,7 @@ def speaks(scope: Any, versions: Any) -> bool:
 
 
 BUS = InMemorySubscriptionBus()
+SESSIONS: list[Any] = []
 VERSION_HEADER = b"mcp-protocol-version"
 
 if __name__ == "__main__":

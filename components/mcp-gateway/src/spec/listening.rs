@@ -229,3 +229,29 @@ fn get_is_checked_like_every_request() {
     *world.resolve_error.borrow_mut() = Some(ResolveError::InvalidToken);
     assert_eq!(world.serve(get("/mcp")).error().0, 401);
 }
+
+#[test]
+fn where_another_has_the_stream_of_a_session_a_listener_gets_a_session_of_its_own_and_ends_it() {
+    for taken in [409, 404] {
+        let inner = legacy_that_can(TELLS, answers, Rc::default(), 404);
+        let world = World::with(Box::new(move |sent| {
+            match (sent.body.is_empty(), sent.header("accept"), sent.header("mcp-session-id")) {
+                (true, Some("text/event-stream"), Some("session-1")) => Reply::Answer(taken, vec![], vec![]),
+                (true, Some("text/event-stream"), _) => {
+                    let said =
+                        r#"{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{"uri":"test://a"}}"#;
+                    events_reply(vec![Piece::Wait(Duration::from_secs(1)), event(said)])
+                }
+                (true, ..) => Reply::Answer(200, vec![], vec![]),
+                _ => inner(sent),
+            }
+        }));
+        let got = world.serve(listen("/mcp/up", r#""resourceSubscriptions":["test://a"]"#));
+        assert_eq!(methods(&got), ["subscriptions/acknowledged", "resources/updated", "answer"], "{taken}");
+        let sent = world.sent();
+        let own = sent.iter().skip_while(|sent| sent.header("mcp-session-id") != Some("session-2"));
+        let own: Vec<_> = own.map(|sent| (sent.body.is_empty(), sent.header("mcp-session-id"))).collect();
+        let (own_get, own_post) = ((true, Some("session-2")), (false, Some("session-2")));
+        assert_eq!(own, [own_post, own_get, own_post, own_get], "opened, heard, subscribed to, ended");
+    }
+}

@@ -1,7 +1,7 @@
 //! How is an upstream of 2025-03-26 to 2025-11-25 spoken to?
 
 use http::response::Parts;
-use http::{HeaderValue, Request, header};
+use http::{HeaderValue, Request, StatusCode, header};
 
 use super::{Asked, Content, Failure, Link, Messages, Session, ask, builder, facts_of, post, receive, result_of};
 use crate::eras::legacy::{PROTOCOL_VERSION, SESSION_ID, Version};
@@ -17,15 +17,51 @@ pub fn request(link: Link<'_>, session: &Session, body: Vec<u8>) -> Option<Reque
     within(session, post(link)?).body(body).ok()
 }
 
-/// Opens the stream of what a server says outside of any answer; none where it has none.
-pub async fn listen<H: Host>(host: &H, link: Link<'_>, session: &Session) -> Result<Option<Messages<H>>, Failure> {
+/// Opens the stream of what a server says outside of any answer; none where it has none. A session has one such stream:
+/// where somebody else has it, or the session is gone, another session is opened, which is then the caller's to end.
+pub async fn listen<H: Host>(
+    host: &H,
+    link: Link<'_>,
+    session: &Session,
+) -> Result<Option<(Messages<H>, Option<Session>)>, Failure> {
+    match get(host, link, session).await? {
+        Content::Events(body) => Ok(Some((Messages::new(body), None))),
+        Content::Error(StatusCode::CONFLICT | StatusCode::NOT_FOUND, _) if session.id.is_some() => {
+            let (own, _) = initialize(host, link, None).await?;
+            if let Content::Events(body) = get(host, link, &own).await? {
+                return Ok(Some((Messages::new(body), Some(own))));
+            }
+            end(host, link, &own).await;
+            Ok(None)
+        }
+        Content::Json(_) | Content::Error(..) => Ok(None),
+    }
+}
+
+async fn get<H: Host>(host: &H, link: Link<'_>, session: &Session) -> Result<Content<H::Body>, Failure> {
     let get = builder(link, Request::get(link.server.url.clone())).map(|builder| within(session, builder));
     let mut request = get.and_then(|get| get.body(Vec::new()).ok()).ok_or(Failure::NotMcp)?;
     request.headers_mut().remove(header::CONTENT_TYPE);
     request.headers_mut().insert(header::ACCEPT, HeaderValue::from_static("text/event-stream"));
-    match receive(host, link, host.send(request, link.server.patience).await?).await? {
-        Content::Events(body) => Ok(Some(Messages::new(body))),
-        Content::Json(_) | Content::Error(..) => Ok(None),
+    receive(host, link, host.send(request, link.server.patience).await?).await
+}
+
+/// Says that a session is not needed any more.
+pub async fn end<H: Host>(host: &H, link: Link<'_>, session: &Session) {
+    let delete = builder(link, Request::delete(link.server.url.clone())).map(|builder| within(session, builder));
+    if let Some(request) = delete.and_then(|delete| delete.body(Vec::new()).ok())
+        && let Ok(answer) = host.send(request, link.server.patience).await
+    {
+        super::drain(host, answer.into_body()).await;
+    }
+}
+
+/// Has what happens to a resource said, or no longer, on the stream of `session`.
+pub async fn subscribe<H: Host>(host: &H, link: Link<'_>, session: &Session, method: &str, uri: &str) {
+    let members = ["\"uri\":", &quoted(uri)].concat();
+    if let Some(request) = request(link, session, write_own(2, method, &members)) {
+        // A server that does not watch it says nothing of it.
+        let _ = ask(host, link, request).await;
     }
 }
 
