@@ -96,7 +96,8 @@ pub async fn relay<H: Host>(
     };
     match held::state(host, relay, server, &visitor.caller) {
         Ok(Some(state)) => {
-            return match held::resume(host, relay, server, &visitor.caller, &state, &fit, line).await {
+            let resumed = Box::pin(held::resume(host, relay, server, &visitor.caller, &state, &fit, line));
+            return match resumed.await {
                 Ok(()) => {}
                 Err(Halt::Stopped(stopped)) => stop(line, stopped).await,
                 Err(Halt::Failed(failure)) => failed(host, relay, server, &failure, line).await,
@@ -118,7 +119,7 @@ pub async fn relay<H: Host>(
         let link = Link { server, token, caller: &visitor.caller, profile: relay.client.profile() };
         let halt = match exchange(host, relay, link, &own, &fit, line).await {
             Ok(None) => return,
-            Ok(Some(call)) => match held::hold(host, relay, server, visitor, call, &fit, line).await {
+            Ok(Some(call)) => match Box::pin(held::hold(host, relay, server, visitor, call, &fit, line)).await {
                 Ok(()) => return,
                 Err(failure) => return failed(host, relay, server, &failure, line).await,
             },
