@@ -54,12 +54,13 @@ export class House {
     this.broker = this.gateway = origin;
   }
 
-  /// Serves until the test ends. `servers` are members of `mcpServers`, `services` of `oauth_clients`.
-  async open(t, { servers = {}, services = {}, settings = {} }) {
+  /// Serves until the test ends. `servers` are members of `mcpServers`, `endpoints` stand beside it, `services` are members
+  /// of `oauth_clients`.
+  async open(t, { servers = {}, endpoints = {}, services = {}, settings = {} }) {
     await access(BINARY).catch(() => {
       throw new Error(`${BINARY} is missing: run \`cargo test\` once, which builds everything`);
     });
-    await writeFile(join(this.dir, 'servers.json'), JSON.stringify({ mcpServers: servers }));
+    await writeFile(join(this.dir, 'servers.json'), JSON.stringify({ mcpServers: servers, endpoints }));
     // Else the host would make secrets that this test does not know.
     await writeFile(join(this.dir, '.env'), '');
     this.variables = {
