@@ -40,6 +40,8 @@ const BEAT: Duration = Duration::from_secs(10);
 const MISSED: Duration = Duration::from_secs(30);
 /// How long what was fetched can be fetched again.
 const LINGER_SECONDS: u64 = 30;
+/// How long a server may take to say that it has heard. A holder that waits longer would be missed.
+const HEARD: Duration = Duration::from_secs(15);
 /// What is said while nobody listens is kept so far.
 const MOST_SAID: usize = 32;
 const SAID_BYTES: usize = 64 * 1024;
@@ -114,14 +116,17 @@ pub async fn hold<H: Host>(
     line.answer(required(host, relay, server, shelf, (holder.report.round, 0), &requests)).await;
 
     let end = holder.work(&mut messages).await;
-    if !matches!(end, Some((Stage::Answers, _))) {
-        holder.tell(cancelled.into_bytes()).await;
-    }
+    let has_answered = matches!(end, Some((Stage::Answers, _)));
+    let is_wanted = end.is_some();
     if let Some((stage, text)) = end {
         holder.report.stage = stage;
         shelf.report_text(host, &mut holder.report, &text);
-        drop(text);
-        upstream::drain(host, messages.into_body()).await;
+    }
+    match has_answered {
+        true => upstream::drain(host, messages.into_body()).await,
+        false => holder.tell(cancelled.into_bytes()).await,
+    }
+    if is_wanted {
         holder.linger().await;
     }
     shelf.clear(host, &holder.report);
@@ -253,14 +258,17 @@ impl<H: Host> Holder<'_, H> {
         Ok(())
     }
 
-    async fn hand(&self, message: Vec<u8>) -> Result<(), Failure> {
+    /// What the server does not say that it has heard, it may have heard all the same.
+    async fn hand(&mut self, message: Vec<u8>) -> Result<(), Failure> {
         let link = link(self.server, self.visitor, self.fit).ok_or(Failure::Refused)?;
-        upstream::hand(self.host, link, &self.peer, message).await
+        let handed = within(self.host, HEARD, upstream::hand(self.host, link, &self.peer, message)).await;
+        self.shelf.keep(self.host, &mut self.report);
+        handed.unwrap_or(Ok(()))
     }
 
-    async fn tell(&self, message: Vec<u8>) {
-        if let Some(link) = link(self.server, self.visitor, self.fit) {
-            upstream::tell(self.host, link, &self.peer, message).await;
+    async fn tell(&mut self, message: Vec<u8>) {
+        if let Err(failure) = self.hand(message).await {
+            self.host.log(&format!("gateway: {} could not be told something: {failure}", self.server.prefix));
         }
     }
 

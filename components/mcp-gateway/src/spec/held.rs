@@ -413,6 +413,28 @@ fn a_token_that_has_expired_while_a_person_thought_is_renewed_for_the_answer() {
 }
 
 #[test]
+fn a_server_that_does_not_say_that_it_has_heard_the_answers_goes_on_all_the_same() {
+    let (inner, given) = (legacy(echo), Answers::default());
+    let known = given.clone();
+    let world = World::with(Box::new(move |sent| match sent.method().as_str() {
+        "tools/call" if sent.header("mcp-session-id").is_some() => {
+            let wait = Piece::Wait(Duration::from_secs(100));
+            events_reply(vec![form("7"), form("8"), wait, after(&known, 2, &sent.json()["id"].to_string())])
+        }
+        "" => {
+            known.borrow_mut().push(sent.json());
+            Reply::NeverAnswers
+        }
+        _ => inner(sent),
+    }));
+    let (mut holder, _, state) = first(&world);
+    let both = format!(r#"{{"7":{},"8":{}}}"#, accept("A"), accept("B"));
+    let got = comes_again(&world, &mut holder, again(&state, &both)).events();
+    assert_eq!(got.last().unwrap()["result"]["structuredContent"]["got"][1]["content"]["name"], "B");
+    assert_eq!(given.borrow().len(), 2);
+}
+
+#[test]
 fn links_are_asked_for_without_their_names_and_only_by_who_can_show_them() {
     let link = r#"{"jsonrpc":"2.0","id":7,"method":"elicitation/create","params":{"mode":"url","elicitationId":"e","url":"https://x.example","message":"Open"}}"#;
     let (world, answers) = asking(move |id, given| vec![event(link), after(given, 1, id)]);
