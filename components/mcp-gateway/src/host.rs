@@ -4,10 +4,10 @@
 //! setting by any other way.
 
 use std::fmt;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::time::Duration;
 
-use futures_util::future::select;
+use futures_util::future::{Either, select};
 use http::{Request, Response};
 use thiserror::Error;
 
@@ -50,14 +50,11 @@ pub trait Host {
 
 /// What `future` gives; none when `limit` passes first, and the future is dropped.
 pub async fn within<T>(host: &impl Host, limit: Duration, future: impl Future<Output = T>) -> Option<T> {
-    let mut value = None;
-    ends_within(host, limit, pin!(async { value = Some(future.await) })).await;
-    value
-}
-
-/// The same for every kind of future, so that it is there once. The timer is looked at only when the future has to wait.
-async fn ends_within(host: &impl Host, limit: Duration, future: Pin<&mut dyn Future<Output = ()>>) {
-    select(future, pin!(host.sleep(limit))).await;
+    // The timer is looked at only when the future has to wait.
+    match select(pin!(future), pin!(host.sleep(limit))).await {
+        Either::Left((value, _)) => Some(value),
+        Either::Right(_) => None,
+    }
 }
 
 /// A body that arrives.
