@@ -6,15 +6,14 @@
 //! | `POST /mcp/{server}` | the same for one server, names as they are |
 //! | `POST /mcp/sse` | the same as `/mcp`, for clients that were given an SSE URL |
 //! | `POST /mcp/{endpoint}` | the same as `/mcp` for some of the servers, as the file says |
-//!
-//! Any of these has three tools of the gateway's own in the place of all others where the file says so ([`finding`]).
-//!
 //! | `GET` on these | what servers say outside of any answer, for legacy clients |
 //! | `GET /mcp/servers` | the servers, their state and the caller's connections, as JSON |
 //!
-//! A request enters at [`routes`]; [`eras`] reads what it wants, [`visitor`] who sent it; [`relay`], [`lists`], [`finding`], [`pins`],
-//! [`describe`], [`listening`], [`words`] or [`connections`] does it, over [`upstream`]; what is said to the client on the
-//! way, and the answer, goes out by a line of [`passage`].
+//! An endpoint may have three tools of the gateway's own in the place of all others ([`finding`]).
+//!
+//! A request enters at [`routes`]; [`eras`] reads what it wants, [`visitor`] who sent it; [`relay`], [`lists`],
+//! [`finding`], [`pins`], [`describe`], [`listening`], [`words`] or [`connections`] does it, over [`upstream`]; what is
+//! said to the client on the way, and the answer, goes out by a line of [`passage`].
 //!
 //! May touch: `servers.json`, its own store ([`memory`]), the broker by `gatehouse:broker/tokens`, and the servers that
 //! the file names. It imports no `variables`: it could not read a secret if it wanted to. Everything but `shell.rs` is

@@ -271,7 +271,7 @@ fn form(server: &Server<'_>, shown: &[Shown<'_>]) -> String {
         }
     }
     format!(
-        r#""approve":{{"method":"{ELICIT}","params":{{"mode":"form","message":{},"requestedSchema":{{"type":"object","properties":{{"approve":{{"type":"boolean","title":"Approve these definitions","default":false}}}},"required":["approve"]}}}}}}"#,
+        r#""approve":{{"method":"{ELICIT}","params":{{"message":{},"requestedSchema":{{"type":"object","properties":{{"approve":{{"type":"boolean","title":"Approve these definitions","default":false}}}},"required":["approve"]}}}}}}"#,
         quoted(&message)
     )
 }
