@@ -14,6 +14,8 @@
 //!   then the server is told that the call is cancelled.
 //! * A holder that was killed is missed after half a minute. What it last reported tells whether the server has the
 //!   answers, and so whether the call may be made again.
+//!
+//! All of this rests on a host that lets an instance go on when its answer has ended, as Spin does.
 
 use std::time::Duration;
 
@@ -375,8 +377,7 @@ pub async fn resume<H: Host>(
         let again = || told.map(|(says, text)| say(says, text));
         report = match line.wait(news(host, &shelf, &report, &again)).await {
             Ok(Some(report)) => report,
-            Ok(None) if is_open => return Err(Failure::Lost.into()),
-            Ok(None) => return Err(Failure::LostLater.into()),
+            Ok(None) => return Err(if is_open { Failure::Lost } else { Failure::LostLater }.into()),
             Err(stopped) => {
                 say(Says::Cancels, "");
                 return Err(stopped.into());
@@ -386,12 +387,12 @@ pub async fn resume<H: Host>(
 }
 
 /// What the holder reports after `known`; none when it has not been heard of for too long. What counts is that something
-/// changes: clocks of two hosts may differ.
+/// changes: clocks of two hosts may differ, but not by a minute.
 async fn news<H: Host>(host: &H, shelf: &Shelf<'_>, known: &Report, again: &dyn Fn() -> Option<()>) -> Option<Report> {
     let (mut silent, mut waited) = (Duration::ZERO, Duration::ZERO);
     let mut at = known.at;
     let mut pause = FIRST_LOOK;
-    while silent < MISSED {
+    while silent < MISSED && !(at == known.at && known.is_left(host)) {
         host.sleep(pause).await;
         silent += pause;
         waited += pause;

@@ -133,6 +133,11 @@ impl Note for Word {
 }
 
 impl Report {
+    /// Whether its holder has not been heard of for so long that another may take its shelf.
+    pub fn is_left(&self, host: &impl Host) -> bool {
+        host.now().saturating_sub(self.at) >= LEFT_SECONDS
+    }
+
     /// Whether there is something new in it.
     pub fn is_after(&self, other: &Self) -> bool {
         let of = |report: &Self| (report.round, report.stage as u8, report.first + report.said.len());
@@ -148,7 +153,7 @@ impl<'a> Shelf<'a> {
         for step in 0..SHELVES {
             let shelf = Self { caller, number: first[0].wrapping_add(step) % SHELVES, name: name.clone() };
             let left: Option<Report> = shelf.note(host);
-            if left.as_ref().is_some_and(|left| host.now().saturating_sub(left.at) < LEFT_SECONDS) {
+            if left.as_ref().is_some_and(|left| !left.is_left(host)) {
                 continue;
             }
             let word: Option<Word> = shelf.note(host);

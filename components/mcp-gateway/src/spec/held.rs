@@ -246,6 +246,9 @@ fn a_holder_that_was_killed_is_missed_and_what_is_known_of_the_call_is_said() {
         assert!(message.contains(expected), "{message}");
         let left = rows(&world).len();
         world.pass(60);
+        let before = world.elapsed();
+        let late = world.serve(again(&state, &given)).text();
+        assert!(late.contains(expected) && world.elapsed() == before, "by then it is known at once: {late}");
         for _ in 0..64 {
             first(&world);
         }
