@@ -25,6 +25,9 @@ const SERVICE_KEY: &str = "gsk_bench";
 const SERVICE_KEYS: &str = "bench:c3b7fd156ef6b31d55b02656b30a5f4f28d958597b4aada2b127323a9407e740";
 const ENCRYPTION_KEYS: &str = "k1:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 
+/// The instances that Spin has room for, where nobody says another number.
+pub const POOL: u32 = 1_000;
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Composition {
     Chained,
@@ -96,7 +99,7 @@ pub fn build() -> Result<()> {
 
 /// Sizes and instantiation times, as tables.
 pub fn print_components() -> Result<()> {
-    println!("\n| file | bytes |\n|---|---|");
+    println!("\n## Sizes and instantiation\n\n| file | bytes |\n|---|---|");
     for name in ["oauth_broker", "mcp_gateway", "broker_client", "examples/pass"] {
         let file = root().join(WASM).join(format!("{name}.wasm"));
         println!("| {name}.wasm | {} |", fs::metadata(&file)?.len());
@@ -132,7 +135,7 @@ impl App {
     pub fn pass() -> Result<Self> {
         let files = tempfile::tempdir()?;
         let manifest = manifest(&files, "pass", &[("pass", "/...", "examples/pass.wasm", "")])?;
-        Self::start(files, &[(manifest, free_port()?, vec![])])
+        Self::start(files, &[(manifest, free_port()?, vec![])], POOL)
     }
 
     /// The composition without logic.
@@ -170,13 +173,18 @@ impl App {
                 apps.push((manifest(&files, "app", &[broker, gateway(&tail)])?, port, vec![]));
             }
         }
-        let mut app = Self::start(files, &apps)?;
+        let mut app = Self::start(files, &apps, POOL)?;
         app.gateway += "/mcp";
         Ok(app)
     }
 
-    /// Gatehouse itself, with one service and these servers.
-    pub fn gatehouse(composition: Composition, provider: &Provider, servers: &[(&str, &str)]) -> Result<Self> {
+    /// Gatehouse itself, with one service and these servers, on a host that has room for so many instances.
+    pub fn gatehouse(
+        composition: Composition,
+        provider: &Provider,
+        servers: &[(&str, &str)],
+        pool: u32,
+    ) -> Result<Self> {
         let files = tempfile::tempdir()?;
         let servers: serde_json::Map<_, _> = servers
             .iter()
@@ -216,7 +224,7 @@ impl App {
                 vec![(derived(&files, "deploy/consolidated.toml")?, port, secrets(at(port), at(port), at(port)))]
             }
         };
-        Self::start(files, &apps)
+        Self::start(files, &apps, pool)
     }
 
     /// CPU time that its processes have used.
@@ -226,7 +234,24 @@ impl App {
 
     /// MiB of memory that its processes have in use now.
     pub fn memory(&self) -> Result<u64> {
+        Ok(self.memory_kb()? / 1024)
+    }
+
+    pub fn memory_kb(&self) -> Result<u64> {
         self.processes.iter().map(|process| memory(process.0.id())).sum()
+    }
+
+    /// The most that they have had in use since [`App::forget_peak`].
+    pub fn peak(&self) -> Result<u64> {
+        self.processes.iter().map(|process| peak(process.0.id())).sum()
+    }
+
+    /// Begins to look for the most anew; gives what is in use now.
+    pub fn forget_peak(&self) -> Result<u64> {
+        for process in &self.processes {
+            fs::write(format!("/proc/{}/clear_refs", process.0.id()), "5")?;
+        }
+        self.memory_kb()
     }
 
     /// Something else that serves MCP at `path` of this port, by one command.
@@ -238,7 +263,7 @@ impl App {
     }
 
     /// The first app is the gateway's, the last the broker's.
-    fn start(files: TempDir, apps: &[Served]) -> Result<Self> {
+    fn start(files: TempDir, apps: &[Served], pool: u32) -> Result<Self> {
         let mut processes = Vec::new();
         for (manifest, port, variables) in apps {
             let state = files.path().join(format!("state-{port}"));
@@ -249,6 +274,7 @@ impl App {
                 .arg(manifest)
                 .args(["--listen", &format!("127.0.0.1:{port}"), "--state-dir"])
                 .arg(&state)
+                .env("SPIN_MAX_INSTANCE_COUNT", pool.to_string())
                 .current_dir(&state);
             for (name, value) in variables {
                 command.env(format!("SPIN_VARIABLE_{}", name.to_uppercase()), value);
@@ -317,9 +343,16 @@ fn cpu(group: u32) -> Result<Duration> {
     Ok(Duration::from_millis(ticks * 10))
 }
 
-/// Resident memory of a group of processes, MiB: field 24 of `stat`, in pages of 4 KiB.
+/// Resident memory of a group of processes, KiB: field 24 of `stat`, in pages of 4 KiB.
 fn memory(group: u32) -> Result<u64> {
-    Ok(of_group(group, |fields| fields[21].parse().unwrap_or(0))? * 4 / 1024)
+    Ok(of_group(group, |fields| fields[21].parse().unwrap_or(0))? * 4)
+}
+
+/// The most memory that a process has had, KiB.
+fn peak(process: u32) -> Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{process}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("VmHWM")?;
+    Ok(line.trim().trim_end_matches(" kB").parse()?)
 }
 
 /// The sum of what `read` finds in the `stat` of each process of a group, whose first field here is the state.

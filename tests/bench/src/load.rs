@@ -41,7 +41,7 @@ impl Call {
             url,
             &json!({ "jsonrpc": "2.0", "id": 0, "method": "tools/call", "params": {
                 "name": tool,
-                "arguments": { "message": "hello" },
+                "arguments": arguments(tool),
                 "_meta": {
                     "io.modelcontextprotocol/protocolVersion": "2026-07-28",
                     "io.modelcontextprotocol/clientCapabilities": {},
@@ -68,7 +68,7 @@ impl Call {
         let mut call = Self::new(
             url,
             &json!({ "jsonrpc": "2.0", "id": 0, "method": "tools/call",
-                     "params": { "name": tool, "arguments": { "message": "hello" } } }),
+                     "params": { "name": tool, "arguments": arguments(tool) } }),
         );
         call.header("mcp-protocol-version", "2025-11-25");
         if let Some(bearer) = bearer {
@@ -111,6 +111,11 @@ impl Call {
         request.headers_mut().extend(self.headers.iter().cloned());
         request
     }
+}
+
+/// A word for `echo`; for `big`, how many bytes it is to answer with.
+fn arguments(tool: &str) -> serde_json::Value {
+    if tool.ends_with("big") { json!({ "bytes": LARGE }) } else { json!({ "message": "hello" }) }
 }
 
 /// Warms up, then measures for `time`. A call that is not answered with the tool's result fails the whole row.
@@ -179,3 +184,5 @@ impl fmt::Display for Measured {
         }
     }
 }
+
+const LARGE: usize = 1_000_000;
