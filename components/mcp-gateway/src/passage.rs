@@ -241,12 +241,17 @@ pub async fn deliver<H: Host>(
             line.answer(response).await;
             Ok(Delivered::Done)
         }
-        Content::Json(body) => deliver_json(line, body, fit).await,
+        Content::Json(body, length) => deliver_json(line, body, length, fit).await,
         Content::Events(body) => deliver_events(line, link, peer, body, fit).await,
     }
 }
 
-async fn deliver_json<H: Host>(line: &mut Line<'_, H>, mut body: H::Body, fit: &Fit<'_>) -> Result<Delivered<H>, Halt> {
+async fn deliver_json<H: Host>(
+    line: &mut Line<'_, H>,
+    mut body: H::Body,
+    length: Option<HeaderValue>,
+    fit: &Fit<'_>,
+) -> Result<Delivered<H>, Halt> {
     let as_it_is = fit.changes_nothing();
     let mut held = Vec::new();
     while let Some(chunk) = line.wait(body.chunk()).await?.map_err(Failure::from)? {
@@ -260,7 +265,11 @@ async fn deliver_json<H: Host>(line: &mut Line<'_, H>, mut body: H::Body, fit: &
             if !held.trim_ascii_start().starts_with(b"{") {
                 return Err(Failure::NotMcp.into());
             }
-            let head = jsonrpc::respond(StatusCode::OK, Vec::new()).map(drop);
+            let mut head = jsonrpc::respond(StatusCode::OK, Vec::new()).map(drop);
+            // Else it would end with a small chunk of its own, which waits for the client's delayed acknowledgement.
+            if let Some(length) = length {
+                head.headers_mut().insert(header::CONTENT_LENGTH, length);
+            }
             client.start(head, &held).await.map_err(|Gone| Stopped::Gone)?;
             // Cut off where the upstream cut it off.
             if client.pipe(&mut body).await.map_err(|Gone| Stopped::Gone)? {

@@ -285,12 +285,14 @@ fn a_large_answer_that_need_not_change_is_not_held() {
     let world = World::with(Box::new(move |sent| match sent.method().as_str() {
         "tools/call" => {
             let pieces = kept.as_bytes().chunks(50_000).map(|chunk| Piece::Bytes(chunk.to_vec())).collect();
-            Reply::Answer(200, vec![("content-type", "application/json".into())], pieces)
+            let length = ("content-length", kept.len().to_string());
+            Reply::Answer(200, vec![("content-type", "application/json".into()), length], pieces)
         }
         _ => inner(sent),
     }));
     let got = world.serve(Era::Modern.call("/mcp/up", "echo"));
     assert_eq!((got.whole, got.pieces.len()), (false, 6), "100 kB first, then as it comes");
+    assert_eq!(got.header("content-length"), Some(&*large.len().to_string()), "so that its end is no chunk of its own");
     assert_eq!(got.text(), large);
     let got = world.serve(Era::Legacy.call("/mcp/up", "echo"));
     assert_eq!((got.whole, got.text()), (true, large), "what has to be looked at is held");

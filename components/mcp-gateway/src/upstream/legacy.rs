@@ -34,7 +34,7 @@ pub async fn listen<H: Host>(
             end(host, link, &own).await;
             Ok(None)
         }
-        Content::Json(_) | Content::Error(..) => Ok(None),
+        Content::Json(..) | Content::Error(..) => Ok(None),
     }
 }
 

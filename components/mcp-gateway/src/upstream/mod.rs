@@ -99,7 +99,8 @@ pub struct Answered<B> {
 }
 
 pub enum Content<B> {
-    Json(B),
+    /// With its length, where the upstream says it.
+    Json(B, Option<HeaderValue>),
     Events(B),
     /// Not a success; its body is read.
     Error(StatusCode, Vec<u8>),
@@ -263,7 +264,7 @@ async fn receive<H: Host>(
     let (head, body) = response.into_parts();
     match head.status.as_u16() {
         200..300 => match content_type(&head).as_str() {
-            "application/json" => Ok(Content::Json(body)),
+            "application/json" => Ok(Content::Json(body, head.headers.get(header::CONTENT_LENGTH).cloned())),
             "text/event-stream" => Ok(Content::Events(body)),
             _ => Err(Failure::NotMcp),
         },
@@ -323,7 +324,9 @@ async fn message<H: Host>(host: &H, link: Link<'_>, content: Content<H::Body>) -
     let read = async {
         match content {
             Content::Error(status, _) => Err(Failure::Status(status.as_u16())),
-            Content::Json(body) => String::from_utf8(collect(body, ANSWER_LIMIT).await?).map_err(|_| Failure::NotMcp),
+            Content::Json(body, _) => {
+                String::from_utf8(collect(body, ANSWER_LIMIT).await?).map_err(|_| Failure::NotMcp)
+            }
             Content::Events(body) => {
                 let mut messages = Messages::<H>::new(body);
                 while let Some(text) = messages.next().await? {

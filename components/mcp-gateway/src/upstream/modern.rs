@@ -106,7 +106,7 @@ pub async fn listen<H: Host>(host: &H, link: Link<'_>, id: &str, filter: &str) -
     let request = request(link, Outgoing { method, name: None, headers: Vec::new(), body }).ok_or(Failure::NotMcp)?;
     match receive(host, link, host.send(request, link.server.patience).await?).await? {
         Content::Events(body) => Ok(Some(Messages::new(body))),
-        Content::Json(_) | Content::Error(..) => Ok(None),
+        Content::Json(..) | Content::Error(..) => Ok(None),
     }
 }
 
