@@ -20,7 +20,7 @@ use crate::config::Config;
 use crate::eras::modern::encoded;
 use crate::host::Caller;
 use crate::json::{Object, quoted};
-use crate::memory::Place;
+use crate::memory::{Met, Place};
 use crate::session::Capabilities;
 use crate::upstream::Link;
 
@@ -152,7 +152,7 @@ pub fn rows(data: &[u8]) {
 
     let text = world.servers.borrow().clone();
     let config = Config::read(&text).unwrap();
-    let caller = Caller { subject: "alice".into(), expires_at: None, sealing_key: vec![7; 32] };
+    let caller = Caller { subject: "alice".into(), expires_at: None, sealing_key: vec![7; 32], met: Met::default() };
     let server = config.servers().next().unwrap();
     let link = Link { server: &server, token: None, caller: &caller, profile: Capabilities::NONE };
     for (kind, more) in [("u", "0"), ("f", ""), ("l", "tools0"), ("s", "")] {

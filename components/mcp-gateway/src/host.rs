@@ -11,6 +11,8 @@ use futures_util::future::{Either, select};
 use http::{Request, Response};
 use thiserror::Error;
 
+use crate::memory::Met;
+
 /// Everything that the gateway may touch.
 pub trait Host {
     /// The body of an upstream's answer, while it arrives.
@@ -127,6 +129,8 @@ pub struct Caller {
     pub subject: String,
     pub expires_at: Option<u64>,
     pub sealing_key: Vec<u8>,
+    /// The upstreams that were met for this caller, kept beside what the broker said (`kept`).
+    pub met: Met,
 }
 
 /// `outcome` of `wit/tokens.wit`.

@@ -2,14 +2,15 @@
 //!
 //! For a few seconds, so that a warm call asks no broker: `resolutionSeconds` of `servers.json`, [`SECONDS`] where the
 //! file does not say, 0 for never. What is kept is the whole answer of the broker to one question (bearer, resource,
-//! services), and only where each service gave a token: whoever still has to connect is looked at anew each time.
+//! services), and only where each service gave a token: whoever still has to connect is looked at anew each time. Beside
+//! it is how the upstreams speak that were met for it ([`Met`]).
 //!
 //! The row's key is a digest over the question, and the row is sealed under a key that only the bearer yields. The store
 //! alone opens nothing, and for a client without a bearer (local mode) nothing is kept at all.
 //!
 //! It ends with the token, with the bearer, and when the upstream refuses the token. What it puts off, for as long as it
 //! lasts, is what only the broker knows: that the person has disconnected, that the bearer was taken back, that a policy
-//! has changed.
+//! has changed. An upstream that no longer speaks as it is kept here says so itself, and is met anew (`upstream`).
 
 use std::borrow::Cow;
 
@@ -20,13 +21,14 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::host::{AccessToken, Caller, Host, Outcome, Resolution, ResolveRequest, Secret};
+use crate::memory::Met;
 
 /// For how long, where `servers.json` does not say.
 pub const SECONDS: u64 = 10;
 /// The most that it may say.
 pub const MOST_SECONDS: u64 = 300;
 
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
 const NONCE: usize = 24;
 /// A token is not used again this close to its end: it may be on its way for a while.
 const BEFORE_END: u64 = 5;
@@ -43,6 +45,8 @@ struct Row<'a> {
     subject: &'a str,
     sealing_key: &'a str,
     tokens: Vec<Token<'a>>,
+    /// How the upstreams speak that were met for the answer, so that a warm call reads one row.
+    met: Met,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -71,7 +75,8 @@ impl Place {
         Some(Self { question: question.finalize().into(), key: key.into() })
     }
 
-    pub fn recall(&self, host: &impl Host) -> Option<Resolution> {
+    /// The answer, and until when it may be used.
+    pub fn recall(&self, host: &impl Host) -> Option<(Resolution, u64)> {
         let sealed = host.load(&self.name())?;
         let (nonce, sealed) = sealed.strip_prefix(&[FORMAT])?.split_first_chunk::<NONCE>()?;
         let row = self.cipher().decrypt(&(*nonce).into(), Payload { msg: sealed, aad: &self.question }).ok()?;
@@ -87,20 +92,28 @@ impl Place {
                 fingerprint: token.fingerprint.to_owned(),
             })
         };
-        Some(Resolution {
+        let resolution = Resolution {
             caller: Caller {
                 subject: row.subject.to_owned(),
                 expires_at: None,
                 sealing_key: Base64UrlUnpadded::decode_vec(row.sealing_key).ok()?,
+                met: row.met,
             },
             outcomes: row.tokens.into_iter().map(token).collect(),
-        })
+        };
+        Some((resolution, row.until))
     }
 
-    pub fn keep(&self, host: &impl Host, resolution: &Resolution, seconds: u64) {
-        let mut until = host.now() + seconds;
-        let mut tokens = Vec::with_capacity(resolution.outcomes.len());
-        for outcome in &resolution.outcomes {
+    /// Keeps it at most `until` then.
+    pub fn keep<'o>(
+        &self,
+        host: &impl Host,
+        caller: &Caller,
+        outcomes: impl Iterator<Item = &'o Outcome>,
+        mut until: u64,
+    ) {
+        let mut tokens = Vec::new();
+        for outcome in outcomes {
             let Outcome::Token(token) = outcome else { return };
             until = until.min(token.expires_at.map_or(until, |end| end.saturating_sub(BEFORE_END)));
             tokens.push(Token {
@@ -109,12 +122,12 @@ impl Place {
                 fingerprint: &token.fingerprint,
             });
         }
-        until = until.min(resolution.caller.expires_at.unwrap_or(until));
+        until = until.min(caller.expires_at.unwrap_or(until));
         if until <= host.now() {
             return;
         }
-        let sealing_key = Base64UrlUnpadded::encode_string(&resolution.caller.sealing_key);
-        let row = Row { until, subject: &resolution.caller.subject, sealing_key: &sealing_key, tokens };
+        let sealing_key = Base64UrlUnpadded::encode_string(&caller.sealing_key);
+        let row = Row { until, subject: &caller.subject, sealing_key: &sealing_key, tokens, met: caller.met.clone() };
         let mut nonce = [0; NONCE];
         host.random(&mut nonce);
         let Ok(row) = serde_json::to_vec(&row) else { return };

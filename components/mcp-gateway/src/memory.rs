@@ -10,11 +10,17 @@
 //! | `g.w.` + digest | a word for an instance that waits (`letters`): 256 places for each subject | until read or overwritten |
 //! | `g.h.` + digest | what two instances have for each other that work on one call (`shelf`): 64 places for each subject | until the call is over; not believed after a minute |
 //!
+//! A copy of `g.u.` rows lies beside the broker's kept answer (`g.k.`, [`crate::kept`]), so that a warm call reads one row.
+//! It may be as old as that answer. A session or an era that is over is denied by the upstream, and then the row
+//! itself is looked at; whoever sets the log level takes the answers away that his next calls would use.
+//!
 //! So the number of rows is bounded by subjects, upstreams and profiles, however often they meet. All of it can be lost:
 //! it is found out again. A row is sealed with XChaCha20-Poly1305 under the sealing key that only the broker derives,
 //! bound to its kind and to whom and what it is about; the digest is keyed with it as well. So the store alone tells
 //! neither who uses what nor how, and a row that was moved, is damaged, or stems from another key is as if it were not
 //! there.
+
+use std::cell::{Cell, RefCell};
 
 use base64ct::{Base64UrlUnpadded, Encoding};
 use chacha20poly1305::XChaCha20Poly1305;
@@ -29,9 +35,11 @@ use crate::upstream::{Link, Modern, Peer, Session};
 const FORMAT: u8 = 2;
 const NONCE: usize = 24;
 const BELIEVED_SECONDS: u64 = 24 * 60 * 60;
+/// The most upstreams that are kept in one row with what the broker said.
+const MOST_MET: usize = 16;
 const MODERN_FACTS_SECONDS: u64 = 5 * 60;
 
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 struct PeerRow {
     /// When it was found out.
     t: u64,
@@ -47,6 +55,18 @@ struct PeerRow {
     /// Which parameters a modern upstream wants to see in headers, by tool.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     p: Option<String>,
+}
+
+impl PeerRow {
+    fn peer(self, host: &impl Host) -> Option<Peer> {
+        if host.now().saturating_sub(self.t) > BELIEVED_SECONDS {
+            return None;
+        }
+        Some(match self.v {
+            None => Peer::Modern(Modern { level: self.l, headers: self.p }),
+            Some(version) => Peer::Legacy(Session { id: self.s, version, level: self.l }),
+        })
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -82,17 +102,55 @@ impl Facts {
     }
 }
 
-/// How `link.server` was last found to speak with this caller.
+/// How upstreams speak with one caller, as this request knows it: what was kept with the broker's answer (`kept`), and
+/// what it has found since.
+#[derive(Clone, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Met {
+    rows: RefCell<Vec<(String, PeerRow)>>,
+    #[serde(skip)]
+    has_news: Cell<bool>,
+}
+
+impl Met {
+    /// Whether more is known than was kept.
+    pub fn has_news(&self) -> bool {
+        self.has_news.get()
+    }
+
+    fn row(&self, link: Link<'_>) -> Option<PeerRow> {
+        let name = name(link);
+        self.rows.borrow().iter().find(|(known, _)| *known == name).map(|(_, row)| row.clone())
+    }
+
+    fn note(&self, link: Link<'_>, row: PeerRow) {
+        let name = name(link);
+        let mut rows = self.rows.borrow_mut();
+        rows.retain(|(known, _)| *known != name);
+        if rows.len() < MOST_MET {
+            rows.push((name, row));
+            self.has_news.set(true);
+        }
+    }
+}
+
+/// None of the parts can hold a space.
+fn name(link: Link<'_>) -> String {
+    [link.server.prefix, " ", &link.profile.name(), " ", &link.server.url.to_string()].concat()
+}
+
+/// How `link.server` was last found to speak with this caller. What was kept with the broker's answer may have been
+/// true a moment ago: the upstream itself contradicts then, and [`recall_anew`] tells.
 pub fn recall<H: Host>(host: &H, link: Link<'_>) -> Option<Peer> {
+    link.caller.met.row(link).and_then(|row| row.peer(host)).or_else(|| recall_anew(host, link))
+}
+
+/// The same, as whichever request was last has found it.
+pub fn recall_anew<H: Host>(host: &H, link: Link<'_>) -> Option<Peer> {
     let row = Place::of("u", link, &link.profile.name()).read(host, link.caller)?;
     let row: PeerRow = serde_json::from_slice(&row).ok()?;
-    if host.now().saturating_sub(row.t) > BELIEVED_SECONDS {
-        return None;
-    }
-    Some(match row.v {
-        None => Peer::Modern(Modern { level: row.l, headers: row.p }),
-        Some(version) => Peer::Legacy(Session { id: row.s, version, level: row.l }),
-    })
+    link.caller.met.note(link, row.clone());
+    row.peer(host)
 }
 
 /// Remembers how `link.server` speaks with this caller.
@@ -102,8 +160,9 @@ pub fn keep<H: Host>(host: &H, link: Link<'_>, peer: &Peer) {
         Peer::Modern(modern) => PeerRow { t, v: None, s: None, l: modern.level, p: modern.headers },
         Peer::Legacy(session) => PeerRow { t, v: Some(session.version), s: session.id, l: session.level, p: None },
     };
-    let row = serde_json::to_vec(&row).unwrap_or_default();
-    Place::of("u", link, &link.profile.name()).write(host, link.caller, &row);
+    let text = serde_json::to_vec(&row).unwrap_or_default();
+    Place::of("u", link, &link.profile.name()).write(host, link.caller, &text);
+    link.caller.met.note(link, row);
 }
 
 /// What `link.server` last said of itself.

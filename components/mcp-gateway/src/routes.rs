@@ -121,6 +121,7 @@ async fn respond<H: Host>(
         }
         decision => carry_out(host, decision, &site, &servers, &mut visitor, line).await,
     }
+    visitor.part(host);
     Ok(())
 }
 

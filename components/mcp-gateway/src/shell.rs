@@ -15,6 +15,7 @@ use crate::host::{
     AccessToken, Caller, Gone, Host, Origins, Outcome, Outlet, Resolution, ResolveError, ResolveRequest, Secret,
     SendError, Source,
 };
+use crate::memory::Met;
 use crate::routes;
 
 wit_bindgen::generate!({ path: "../../wit", world: "mcp-gateway" });
@@ -140,6 +141,7 @@ impl Host for Spin {
                 subject: resolution.caller.subject,
                 expires_at: resolution.caller.expires_at,
                 sealing_key: resolution.caller.sealing_key,
+                met: Met::default(),
             },
             outcomes: resolution.outcomes.into_iter().map(outcome).collect(),
         })

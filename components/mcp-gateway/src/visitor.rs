@@ -18,7 +18,8 @@ pub struct Visitor {
     bearer: Option<Secret>,
     resource: String,
     outcomes: Vec<(WantedService, Outcome)>,
-    kept: Option<kept::Place>,
+    /// Where the answer is kept, and until when.
+    kept: Option<(kept::Place, u64)>,
 }
 
 /// Whether a server can be called for a visitor.
@@ -48,14 +49,15 @@ impl Visitor {
         let had_bearer = bearer.is_some();
         let request = ResolveRequest { bearer, resource, services };
         let kept = kept::Place::of(&request, keep_seconds);
-        let resolution = match kept.as_ref().and_then(|kept| kept.recall(host)) {
-            Some(resolution) => resolution,
+        let (resolution, until) = match kept.as_ref().and_then(|kept| kept.recall(host)) {
+            Some(recalled) => recalled,
             None => {
                 let resolution = host.resolve(&request).map_err(|error| refusal(host, &error, had_bearer))?;
+                let until = host.now() + keep_seconds;
                 if let Some(kept) = &kept {
-                    kept.keep(host, &resolution, keep_seconds);
+                    kept.keep(host, &resolution.caller, resolution.outcomes.iter(), until);
                 }
-                resolution
+                (resolution, until)
             }
         };
         Ok(Self {
@@ -63,8 +65,26 @@ impl Visitor {
             bearer: request.bearer,
             resource: request.resource,
             outcomes: request.services.into_iter().zip(resolution.outcomes).collect(),
-            kept,
+            kept: kept.map(|kept| (kept, until)),
         })
+    }
+
+    /// When all is done: what was found out about upstreams is kept with the answer that is in use, for as long as that.
+    pub fn part(&self, host: &impl Host) {
+        if let (Some((kept, until)), true) = (&self.kept, self.caller.met.has_news()) {
+            kept.keep(host, &self.caller, self.outcomes.iter().map(|(_, outcome)| outcome), *until);
+        }
+    }
+
+    /// Has what is kept for calls to `servers` found out anew.
+    pub fn forget_calls(&self, host: &impl Host, servers: &[Server<'_>]) {
+        for server in servers {
+            let services = of(server).into_iter().collect();
+            let request = ResolveRequest { bearer: self.bearer.clone(), resource: self.resource.clone(), services };
+            if let Some(kept) = kept::Place::of(&request, kept::SECONDS) {
+                kept.forget(host);
+            }
+        }
     }
 
     pub fn standing(&self, server: &Server<'_>) -> Standing<'_> {
@@ -103,7 +123,7 @@ impl Visitor {
     }
 
     fn ask_again(&mut self, host: &impl Host, services: Vec<WantedService>) {
-        if let Some(kept) = &self.kept {
+        if let Some((kept, _)) = self.kept.take() {
             kept.forget(host);
         }
         let request = ResolveRequest { bearer: self.bearer.clone(), resource: self.resource.clone(), services };

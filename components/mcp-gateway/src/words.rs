@@ -63,7 +63,8 @@ pub async fn hear<H: Host>(
 async fn tell<H: Host>(host: &H, session: &Session, server: &Server<'_>, visitor: &Visitor, message: Vec<u8>) {
     let Standing::Open(token) = visitor.standing(server) else { return };
     let link = Link { server, token, caller: &visitor.caller, profile: session.client };
-    if let Some(peer) = memory::recall(host, link) {
+    // A session that is over would not tell.
+    if let Some(peer) = memory::recall_anew(host, link) {
         upstream::tell(host, link, &peer, message).await;
     }
 }
@@ -113,7 +114,9 @@ pub async fn set_level<H: Host>(
         memory::keep(host, link, &peer);
         true
     });
-    if !within(host, DEADLINE, join_all(told)).await.is_none_or(|told| told.contains(&true)) {
+    let told = within(host, DEADLINE, join_all(told)).await;
+    visitor.forget_calls(host, servers);
+    if !told.is_none_or(|told| told.contains(&true)) {
         return wanted.client.error(wanted.id, jsonrpc::METHOD_NOT_FOUND, "Method not found");
     }
     jsonrpc::respond(http::StatusCode::OK, jsonrpc::result(wanted.id, "{}"))

@@ -1,12 +1,16 @@
 //! For how long is the broker's answer used again, and by whom?
 
-use super::upstreams::{behind_token, echo, modern};
+use super::upstreams::{behind_token, echo, legacy, legacy_with, modern, modern_that_can};
 use super::*;
 use crate::kept::SECONDS;
 
 fn world(seconds: &str) -> World {
+    world_with(seconds, modern(echo))
+}
+
+fn world_with(seconds: &str, upstream: Upstream) -> World {
     let file = r#"{"mcpServers":{"up":{"url":"https://up.example/mcp","service":"s"}}KEPT}"#.replace("KEPT", seconds);
-    let world = World::new(&file, vec![("https://up.example/mcp", behind_token("good", modern(echo)))]);
+    let world = World::new(&file, vec![("https://up.example/mcp", behind_token("good", upstream))]);
     *world.servers.borrow_mut() = file;
     world.outcomes.borrow_mut().insert("s", [token("good")].into());
     world
@@ -30,6 +34,69 @@ fn a_warm_call_asks_no_broker_until_the_time_is_over() {
     world.pass(SECONDS);
     call(&world);
     assert_eq!(asked(&world), 2);
+}
+
+#[test]
+fn a_warm_call_is_no_resolve_one_load_no_write_and_one_request_in_every_pairing() {
+    for era in [Era::Legacy, Era::Modern] {
+        for (kind, upstream) in [("modern", modern(echo)), ("legacy", legacy(echo))] {
+            let world = world_with("", upstream);
+            world.serve(era.call("/mcp", "up__echo"));
+            world.sent();
+            let (loads, asked, store) = (world.loads.get(), asked(&world), world.store.borrow().clone());
+            let got = world.serve(era.call("/mcp", "up__echo"));
+            assert_eq!(got.json()["result"]["content"][0]["text"], "hi of echo", "{era:?} {kind}");
+            assert_eq!(world.methods(), ["tools/call"], "{era:?} {kind}");
+            assert_eq!((world.loads.get() - loads, self::asked(&world)), (1, asked), "{era:?} {kind}");
+            assert_eq!(*world.store.borrow(), store, "{era:?} {kind}");
+        }
+    }
+}
+
+#[test]
+fn a_session_that_was_lost_and_opened_anew_by_another_request_is_found() {
+    let sessions = Rc::new(Cell::new(0));
+    let world = world_with("", legacy_with(echo, sessions.clone(), 404));
+    let call = |path, tool| {
+        let got = world.serve(Era::Modern.call(path, tool));
+        assert_eq!(got.json()["result"]["content"][0]["text"], "hi of echo");
+        world.methods()
+    };
+    call("/mcp", "up__echo");
+    call("/mcp/up", "echo");
+    // The upstream starts anew, and is met anew through one of the two.
+    sessions.set(sessions.get() + 1);
+    assert_eq!(call("/mcp/up", "echo"), ["tools/call", "initialize", "notifications/initialized", "tools/call"]);
+    assert_eq!(call("/mcp", "up__echo"), ["tools/call", "tools/call"], "what the other one found serves this one");
+    assert_eq!(call("/mcp", "up__echo"), ["tools/call"], "and is kept");
+    // It starts anew once more after that: what each remembers is old, and so is what the other found.
+    call("/mcp/up", "echo");
+    sessions.set(sessions.get() + 1);
+    call("/mcp/up", "echo");
+    sessions.set(sessions.get() + 1);
+    let twice_old = ["tools/call", "tools/call", "initialize", "notifications/initialized", "tools/call"];
+    assert_eq!(call("/mcp", "up__echo"), twice_old);
+}
+
+#[test]
+fn a_log_level_counts_from_the_next_call_on() {
+    let logs = |method: &str, params: &Value| match method {
+        "tools/call" => {
+            let level = &params["_meta"]["io.modelcontextprotocol/logLevel"];
+            format!(r#"{{"content":[{{"type":"text","text":{level}}}]}}"#)
+        }
+        _ => String::new(),
+    };
+    let world = world_with("", modern_that_can(r#"{"tools":{},"logging":{}}"#, logs));
+    let level = || world.serve(Era::Legacy.call("/mcp", "up__echo")).json()["result"]["content"][0]["text"].clone();
+    // Its question is about all servers, that of a call about one.
+    let two = world.servers.borrow().replace("}}", r#"},"other":{"url":"https://other.example","service":"t"}}"#);
+    *world.servers.borrow_mut() = two;
+    assert_eq!(level(), "info");
+    for wanted in ["debug", "error"] {
+        world.serve(Era::Legacy.request("/mcp", "logging/setLevel", &format!(r#""level":"{wanted}""#)));
+        assert_eq!(level(), wanted);
+    }
 }
 
 #[test]

@@ -31,5 +31,6 @@ use http::{Request, Response};
 use serde_json::Value;
 
 use crate::host::{AccessToken, Caller, Host, Origins, Outcome, Resolution, ResolveError, ResolveRequest, SendError};
+use crate::memory::Met;
 use crate::routes;
 use world::*;

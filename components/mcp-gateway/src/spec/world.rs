@@ -15,6 +15,7 @@ use crate::host::{
     AccessToken, Caller, Gone, Host, Origins, Outcome, Outlet, Resolution, ResolveError, ResolveRequest, Secret,
     SendError, Source,
 };
+use crate::memory::Met;
 use crate::routes;
 
 pub const GATEWAY: &str = "https://mcp.example.com";
@@ -344,6 +345,7 @@ impl Host for World {
                 subject: self.subject.get().into(),
                 expires_at: None,
                 sealing_key: vec![self.sealing_key.get(); 32],
+                met: Met::default(),
             },
         })
     }

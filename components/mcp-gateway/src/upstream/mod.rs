@@ -152,23 +152,30 @@ pub async fn exchange<'w, H: Host>(
     link: Link<'_>,
     write: &dyn Fn(&Peer) -> Outgoing<'w>,
 ) -> Result<Answered<H::Body>, Failure> {
-    let (peer, known) = match memory::recall(host, link) {
-        Some(peer) => (peer, true),
-        None => (meet(host, link).await?.0, false),
+    let (mut peer, mut learnt) = match memory::recall(host, link) {
+        Some(peer) => (peer, Learnt::Before),
+        None => (meet(host, link).await?.0, Learnt::Now),
     };
-    let content = send(host, link, &peer, write(&peer)).await?;
-    match content {
-        Content::Error(status, body) if known && peer.is_denied_by(status, &body) => {
-            let peer = match memory::recall(host, link) {
-                // Another request was here first.
-                Some(newer) if newer != peer => newer,
-                _ => meet_again(host, link, &peer).await?,
-            };
-            let content = send(host, link, &peer, write(&peer)).await?;
-            Ok(Answered { peer, content })
+    loop {
+        let content = send(host, link, &peer, write(&peer)).await?;
+        let denied = matches!(&content, Content::Error(status, body) if peer.is_denied_by(*status, body));
+        if !denied || learnt == Learnt::Now {
+            return Ok(Answered { peer, content });
         }
-        content => Ok(Answered { peer, content }),
+        (peer, learnt) = match memory::recall_anew(host, link) {
+            Some(newer) if learnt == Learnt::Before && newer != peer => (newer, Learnt::Meanwhile),
+            _ => (meet_again(host, link, &peer).await?, Learnt::Now),
+        };
     }
+}
+
+/// When it was found out how an upstream speaks.
+#[derive(PartialEq, Eq)]
+enum Learnt {
+    Before,
+    /// By another request, after what this one had remembered.
+    Meanwhile,
+    Now,
 }
 
 impl Peer {
