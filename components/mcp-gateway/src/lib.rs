@@ -4,9 +4,9 @@
 //! |---|---|
 //! | `POST /mcp` | Streamable HTTP, all servers behind one endpoint, tools called `server__tool` |
 //! | `POST /mcp/{server}` | the same for one server, names as they are |
-//! | `POST /mcp/sse` | the same as `/mcp`, for clients that were given an SSE URL |
 //! | `POST /mcp/{endpoint}` | the same as `/mcp` for some of the servers, as the file says |
 //! | `GET` on these | what servers say outside of any answer, for legacy clients |
+//! | `/mcp/sse`, `/mcp/{server}/sse` | the same, for clients that were given an SSE URL; those of 2024-11-05 too |
 //! | `GET /mcp/servers` | the servers, their state and the caller's connections, as JSON |
 //!
 //! An endpoint may have three tools of the gateway's own in the place of all others ([`finding`]).
@@ -38,9 +38,11 @@ pub mod fit;
 pub mod fuzz;
 pub mod held;
 pub mod host;
+pub mod http_sse;
 pub mod json;
 pub mod jsonrpc;
 pub mod kept;
+pub mod letterbox;
 pub mod letters;
 pub mod listening;
 pub mod lists;
@@ -52,6 +54,7 @@ pub mod pins;
 pub mod ranking;
 pub mod relay;
 pub mod routes;
+pub mod seats;
 pub mod session;
 pub mod shelf;
 pub mod sse;

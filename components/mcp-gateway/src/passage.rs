@@ -19,6 +19,7 @@ use http::{HeaderValue, Response, StatusCode, header};
 
 use crate::fit::{Fit, Fitted, Question};
 use crate::host::{Caller, Gone, Host, Outlet, Source, within};
+use crate::http_sse::Outbox;
 use crate::upstream::{self, ANSWER_LIMIT, Content, Failure, Link, Messages, Peer};
 use crate::{jsonrpc, letters, lists, sse};
 
@@ -38,7 +39,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// The client, for as long as its request is worked on.
 pub struct Line<'h, H: Host> {
     host: &'h H,
-    to: To<H>,
+    to: To<'h, H>,
     takes_events: bool,
     began: bool,
     /// What is said and not yet written.
@@ -54,8 +55,10 @@ struct Watch {
     looked: u64,
 }
 
-enum To<H: Host> {
+enum To<'h, H: Host> {
     Client(H::Outlet),
+    /// A stream on which others speak too.
+    Outbox(&'h Outbox),
     /// One of many answers in one body.
     Batch(Vec<Vec<u8>>),
 }
@@ -93,7 +96,12 @@ impl<'h, H: Host> Line<'h, H> {
         Self::to(host, To::Batch(Vec::new()), false)
     }
 
-    fn to(host: &'h H, to: To<H>, takes_events: bool) -> Self {
+    /// A line for one of the requests whose answers come on one stream.
+    pub fn beside(host: &'h H, outbox: &'h Outbox) -> Self {
+        Self::to(host, To::Outbox(outbox), true)
+    }
+
+    fn to(host: &'h H, to: To<'h, H>, takes_events: bool) -> Self {
         Self { host, to, takes_events, began: false, pending: Vec::new(), quiet: Duration::ZERO, watch: None }
     }
 
@@ -118,6 +126,11 @@ impl<'h, H: Host> Line<'h, H> {
         }
     }
 
+    /// What is sent as it is.
+    pub fn pass(&mut self, bytes: &[u8]) {
+        self.pending.extend_from_slice(bytes);
+    }
+
     /// Waits for `future`, as long as the client does.
     pub async fn wait<T>(&mut self, future: impl Future<Output = T>) -> Result<T, Stopped> {
         let mut value = None;
@@ -131,9 +144,18 @@ impl<'h, H: Host> Line<'h, H> {
         if self.began && self.is_cancelled() {
             return Err(Stopped::Cancelled);
         }
+        let outbox = match self.to {
+            To::Outbox(outbox) => Some(outbox),
+            _ => None,
+        };
+        let mut future = pin!(poll_fn(|context| match outbox {
+            // Its session is over: nobody could be told any more.
+            Some(outbox) if outbox.is_closed() => Poll::Ready(Err(Stopped::Cancelled)),
+            _ => future.as_mut().poll(context).map(Ok),
+        }));
         let first = poll_fn(|context| Poll::Ready(future.as_mut().poll(context))).await;
-        if first.is_ready() {
-            return Ok(());
+        if let Poll::Ready(done) = first {
+            return done;
         }
         self.flush().await?;
         loop {
@@ -142,14 +164,15 @@ impl<'h, H: Host> Line<'h, H> {
                 (Some(_), true) => LOOK,
                 (None, true) => KEEP_ALIVE,
             };
-            if within(self.host, step, future.as_mut()).await.is_some() {
-                return Ok(());
+            if let Some(done) = within(self.host, step, future.as_mut()).await {
+                return done;
             }
             self.quiet += step;
             if self.is_cancelled() {
                 return Err(Stopped::Cancelled);
             }
-            if self.takes_events && (!self.began || self.quiet >= KEEP_ALIVE) {
+            // The stream beside which this is said gives its own.
+            if outbox.is_none() && self.takes_events && (!self.began || self.quiet >= KEEP_ALIVE) {
                 self.pending.extend_from_slice(sse::COMMENT);
                 self.flush().await?;
             }
@@ -168,23 +191,27 @@ impl<'h, H: Host> Line<'h, H> {
 
     /// Begins to stream, before anything is said.
     pub async fn begin(&mut self) -> Result<(), Stopped> {
-        if !self.began {
+        if !self.began && !matches!(self.to, To::Outbox(_)) {
             self.pending.extend_from_slice(sse::COMMENT);
         }
         self.flush().await
     }
 
     async fn flush(&mut self) -> Result<(), Stopped> {
-        let To::Client(client) = &mut self.to else { return Ok(()) };
         if self.pending.is_empty() {
             return Ok(());
         }
         let bytes = std::mem::take(&mut self.pending);
-        let written = if self.began {
-            client.write(&bytes).await
-        } else {
-            self.began = true;
-            client.start(event_stream(()), &bytes).await
+        let began = std::mem::replace(&mut self.began, true);
+        let written = match &mut self.to {
+            To::Client(client) if began => client.write(&bytes).await,
+            To::Client(client) => client.start(event_stream(()), &bytes).await,
+            To::Outbox(outbox) => {
+                outbox.put(&bytes).await;
+                Ok(())
+            }
+            // It takes no events, so that nothing is pending.
+            To::Batch(_) => Ok(()),
         };
         self.quiet = Duration::ZERO;
         written.map_err(|Gone| Stopped::Gone)
@@ -194,6 +221,14 @@ impl<'h, H: Host> Line<'h, H> {
     pub async fn answer(&mut self, response: Response<Vec<u8>>) {
         match &mut self.to {
             To::Batch(answers) => answers.push(response.into_body()),
+            To::Outbox(outbox) => {
+                outbox.learn(response.headers());
+                // What has another status is no answer to a message.
+                if response.status() == StatusCode::OK {
+                    sse::write_event(&mut self.pending, response.body());
+                }
+                self.end().await;
+            }
             To::Client(client) if !self.began && self.pending.is_empty() => client.respond(response).await,
             To::Client(_) => {
                 sse::write_event(&mut self.pending, response.body());
@@ -204,13 +239,16 @@ impl<'h, H: Host> Line<'h, H> {
 
     /// Ends the stream without an answer.
     pub async fn end(&mut self) {
-        if let To::Client(client) = &mut self.to {
-            let bytes = std::mem::take(&mut self.pending);
-            if !self.began {
-                client.respond(event_stream(bytes)).await;
-            } else if bytes.is_empty() || client.write(&bytes).await.is_ok() {
-                client.finish();
+        let bytes = std::mem::take(&mut self.pending);
+        match &mut self.to {
+            To::Client(client) if !self.began => client.respond(event_stream(bytes)).await,
+            To::Client(client) => {
+                if bytes.is_empty() || client.write(&bytes).await.is_ok() {
+                    client.finish();
+                }
             }
+            To::Outbox(outbox) => outbox.put(&bytes).await,
+            To::Batch(_) => {}
         }
     }
 

@@ -14,7 +14,7 @@ use crate::eras::{Decision, Route, Site, Target, Word, accepted, accepts, decide
 use crate::host::Host;
 use crate::passage::Line;
 use crate::visitor::{Visitor, misconfigured, refusal};
-use crate::{connections, describe, jsonrpc, listening, lists, relay, words};
+use crate::{connections, describe, http_sse, jsonrpc, listening, lists, relay, words};
 
 /// The longest request body.
 pub const BODY_LIMIT: usize = 4 * 1024 * 1024;
@@ -51,9 +51,10 @@ async fn respond<H: Host>(
     line: &mut Line<'_, H>,
 ) -> Result<(), Response<Vec<u8>>> {
     let path = head.uri.path().trim_end_matches('/');
-    let place = match path.strip_prefix("/mcp") {
-        Some("" | "/sse") => Place::Mcp(Route::All),
-        Some("/servers") => Place::Servers,
+    let is_sse = path.ends_with("/sse");
+    let place = match path.strip_suffix("/sse").unwrap_or(path).strip_prefix("/mcp") {
+        Some("") => Place::Mcp(Route::All),
+        Some("/servers") if !is_sse => Place::Servers,
         Some(rest) if rest.starts_with('/') && !rest[1..].contains('/') => Place::Mcp(Route::Named(&rest[1..])),
         _ => return Err(jsonrpc::refuse(StatusCode::NOT_FOUND, None, "There is nothing here")),
     };
@@ -88,13 +89,36 @@ async fn respond<H: Host>(
         line.answer(connections::overview(host, &site, &visitor)).await;
         return Ok(());
     }
+    if is_sse && !is_modern {
+        if http_sse::is_opened_by(head) {
+            return http_sse::hold(host, head, &site, &resource, line).await;
+        }
+        if let Some(stream) = http_sse::named_in(&head.uri) {
+            let seconds = config.resolution_seconds;
+            let taken = http_sse::receive(host, head, body, stream, resource, seconds).await?;
+            line.answer(taken).await;
+            return Ok(());
+        }
+    }
     let decision = if head.method == Method::GET { legacy::decide_stream(head) } else { decide(head, body, &site) };
+    work(host, &head.headers, decision, &site, resource, line).await
+}
+
+/// Does what was decided, for whoever sent `headers` to `resource`.
+pub async fn work<H: Host>(
+    host: &H,
+    headers: &HeaderMap,
+    decision: Decision<'_>,
+    site: &Site<'_>,
+    resource: String,
+    line: &mut Line<'_, H>,
+) -> Result<(), Response<Vec<u8>>> {
     if let Decision::Refuse(response) = decision {
         return Err(response);
     }
     let servers = if wants_all(&decision) { site.servers() } else { Vec::new() };
     let addressee = match &decision {
-        Decision::Word(_, word) => words::addressee(word, &site),
+        Decision::Word(_, word) => words::addressee(word, site),
         _ => None,
     };
     let mut visitor = {
@@ -103,23 +127,20 @@ async fn respond<H: Host>(
             _ => None,
         });
         let wanted = servers.iter().chain(called).chain(&addressee);
-        Visitor::meet(host, &head.headers, resource, wanted, config.resolution_seconds)?
+        Visitor::meet(host, headers, resource, wanted, site.config.resolution_seconds)?
     };
-    if let Route::Named(name) = route
-        && site.is_single()
-        && calls_of(&decision).next().is_none_or(|target| !matches!(target, Target::Server { .. }))
-    {
-        exists(&config, name)?;
+    if calls_of(&decision).next().is_none_or(|target| !matches!(target, Target::Server { .. })) {
+        exists(site)?;
     }
     match decision {
         Decision::Batch(decisions) => {
             let mut all = Line::batch(host);
             for decision in decisions {
-                carry_out(host, decision, &site, &servers, &mut visitor, &mut all).await;
+                carry_out(host, decision, site, &servers, &mut visitor, &mut all).await;
             }
             line.answer(all.collected()).await;
         }
-        decision => carry_out(host, decision, &site, &servers, &mut visitor, line).await,
+        decision => carry_out(host, decision, site, &servers, &mut visitor, line).await,
     }
     visitor.part(host);
     Ok(())
@@ -213,12 +234,17 @@ fn is_from_here(headers: &HeaderMap) -> bool {
     })
 }
 
-fn exists(config: &Config<'_>, prefix: &str) -> Result<(), Response<Vec<u8>>> {
+/// Refuses an endpoint that is for one server, which is not there.
+pub fn exists(site: &Site<'_>) -> Result<(), Response<Vec<u8>>> {
+    let Route::Named(prefix) = site.route else { return Ok(()) };
+    if !site.is_single() {
+        return Ok(());
+    }
     let unknown = |message: &str| {
         let body = jsonrpc::error(None, jsonrpc::INVALID_PARAMS, message, None);
         jsonrpc::respond(StatusCode::NOT_FOUND, body)
     };
-    let entry = config.find(prefix).ok_or_else(|| unknown("Unknown server"))?;
+    let entry = site.config.find(prefix).ok_or_else(|| unknown("Unknown server"))?;
     match entry.server() {
         Ok(_) => Ok(()),
         Err(fault) => Err(unknown(&format!("The server {prefix} cannot be used: {fault}"))),

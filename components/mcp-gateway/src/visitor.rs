@@ -87,6 +87,11 @@ impl Visitor {
         }
     }
 
+    /// What it called with.
+    pub fn bearer(&self) -> Option<&Secret> {
+        self.bearer.as_ref()
+    }
+
     pub fn standing(&self, server: &Server<'_>) -> Standing<'_> {
         let Some(wanted) = of(server) else { return Standing::Open(None) };
         match self.outcomes.iter().find(|(known, _)| *known == wanted) {

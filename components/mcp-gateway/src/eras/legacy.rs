@@ -1,4 +1,4 @@
-//! How are clients of 2025-03-26, 2025-06-18 and 2025-11-25 served?
+//! How are clients of 2024-11-05, 2025-03-26, 2025-06-18 and 2025-11-25 served?
 //!
 //! S/2025-11-25/basic/transports and lifecycle. `initialize` is answered here, without asking any upstream.
 
@@ -29,13 +29,14 @@ const LONGEST_BATCH: usize = 64;
 /// The legacy versions that are spoken. The numbers are part of session ids.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Version {
+    V20241105 = 4,
     V20250326 = 1,
     V20250618 = 2,
     V20251125 = 3,
 }
 
 impl Version {
-    pub const ALL: [Self; 3] = [Self::V20250326, Self::V20250618, Self::V20251125];
+    pub const ALL: [Self; 4] = [Self::V20241105, Self::V20250326, Self::V20250618, Self::V20251125];
     pub const LATEST: Self = Self::V20251125;
 
     pub fn read(text: &str) -> Option<Self> {
@@ -44,6 +45,7 @@ impl Version {
 
     pub fn name(self) -> &'static str {
         match self {
+            Self::V20241105 => "2024-11-05",
             Self::V20250326 => "2025-03-26",
             Self::V20250618 => "2025-06-18",
             Self::V20251125 => "2025-11-25",
@@ -128,7 +130,7 @@ pub fn decide<'a>(head: &Parts, message: Result<Incoming<'a>, Malformed<'a>>, si
     }
     match Context::read(&head.headers) {
         Ok(context) => decide_message(head, message, &context, takes_events, site),
-        Err(refusal) => refusal,
+        Err(refusal) => Decision::Refuse(refusal),
     }
 }
 
@@ -143,7 +145,7 @@ pub fn decide_stream<'a>(head: &Parts) -> Decision<'a> {
             let client = AnyClient::Legacy(Client { session: context.session, takes_events: true });
             Decision::Listen(Listen { client, request: None, filter: None })
         }
-        Err(refusal) => refusal,
+        Err(refusal) => Decision::Refuse(refusal),
     }
 }
 
@@ -151,7 +153,7 @@ pub fn decide_stream<'a>(head: &Parts) -> Decision<'a> {
 pub fn decide_batch<'a>(head: &Parts, text: &'a str, site: &Site<'a>) -> Decision<'a> {
     let context = match Context::read(&head.headers) {
         Ok(context) => context,
-        Err(refusal) => return refusal,
+        Err(refusal) => return Decision::Refuse(refusal),
     };
     let invalid = |message: &str| {
         let body = jsonrpc::error(Some("null"), jsonrpc::INVALID_REQUEST, message, None);
@@ -255,26 +257,31 @@ pub fn described(client: &AnyClient, id: &str, capabilities: &str, instructions:
 }
 
 impl Context {
-    fn read<'a>(headers: &HeaderMap) -> Result<Self, Decision<'a>> {
+    fn read(headers: &HeaderMap) -> Result<Self, Response<Vec<u8>>> {
         let named = match headers.get(PROTOCOL_VERSION) {
             None => None,
             Some(value) => {
                 let version = value.to_str().ok().and_then(|value| Version::read(value.trim()));
                 Some(version.ok_or_else(|| {
-                    let message = "Bad Request: unsupported MCP-Protocol-Version (supported: 2025-03-26, 2025-06-18, 2025-11-25, 2026-07-28)";
+                    let message = "Bad Request: unsupported MCP-Protocol-Version (supported: 2024-11-05, 2025-03-26, 2025-06-18, 2025-11-25, 2026-07-28)";
                     let body = jsonrpc::error(Some("null"), jsonrpc::INVALID_REQUEST, message, None);
-                    Decision::Refuse(jsonrpc::respond(StatusCode::BAD_REQUEST, body))
+                    jsonrpc::respond(StatusCode::BAD_REQUEST, body)
                 })?)
             }
         };
-        let session = session(headers).map_err(Decision::Refuse)?;
+        let session = session(headers)?;
         let version = session.map(|session| session.version).or(named).unwrap_or(Version::V20250326);
         Ok(Self { session, version })
     }
 }
 
+/// Refuses headers with which no request would be served.
+pub fn check(headers: &HeaderMap) -> Result<(), Response<Vec<u8>>> {
+    Context::read(headers).map(drop)
+}
+
 /// The session that the request names, or the 404 that makes its client start anew.
-pub fn session(headers: &HeaderMap) -> Result<Option<Session>, http::Response<Vec<u8>>> {
+pub fn session(headers: &HeaderMap) -> Result<Option<Session>, Response<Vec<u8>>> {
     let Some(id) = headers.get(SESSION_ID) else { return Ok(None) };
     match id.to_str().ok().and_then(Session::read) {
         Some(session) => Ok(Some(session)),
@@ -282,7 +289,7 @@ pub fn session(headers: &HeaderMap) -> Result<Option<Session>, http::Response<Ve
     }
 }
 
-fn malformed_answer(malformed: &Malformed<'_>) -> http::Response<Vec<u8>> {
+pub fn malformed_answer(malformed: &Malformed<'_>) -> Response<Vec<u8>> {
     let body = jsonrpc::error(Some(malformed.id.unwrap_or("null")), malformed.code, &malformed.message, None);
     jsonrpc::respond(StatusCode::BAD_REQUEST, body)
 }

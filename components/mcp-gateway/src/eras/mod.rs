@@ -1,6 +1,6 @@
 //! What does a client of either era want, and how is it told?
 //!
-//! Two implementations of one decision: [`legacy`] (2025-03-26 to 2025-11-25: `initialize`, sessions) and [`modern`]
+//! Two implementations of one decision: [`legacy`] (2024-11-05 to 2025-11-25: `initialize`, sessions) and [`modern`]
 //! (2026-07-28: every request on its own). Each turns an HTTP request into a [`Decision`], and knows its own way of
 //! saying results and errors ([`Dialect`]). Nothing else in this component asks which era a client is of. How upstreams
 //! of either era are spoken to is decided on the other side, in `upstream`; the two meet in a message's bytes only.
@@ -15,9 +15,9 @@
 //!
 //! # Which version does a legacy client get?
 //!
-//! * The one it asks for in `initialize`, if it is one of the three; else the newest of them, which it may turn down.
-//! * 2024-11-05 (HTTP+SSE) is not one of them: its transport is another one.
-//! * Later requests: the session id carries the version. The header must name one of the three (else 400) but need
+//! * The one it asks for in `initialize`, if it is one of the four; else the newest of them, which it may turn down.
+//! * It may be any of them on any transport: 2024-11-05 has one of its own (`http_sse`), but its messages are no others.
+//! * Later requests: the session id carries the version. The header must name one of the four (else 400) but need
 //!   not be the session's; without header and id it is 2025-03-26 (S/2025-11-25/basic/transports, "Protocol Version
 //!   Header").
 //! * `initialize` in a modern request is an unknown method (404, -32601); a modern-only answer to a legacy client does
@@ -281,18 +281,9 @@ impl Client {
 
 /// Decides what is to be done about a POST.
 pub fn decide<'a>(head: &'a Parts, body: &'a [u8], site: &Site<'a>) -> Decision<'a> {
-    let is_json = head.headers.get(header::CONTENT_TYPE).is_some_and(|value| media_type(value) == "application/json");
-    if !is_json {
-        return Decision::Refuse(jsonrpc::refuse(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            None,
-            "Content-Type has to be application/json",
-        ));
-    }
-    let Ok(text) = std::str::from_utf8(body) else {
-        let message = "Parse error: not UTF-8";
-        let body = jsonrpc::error(None, jsonrpc::PARSE_ERROR, message, None);
-        return Decision::Refuse(jsonrpc::respond(StatusCode::BAD_REQUEST, body));
+    let text = match text(head, body) {
+        Ok(text) => text,
+        Err(refusal) => return Decision::Refuse(refusal),
     };
     let is_batch = text.trim_start().starts_with('[');
     if modern::named_in(&head.headers) {
@@ -307,6 +298,19 @@ pub fn decide<'a>(head: &'a Parts, body: &'a [u8], site: &Site<'a>) -> Decision<
         }
         read => legacy::decide(head, read, site),
     }
+}
+
+/// The text of a POST.
+pub fn text<'a>(head: &Parts, body: &'a [u8]) -> Result<&'a str, Response<Vec<u8>>> {
+    let is_json = head.headers.get(header::CONTENT_TYPE).is_some_and(|value| media_type(value) == "application/json");
+    if !is_json {
+        let message = "Content-Type has to be application/json";
+        return Err(jsonrpc::refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, None, message));
+    }
+    std::str::from_utf8(body).map_err(|_| {
+        let body = jsonrpc::error(None, jsonrpc::PARSE_ERROR, "Parse error: not UTF-8", None);
+        jsonrpc::respond(StatusCode::BAD_REQUEST, body)
+    })
 }
 
 impl<'a> Site<'a> {

@@ -208,7 +208,8 @@ impl World {
                 return value;
             }
             let now = self.clock.now.get();
-            let next = self.clock.alarms.borrow().iter().copied().filter(|alarm| *alarm > now).min();
+            self.clock.alarms.borrow_mut().retain(|alarm| *alarm > now);
+            let next = self.clock.alarms.borrow().iter().copied().min();
             self.clock.now.set(next.expect("everything waits and nothing would wake it"));
         }
     }
