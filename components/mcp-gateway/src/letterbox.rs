@@ -72,7 +72,7 @@ impl<'a> Letterbox<'a> {
     }
 
     fn at(caller: &'a Caller, number: u8, stream: &str) -> Self {
-        let place = Place::new("p", &[&caller.subject, &number.to_string()]);
+        let place = Place::new("b", &[&caller.subject, &number.to_string()]);
         Self { caller, place, stream: stream.to_owned(), taken: VecDeque::new() }
     }
 

@@ -8,6 +8,8 @@
 //! | `g.s.` + digest | what a legacy client watches at one modern upstream (`subscriptions`) | until replaced; not believed after a day |
 //! | `g.p.` + digest | which definitions of one upstream's tools one subject has approved (`pins`) | for good; without it what is listed next is seen first |
 //! | `g.w.` + digest | a word for an instance that waits (`letters`): 256 places for each subject | until read or overwritten |
+//! | `g.o.` + digest | which stream has one of a subject's 64 seats (`seats`) | until it ends; free after half an hour |
+//! | `g.b.` + digest | a message for the stream in that seat (`letterbox`) | until it is taken; the row until the stream ends |
 //! | `g.h.` + digest | what two instances have for each other that work on one call (`shelf`): 64 places for each subject | until the call is over; not believed after a minute |
 //!
 //! A copy of `g.u.` rows lies beside the broker's kept answer (`g.k.`, [`crate::kept`]), so that a warm call reads one row.

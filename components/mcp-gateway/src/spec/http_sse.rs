@@ -413,7 +413,7 @@ fn a_client_that_goes_ends_its_calls_and_its_stream() {
     assert!(world.elapsed() < Duration::from_secs(40), "found out by a sign of life");
     assert_eq!(world.sent().last().unwrap().method(), "notifications/cancelled", "the server need not go on");
     assert_eq!(world.serve(message(&endpoint, PING)).error().0, 404);
-    assert!(world.store.borrow().keys().all(|key| !key.starts_with("g.o.") && !key.starts_with("g.p.")));
+    assert!(world.store.borrow().keys().all(|key| !key.starts_with("g.o.") && !key.starts_with("g.b.")));
 }
 
 #[test]
@@ -425,7 +425,7 @@ fn a_post_to_a_stream_whose_instance_was_killed_is_404_in_bounded_time_and_leave
     let got = world.serve(message(&endpoint, PING));
     assert_eq!(got.error().0, 404);
     assert!(world.elapsed() < Duration::from_secs(12));
-    assert!(world.store.borrow().keys().all(|key| !key.starts_with("g.p.")));
+    assert!(world.store.borrow().keys().all(|key| !key.starts_with("g.b.")));
 }
 
 #[test]

@@ -6,11 +6,8 @@ mod calls;
 mod config;
 mod faults;
 mod features;
-<<<<<<< HEAD
 mod held;
-=======
 mod http_sse;
->>>>>>> e2be0b0 (Serve clients of 2024-11-05 on GET /mcp/sse: what they POST is brought to the stream's instance)
 mod kept;
 mod legacy;
 mod listening;
