@@ -106,6 +106,30 @@ fn a_session_that_died_is_made_anew_once_and_the_client_does_not_notice() {
 }
 
 #[test]
+fn requests_that_open_a_session_at_the_same_time_all_use_the_first_ones() {
+    let opened = Cell::new(0);
+    let inner = legacy_stateless(echo);
+    let world = World::with(Box::new(move |sent| match (sent.method().as_str(), inner(sent)) {
+        ("initialize", Reply::Answer(status, mut headers, mut pieces)) => {
+            opened.set(opened.get() + 1);
+            headers.push(("mcp-session-id", format!("session-{}", opened.get())));
+            // The first is the first to be answered.
+            pieces.insert(0, Piece::Wait(Duration::from_millis(100 * opened.get())));
+            Reply::Answer(status, headers, pieces)
+        }
+        (_, reply) => reply,
+    }));
+    let mut calls = [0; 3].map(|_| world.begin(Era::Modern.call("/mcp/up", "echo")));
+    world.go_on(&mut calls, |_| false);
+    world.serve(Era::Modern.call("/mcp/up", "echo"));
+    let sent = world.sent();
+    assert_eq!(sent.iter().filter(|sent| sent.method() == "initialize").count(), 3);
+    let used: Vec<_> = sent.iter().filter(|sent| sent.method() == "tools/call").collect();
+    assert_eq!(used.len(), 4);
+    assert!(used.iter().all(|sent| sent.header("mcp-session-id") == Some("session-1")), "{used:?}");
+}
+
+#[test]
 fn an_upstream_that_refuses_every_session_is_not_asked_without_end() {
     let sessions = Rc::new(Cell::new(0));
     let inner = legacy_with(echo, sessions.clone(), 404);

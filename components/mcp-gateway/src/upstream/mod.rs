@@ -154,7 +154,7 @@ pub async fn exchange<'w, H: Host>(
 ) -> Result<Answered<H::Body>, Failure> {
     let (mut peer, mut learnt) = match memory::recall(host, link) {
         Some(peer) => (peer, Learnt::Before),
-        None => (meet(host, link).await?.0, Learnt::Now),
+        None => (meet(host, link, None).await?.0, Learnt::Now),
     };
     loop {
         let content = send(host, link, &peer, write(&peer)).await?;
@@ -200,8 +200,8 @@ impl Peer {
     }
 }
 
-/// Finds out how the upstream speaks, and keeps it.
-async fn meet<H: Host>(host: &H, link: Link<'_>) -> Result<(Peer, Facts), Failure> {
+/// Finds out how the upstream speaks, of which is known that it is not as `before`, and keeps it.
+async fn meet<H: Host>(host: &H, link: Link<'_>, before: Option<&Peer>) -> Result<(Peer, Facts), Failure> {
     let (peer, facts) = match modern::discover(host, link).await? {
         Some(facts) => (Peer::Modern(Modern::default()), facts),
         None => {
@@ -209,16 +209,28 @@ async fn meet<H: Host>(host: &H, link: Link<'_>) -> Result<(Peer, Facts), Failur
             (Peer::Legacy(session), facts)
         }
     };
-    memory::keep(host, link, &peer);
+    let peer = settle(host, link, peer, before);
     memory::keep_facts(host, link, &facts);
     Ok((peer, facts))
+}
+
+/// Of requests that open a session at the same time all go by the first one's: what an upstream asks in a session is
+/// answered in the one that is remembered (`words`).
+fn settle<H: Host>(host: &H, link: Link<'_>, peer: Peer, before: Option<&Peer>) -> Peer {
+    match memory::recall_anew(host, link) {
+        Some(other) if other.shares_ids() && before != Some(&other) => other,
+        _ => {
+            memory::keep(host, link, &peer);
+            peer
+        }
+    }
 }
 
 /// How the upstream speaks: as remembered, or else as found out now.
 pub async fn peer<H: Host>(host: &H, link: Link<'_>) -> Result<Peer, Failure> {
     match memory::recall(host, link) {
         Some(peer) => Ok(peer),
-        None => Ok(meet(host, link).await?.0),
+        None => Ok(meet(host, link, None).await?.0),
     }
 }
 
@@ -233,7 +245,7 @@ pub async fn facts<H: Host>(host: &H, link: Link<'_>) -> Result<Facts, Failure> 
         memory::keep_facts(host, link, &facts);
         return Ok(facts);
     }
-    meet(host, link).await.map(|(_, facts)| facts)
+    meet(host, link, None).await.map(|(_, facts)| facts)
 }
 
 /// The same for an upstream that was `before`: most often it has only lost its session.
@@ -241,12 +253,10 @@ async fn meet_again<H: Host>(host: &H, link: Link<'_>, before: &Peer) -> Result<
     if let Peer::Legacy(before) = before
         && let Ok((session, facts)) = legacy::initialize(host, link, before.level.as_deref()).await
     {
-        let peer = Peer::Legacy(session);
-        memory::keep(host, link, &peer);
         memory::keep_facts(host, link, &facts);
-        return Ok(peer);
+        return Ok(settle(host, link, Peer::Legacy(session), Some(&Peer::Legacy(before.clone()))));
     }
-    Ok(meet(host, link).await?.0)
+    Ok(meet(host, link, Some(before)).await?.0)
 }
 
 async fn send<H: Host>(
