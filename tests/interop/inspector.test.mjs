@@ -1,20 +1,24 @@
 // Does the MCP Inspector, by which people try a server, find its way through Gatehouse, in each era that it can speak?
 
 import assert from 'node:assert/strict';
+import { randomUUID } from 'node:crypto';
 import { join } from 'node:path';
 import { test } from 'node:test';
 
+import { startFixture } from './conformance/fixtures.mjs';
 import { startEverything } from './harness/everything.mjs';
 import { startGuardedServer } from './harness/guarded-server.mjs';
 import { House } from './harness/house.mjs';
 import { startProvider } from './harness/provider.mjs';
-import { freePort, run } from './harness/processes.mjs';
+import { atEnd, freePort, run } from './harness/processes.mjs';
 import { Visitor } from './harness/visitor.mjs';
 
 const MODULES = join(import.meta.dirname, 'node_modules');
 /// It needs a newer Node than the one that the rest of the tests runs on.
 const NODE = join(MODULES, `node-linux-${process.arch}/bin/node`);
 const INSPECTOR = join(MODULES, '@modelcontextprotocol/inspector/clients/launcher/build/index.js');
+/// Its other command line, which keeps a connection open between commands: only there can a person be asked.
+const MCPDO = join(MODULES, '@modelcontextprotocol/inspector/clients/mcpdo/build/mcp-bin.js');
 // Of the Inspector's own README.
 const [OK, AUTH_REQUIRED, UNREACHABLE, TOOL_ERROR] = [0, 3, 4, 5];
 
@@ -90,4 +94,41 @@ test('the Inspector works through Gatehouse', { timeout: 240_000 }, async (t) =>
     const { code } = await inspect(`http://127.0.0.1:${await freePort()}/mcp`, '--method', 'tools/list');
     assert.equal(code, UNREACHABLE);
   });
+});
+
+// Progress none of its command lines asks for: each makes its client with `progress: false`.
+test('through Gatehouse the Inspector is asked for a name by servers of both eras', { timeout: 120_000 }, async (t) => {
+  const house = await House.plan(t);
+  const [older, newer, everything] = await Promise.all([
+    startFixture(t, 'python', 'legacy'),
+    startFixture(t, 'typescript', 'modern'),
+    startEverything(t),
+  ]);
+  const http = (url) => ({ type: 'http', url });
+  await house.open(t, { servers: { older: http(older), newer: http(newer), everything: http(everything) } });
+  const env = { HOME: house.dir, PATH: process.env.PATH, NO_COLOR: '1' };
+  env.MCP_INSPECTOR_DAEMON_DIR = join(house.dir, 'mcpdo');
+  env.MCP_INSPECTOR_DAEMON_TOKEN = randomUUID();
+  const mcpdo = async (...args) => {
+    const { code, stdout, stderr } = await run(NODE, [MCPDO, '--format', 'json', '--stored-auth-only', ...args], { env });
+    house.said.push(stdout, stderr);
+    assert.equal(code, OK, stdout + stderr);
+    return stdout.trim() ? JSON.parse(stdout) : {};
+  };
+  atEnd(t, () => mcpdo('daemon', 'stop'));
+
+  for (const era of ['legacy', 'modern']) {
+    await t.test(`in the era ${era}`, async () => {
+      const header = `Authorization: Bearer ${house.keys.apiKey}`;
+      await mcpdo('--connection', era, 'connect', `${house.gateway}/mcp`, '--era', era, '--transport', 'http', '--header', header);
+      for (const server of ['newer', 'older']) {
+        const tool = `${server}__test_input_required_result_elicitation`;
+        const { elicitationPending } = await mcpdo('--connection', era, 'tools/call', tool);
+        assert.equal(elicitationPending.message, 'What is your name?');
+        const given = [elicitationPending.elicitationId, 'name:=Alice'];
+        const answer = await mcpdo('--connection', era, 'elicitation/respond', ...given);
+        assert.match(JSON.stringify(answer), /Alice/);
+      }
+    });
+  }
 });

@@ -461,3 +461,54 @@ fn a_get_that_wants_no_events_or_has_no_bearer_is_refused() {
     *world.resolve_error.borrow_mut() = Some(ResolveError::InvalidToken);
     assert_eq!(world.serve(get("/mcp/sse")).error().0, 401);
 }
+
+#[test]
+fn a_person_has_64_streams_and_the_65th_takes_the_place_of_the_oldest() {
+    let world = World::with(legacy(echo));
+    let mut streams = Vec::new();
+    for _ in 0..64 {
+        streams.push(Stream::open(&world, "/mcp/sse"));
+        world.pass(1);
+    }
+    let mut newest = Stream::open(&world, "/mcp/sse");
+    assert_eq!(newest.post(PING), 202);
+    world.pass(15);
+    let still_open: Vec<usize> = (0..64)
+        .filter(|at| {
+            let stream = &mut streams[*at];
+            let until = world.elapsed() + Duration::from_secs(1);
+            stream.run_until(|_| world.elapsed() > until);
+            !stream.over
+        })
+        .collect();
+    assert_eq!(still_open, (1..64).collect::<Vec<_>>());
+    drop(streams);
+    let mut another = Stream::open(&world, "/mcp/sse");
+    assert_eq!(another.post(PING), 202);
+}
+
+#[test]
+fn streams_that_are_opened_at_once_do_not_share_a_seat() {
+    let world = World::with(legacy(echo));
+    let heard: Vec<Rc<RefCell<Heard>>> = (0..2).map(|_| Rc::default()).collect();
+    let open = |heard: &Rc<RefCell<Heard>>| {
+        let client = Client { heard: heard.clone(), leaves_after: usize::MAX };
+        Box::pin(routes::serve(&world, get("/mcp/sse"), client))
+    };
+    let mut served: Vec<_> = heard.iter().map(open).collect();
+    let found = world.store.borrow().clone();
+    world.run(poll_fn(|context| {
+        for stream in &mut served {
+            if world.elapsed().is_zero() {
+                // Both find the same seats free; the later one writes over the other.
+                *world.store.borrow_mut() = found.clone();
+            }
+            assert!(stream.as_mut().poll(context).is_pending());
+        }
+        let both = heard.iter().all(|heard| !heard.borrow().pieces.is_empty());
+        if both { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+    }));
+    let seats: Vec<String> =
+        heard.iter().map(|heard| heard.borrow().pieces[0].split(['=', '.']).nth(1).unwrap().to_owned()).collect();
+    assert_ne!(seats[0], seats[1]);
+}
