@@ -512,3 +512,19 @@ fn streams_that_are_opened_at_once_do_not_share_a_seat() {
         heard.iter().map(|heard| heard.borrow().pieces[0].split(['=', '.']).nth(1).unwrap().to_owned()).collect();
     assert_ne!(seats[0], seats[1]);
 }
+
+#[test]
+fn a_message_that_is_put_in_again_is_not_heard_again() {
+    let world = World::with(legacy(echo));
+    let mut stream = Stream::open(&world, "/mcp/sse");
+    let client = Client { heard: Rc::default(), leaves_after: usize::MAX };
+    let mut served = Box::pin(routes::serve(&world, message(&stream.endpoint(), PING), client));
+    let _ = served.as_mut().poll(&mut std::task::Context::from_waker(std::task::Waker::noop()));
+    let posted = world.store.borrow().clone();
+    stream.answer(7);
+    *world.store.borrow_mut() = posted;
+    let until = world.elapsed() + Duration::from_secs(1);
+    stream.run_until(|_| world.elapsed() > until);
+    assert_eq!(stream.messages().len(), 1);
+    world.run(served);
+}
