@@ -1,11 +1,10 @@
-//! How many streams may one person hold open?
+//! How many streams of HTTP+SSE may one person hold open?
 //!
-//! Streams that listen have no end of their own, and each is an instance that stays. So each takes one of the subject's
-//! seats, which are rows of the store. Where all are taken, the newcomer takes the one that was taken first, because
-//! clients do not always say goodbye, and whoever sat there finds somebody else and ends: a server may close such a stream
-//! at any time, and its client comes again. A seat that nobody gave back (its instance was killed) is free when no
-//! stream could still be there. The store has no compare-and-set, so two at once may choose the same seat: who does not
-//! find itself there a moment later chooses again.
+//! Such a stream has no end of its own, and each is an instance that stays. So each takes one of the subject's seats,
+//! which are rows of the store. Where all are taken, the newcomer takes the one that was taken first, because clients do
+//! not always say goodbye, and whoever sat there finds somebody else and ends: its client comes again. A seat that nobody
+//! gave back (its instance was killed) is free when no stream could still be there. The store has no compare-and-set, so
+//! two at once may choose the same seat: who does not find itself there a moment later chooses again.
 
 use std::time::Duration;
 
