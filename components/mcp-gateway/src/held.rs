@@ -106,11 +106,14 @@ pub async fn hold<H: Host>(
     let fit = &Fit { asked: &id, ..*fit };
     let shelf = Shelf::take(host, &caller, nonce(host)).await;
     let cancelled = format!(r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{id}}}}}"#);
-    let Some(shelf) = &shelf else {
-        if let Some(link) = link(server, visitor, fit) {
-            upstream::tell(host, link, &peer, cancelled.into_bytes()).await;
+    let shelf = match &shelf {
+        Ok(shelf) => shelf,
+        Err(failure) => {
+            if let Some(link) = link(server, visitor, fit) {
+                upstream::tell(host, link, &peer, cancelled.into_bytes()).await;
+            }
+            return Err(failure.clone());
         }
-        return Err(Failure::Crowded);
     };
     let report = Report::default();
     let mut holder = Holder { host, server, visitor, fit, shelf, report, peer, open: Vec::new(), next: Vec::new() };
@@ -297,9 +300,9 @@ pub fn state<H: Host>(
     server: &Server<'_>,
     caller: &Caller,
 ) -> Result<Option<State>, &'static str> {
-    let state = relay.params.as_ref().map(|params| params.string("requestState"));
-    let Some(Ok(Some(state))) = state.filter(|_| relay.client.is_modern()) else { return Ok(None) };
-    let Some(sealed) = state.strip_prefix(HELD_STATE) else { return Ok(None) };
+    let Some(params) = relay.params.as_ref().filter(|_| relay.client.is_modern()) else { return Ok(None) };
+    let state = params.string("requestState").map_err(|_| "Invalid params: \"requestState\" is there twice")?;
+    let Some(sealed) = state.as_ref().and_then(|state| state.strip_prefix(HELD_STATE)) else { return Ok(None) };
     let sealed = Base64UrlUnpadded::decode_vec(sealed).ok();
     let opened = sealed.and_then(|sealed| place(relay, server, caller).open(caller, &sealed));
     let link = Link { server, token: None, caller, profile: relay.client.profile() };

@@ -14,6 +14,7 @@ use std::time::Duration;
 use crate::host::{Caller, Host};
 use crate::json;
 use crate::memory::Place;
+use crate::upstream::Failure;
 
 const SHELVES: u8 = 64;
 /// Some stores take no more than 400 KB.
@@ -147,7 +148,7 @@ impl Report {
 
 impl<'a> Shelf<'a> {
     /// Takes a shelf that nobody holds, and calls it `name`.
-    pub async fn take<H: Host>(host: &H, caller: &'a Caller, name: String) -> Option<Self> {
+    pub async fn take<H: Host>(host: &H, caller: &'a Caller, name: String) -> Result<Self, Failure> {
         let mut first = [0];
         host.random(&mut first);
         for step in 0..SHELVES {
@@ -161,11 +162,13 @@ impl<'a> Shelf<'a> {
             shelf.forget_text(host, Word::BOARD, word.map_or(0, |word| word.parts));
             shelf.write(host, &Report { name: name.clone(), at: host.now(), ..Report::default() });
             host.sleep(SETTLING).await;
-            if shelf.report(host).is_some() {
-                return Some(shelf);
+            match shelf.note::<H, Report>(host) {
+                Some(report) if report.name == shelf.name => return Ok(shelf),
+                Some(_) => {}
+                None => return Err(Failure::NotKept),
             }
         }
-        None
+        Err(Failure::Crowded)
     }
 
     pub fn named(caller: &'a Caller, number: u8, name: String) -> Self {

@@ -203,6 +203,7 @@ fn a_state_that_was_changed_or_is_of_another_call_or_person_is_refused() {
         again(&state[..state.len() - 1], &given),
         again("gatehouse:held:", &given),
         with_body(again(&state, &given), &text.replace(r#""message":"hi""#, r#""message":"ho""#)),
+        with_body(again(&state, &given), &text.replace(r#""requestState""#, r#""requestState":"x","requestState""#)),
         other_name,
     ];
     for request in refused.drain(..) {
@@ -389,6 +390,17 @@ fn sixty_four_calls_of_a_person_can_wait_at_once_and_no_more() {
     let asked = got.iter().filter(|got| got.json()["result"]["resultType"] == "input_required").count();
     let refused = got.iter().filter(|got| got.text().contains("64 calls of this person")).count();
     assert_eq!((asked, refused), (64, 1));
+}
+
+#[test]
+fn where_the_store_keeps_nothing_the_call_ends_and_says_why() {
+    let (world, _) = asking(|id, given| vec![form("7"), after(given, 1, id)]);
+    world.serve(Era::Modern.list("/mcp/up"));
+    world.sent();
+    world.store_is_down.set(true);
+    let got = world.serve(modern_call(CAN));
+    assert!(got.text().contains("the store keeps nothing"), "{}", got.text());
+    assert_eq!(world.methods().last().unwrap(), "notifications/cancelled");
 }
 
 #[test]

@@ -91,6 +91,8 @@ pub struct World {
     pub sealing_key: Cell<u8>,
     pub subject: Cell<&'static str>,
     pub store: RefCell<BTreeMap<String, Vec<u8>>>,
+    /// A store that is down keeps nothing.
+    pub store_is_down: Cell<bool>,
     pub loads: Cell<usize>,
     /// The longest row that the store takes.
     pub most: Cell<usize>,
@@ -121,6 +123,7 @@ impl World {
             sealing_key: Cell::new(7),
             subject: Cell::new("alice"),
             store: RefCell::default(),
+            store_is_down: Cell::default(),
             loads: Cell::default(),
             loaded: Cell::default(),
             most: Cell::new(usize::MAX),
@@ -360,7 +363,9 @@ impl Host for World {
 
     fn save(&self, key: &str, value: &[u8]) {
         if value.len() <= self.most.get() {
-            self.store.borrow_mut().insert(key.to_owned(), value.to_vec());
+            if !self.store_is_down.get() {
+                self.store.borrow_mut().insert(key.to_owned(), value.to_vec());
+            }
         }
     }
 

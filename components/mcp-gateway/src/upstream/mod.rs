@@ -131,6 +131,8 @@ pub enum Failure {
     NoAnswer,
     #[error("64 calls of this person wait for answers already")]
     Crowded,
+    #[error("it asks for input, and the store keeps nothing that the answer could find it by")]
+    NotKept,
     #[error("the call was lost while it waited, and the answer has not reached the server: it can be made again")]
     Lost,
     #[error("the call was lost after it had been answered: whether it was carried out is not known")]
