@@ -171,6 +171,15 @@ mod tests {
     }
 
     #[test]
+    fn a_legacy_upstream_is_not_told_of_what_its_era_does_not_have_or_no_modern_client_does() {
+        let declared =
+            r#"{"roots":{"listChanged":true},"elicitation":{},"extensions":{"io.modelcontextprotocol/tasks":{}}}"#;
+        let read = Capabilities::read(&Object::parse(declared).unwrap()).in_legacy();
+        assert_eq!(read.write(), r#"{"roots":{},"elicitation":{"form":{}}}"#);
+        assert_eq!(read.name(), (2 | 4).to_string(), "nor has it a session for that");
+    }
+
+    #[test]
     fn an_id_that_is_not_ours_is_none() {
         let ours = Session { version: Version::V20251125, client: Capabilities::default(), nonce: [0; 16] }.id();
         for id in

@@ -1,8 +1,12 @@
 //! What a legacy upstream asks in the middle of a call, and how a modern client answers.
 
+use std::pin::Pin;
+use std::task::Poll;
+
 use super::asking::{CAN, modern_call};
 use super::upstreams::{echo, event, events_reply, legacy};
 use super::*;
+use crate::shelf::Shelf;
 
 type Answers = Rc<RefCell<Vec<Value>>>;
 
@@ -165,6 +169,8 @@ fn a_call_that_is_made_again_twice_answers_once_and_gets_the_result_twice() {
     [holder, _, _] = all;
     assert_eq!(got[0].json()["result"], got[1].json()["result"]);
     assert_eq!(answers.borrow().len(), 1, "both at once");
+    let until = world.elapsed() + Duration::from_secs(20);
+    world.go_on(std::slice::from_mut(&mut holder), |_| world.elapsed() >= until);
     let late = comes_again(&world, &mut holder, answer("C"));
     assert_eq!(late.json()["result"], got[0].json()["result"]);
     assert_eq!(answers.borrow().len(), 1, "and one after the other");
@@ -397,7 +403,7 @@ fn where_the_store_keeps_nothing_the_call_ends_and_says_why() {
     let (world, _) = asking(|id, given| vec![form("7"), after(given, 1, id)]);
     world.serve(Era::Modern.list("/mcp/up"));
     world.sent();
-    world.store_is_down.set(true);
+    world.most.set(0);
     let got = world.serve(modern_call(CAN));
     assert!(got.text().contains("the store keeps nothing"), "{}", got.text());
     assert_eq!(world.methods().last().unwrap(), "notifications/cancelled");
@@ -447,6 +453,48 @@ fn a_server_that_does_not_say_that_it_has_heard_the_answers_goes_on_all_the_same
     let got = comes_again(&world, &mut holder, again(&state, &both)).events();
     assert_eq!(got.last().unwrap()["result"]["structuredContent"]["got"][1]["content"]["name"], "B");
     assert_eq!(given.borrow().len(), 2);
+}
+
+#[test]
+fn only_a_request_that_can_be_answered_with_a_question_may_be_interrupted_by_one() {
+    let inner = legacy(echo);
+    let world = World::with(Box::new(move |sent| match sent.method().as_str() {
+        "tools/list" => {
+            let id = &sent.json()["id"];
+            events_reply(vec![form("7"), event(format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{"tools":[]}}}}"#))])
+        }
+        _ => inner(sent),
+    }));
+    let list = Era::Modern.list("/mcp/up");
+    let body = String::from_utf8(list.body().clone()).unwrap();
+    let body = body.replace(r#"clientCapabilities":{}"#, &format!(r#"clientCapabilities":{CAN}"#));
+    assert_eq!(world.serve(with_body(list, &body)).tool_names().len(), 0);
+    assert_eq!(world.sent().last().unwrap().json()["error"]["code"], -32601);
+}
+
+fn begin<T>(world: &World, mut future: Pin<&mut impl Future<Output = T>>) {
+    world.run(poll_fn(|context| {
+        assert!(future.as_mut().poll(context).is_pending());
+        Poll::Ready(())
+    }));
+}
+
+#[test]
+fn of_two_that_take_the_last_shelf_at_once_one_gets_it() {
+    let world = World::with(legacy(echo));
+    let caller =
+        Caller { subject: "alice".into(), expires_at: None, sealing_key: vec![7; 32], met: Default::default() };
+    let take = |name: &str| Box::pin(Shelf::take(&world, &caller, name.to_owned()));
+    for name in 0..63 {
+        assert!(world.run(take(&name.to_string())).is_ok());
+    }
+    let (mut one, mut other) = (take("one"), take("other"));
+    let before = world.store.borrow().clone();
+    begin(&world, one.as_mut());
+    // The other one does not see it yet.
+    *world.store.borrow_mut() = before;
+    begin(&world, other.as_mut());
+    assert!(world.run(one).is_err() && world.run(other).is_ok());
 }
 
 #[test]
