@@ -12,17 +12,19 @@
 //! * `${…}` in a URL or a header is some other program's placeholder: an error, so that it is never sent as it stands.
 
 use std::borrow::Cow;
+use std::fmt::Display;
+use std::str::FromStr;
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Uri, header};
 use thiserror::Error;
 
 use crate::json::{self, Object};
-use crate::{kept, names};
+use crate::{kept, names, seats};
 
 /// Routes that a server's own route would hide.
 const RESERVED: [&str; 2] = ["servers", "sse"];
-const FILE_KEYS: [&str; 5] = ["mcpServers", "endpoints", "resolutionSeconds", "$schema", "inputs"];
+const FILE_KEYS: [&str; 6] = ["mcpServers", "endpoints", "resolutionSeconds", "streams", "$schema", "inputs"];
 /// In `endpoints`: the one of all servers.
 pub const EVERYTHING: &str = "*";
 const LOCAL_PROCESS: [&str; 5] = ["command", "args", "env", "cwd", "envFile"];
@@ -87,6 +89,8 @@ pub struct Config<'a> {
     entries: Vec<Entry<'a>>,
     /// For how long a resolution may be used again; see [`kept`].
     pub resolution_seconds: u64,
+    /// How many streams of one person may listen at once, 0 for any number; see [`seats`].
+    pub streams: u8,
     endpoints: Vec<Endpoint<'a>>,
 }
 
@@ -155,15 +159,8 @@ impl<'a> Config<'a> {
         if let Some((key, _)) = file.members().find(|(key, _)| !FILE_KEYS.contains(&&***key)) {
             return Err(ConfigError::Shape(format!("unknown key \"{key}\"")));
         }
-        let once = |twice: json::Twice| ConfigError::Shape(twice.to_string());
-        let resolution_seconds = match file.get("resolutionSeconds").map_err(once)? {
-            None => kept::SECONDS,
-            Some(seconds) => {
-                seconds.parse().ok().filter(|seconds| *seconds <= kept::MOST_SECONDS).ok_or_else(|| {
-                    ConfigError::Shape(format!("\"resolutionSeconds\" has to be 0 to {}", kept::MOST_SECONDS))
-                })?
-            }
-        };
+        let resolution_seconds = number(&file, "resolutionSeconds", kept::SECONDS, kept::MOST_SECONDS)?;
+        let streams = number(&file, "streams", seats::SEATS, seats::SEATS)?;
         let servers = file.get("mcpServers").map_err(|twice| ConfigError::Shape(twice.to_string()))?;
         let servers = servers.ok_or_else(|| ConfigError::Shape("\"mcpServers\" is missing".into()))?;
         let servers =
@@ -180,7 +177,7 @@ impl<'a> Config<'a> {
             entries.push(Entry { name: name.clone(), prefix, text, clash });
         }
         let endpoints = endpoints(&file, &entries)?;
-        Ok(Self { entries, endpoints, resolution_seconds })
+        Ok(Self { entries, endpoints, resolution_seconds, streams })
     }
 
     /// The servers of the endpoint called `name`, in the file's order; none where it is not one.
@@ -207,6 +204,18 @@ impl<'a> Config<'a> {
     pub fn servers(&self) -> impl Iterator<Item = Server<'_>> {
         self.entries.iter().filter_map(|entry| entry.server().ok())
     }
+}
+
+/// A whole number from 0 to `most`, `usual` where the file does not say.
+fn number<N: FromStr + PartialOrd + Display + Copy>(
+    file: &Object<'_>,
+    key: &'static str,
+    usual: N,
+    most: N,
+) -> Result<N, ConfigError> {
+    let Some(text) = file.get(key).map_err(|twice| ConfigError::Shape(twice.to_string()))? else { return Ok(usual) };
+    let number = text.parse().ok().filter(|number| *number <= most);
+    number.ok_or_else(|| ConfigError::Shape(format!("\"{key}\" has to be 0 to {most}")))
 }
 
 fn endpoints<'a>(file: &Object<'a>, entries: &[Entry<'a>]) -> Result<Vec<Endpoint<'a>>, ConfigError> {

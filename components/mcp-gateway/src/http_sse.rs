@@ -27,7 +27,7 @@ use crate::json::{Edits, Object};
 use crate::jsonrpc::{self, Incoming};
 use crate::letterbox::Letterbox;
 use crate::passage::Line;
-use crate::seats::{LONGEST, Seat};
+use crate::seats::{LONGEST, SEATS, Seat};
 use crate::visitor::Visitor;
 use crate::{eras, routes};
 
@@ -87,7 +87,9 @@ pub async fn hold<H: Host>(
     let seconds = site.config.resolution_seconds;
     let Visitor { caller, .. } = Visitor::meet(host, &head.headers, resource.to_owned(), iter::empty(), seconds)?;
     routes::exists(site)?;
-    let mut seat = Seat::take(host, &caller).await;
+    // Each has a letterbox beside it, so there is a number anyway.
+    let seats = if site.config.streams == 0 { SEATS } else { site.config.streams };
+    let mut seat = Seat::take(host, &caller, seats).await;
     let mut letterbox = Letterbox::open(host, &caller, &seat);
     // Without its origin: that is the client's own, whatever name it reaches the gateway by.
     let endpoint = format!("event: endpoint\ndata: {}?sessionId={}\n\n", head.uri.path(), Letterbox::id(&seat));

@@ -23,7 +23,7 @@ use crate::eras::{By, Listen, Relay, Site, Target};
 use crate::fit::{Fit, Fitted};
 use crate::host::{Host, within};
 use crate::json::{self, Edits, Object, quoted};
-use crate::passage::Line;
+use crate::passage::{Line, Stopped};
 use crate::session::Capabilities;
 use crate::upstream::{self, Link, Messages, Peer, legacy, modern};
 use crate::visitor::{Standing, Visitor};
@@ -72,7 +72,11 @@ pub async fn listen<H: Host>(
     line: &mut Line<'_, H>,
 ) {
     let listen = match passed_on(host, listen, site, visitor).await {
-        Ok(relay) => return relay::relay(host, &relay, site, servers, visitor, line).await,
+        Ok(relay) => {
+            line.sit(&visitor.caller, site.config.streams).await;
+            relay::relay(host, &relay, site, servers, visitor, line).await;
+            return line.stand_up();
+        }
         Err(listen) => listen,
     };
     let visitor = &*visitor;
@@ -88,16 +92,19 @@ pub async fn listen<H: Host>(
     });
     let mut streams: Vec<Stream<'_, H>> = join_all(opened).await.into_iter().flatten().collect();
 
-    match &listen.request {
-        Some(request) => line.say(&acknowledged(request.id, &streams)),
-        None if streams.is_empty() => return line.answer(routes::not_allowed(&[Method::POST])).await,
-        None => {}
+    if listen.request.is_none() && streams.is_empty() {
+        return line.answer(routes::not_allowed(&[Method::POST])).await;
     }
-    let stopped = merge(host, &listen, &mut streams, line).await;
+    line.sit(&visitor.caller, site.config.streams).await;
+    if let Some(request) = &listen.request {
+        line.say(&acknowledged(request.id, &streams));
+    }
+    let gone = merge(host, &listen, &mut streams, line).await;
+    line.stand_up();
     for stream in &streams {
         within(host, DEADLINE, stream.close(host)).await;
     }
-    if stopped {
+    if gone {
         return;
     }
     match &listen.request {
@@ -357,8 +364,9 @@ async fn merge<H: Host>(host: &H, listen: &Listen<'_>, streams: &mut [Stream<'_,
         let left = Duration::from_secs(end.saturating_sub(host.now()));
         let (at, message) = match line.wait(within(host, left, next)).await {
             Ok(Some(Some(next))) => next,
-            Ok(_) => return false,
-            Err(_) => return true,
+            // Another stream has its seat.
+            Ok(_) | Err(Stopped::Cancelled) => return false,
+            Err(Stopped::Gone) => return true,
         };
         let Some((link, peer, filter)) = about.get(at) else { continue };
         let fitted = match &listen.request {

@@ -20,6 +20,7 @@ use http::{HeaderValue, Response, StatusCode, header};
 use crate::fit::{Fit, Fitted, Question};
 use crate::host::{Caller, Gone, Host, Outlet, Source, within};
 use crate::http_sse::Outbox;
+use crate::seats::Seat;
 use crate::upstream::{self, ANSWER_LIMIT, Content, Failure, Link, Messages, Peer};
 use crate::{jsonrpc, letters, lists, sse};
 
@@ -46,6 +47,7 @@ pub struct Line<'h, H: Host> {
     pending: Vec<u8>,
     quiet: Duration,
     watch: Option<Watch>,
+    seat: Option<Seat>,
 }
 
 /// Where to look for a word that the client has cancelled, and when that was last done.
@@ -102,11 +104,33 @@ impl<'h, H: Host> Line<'h, H> {
     }
 
     fn to(host: &'h H, to: To<'h, H>, takes_events: bool) -> Self {
-        Self { host, to, takes_events, began: false, pending: Vec::new(), quiet: Duration::ZERO, watch: None }
+        Self {
+            host,
+            to,
+            takes_events,
+            began: false,
+            pending: Vec::new(),
+            quiet: Duration::ZERO,
+            watch: None,
+            seat: None,
+        }
     }
 
     pub fn takes_events(&self) -> bool {
         self.takes_events
+    }
+
+    /// From now on whoever takes the seat cancels. A stream on which others speak too has a seat of its own.
+    pub async fn sit(&mut self, caller: &Caller, seats: u8) {
+        if seats > 0 && !matches!(self.to, To::Outbox(_)) {
+            self.seat = Some(Seat::take(self.host, caller, seats).await);
+        }
+    }
+
+    pub fn stand_up(&mut self) {
+        if let Some(seat) = self.seat.take() {
+            seat.leave(self.host);
+        }
     }
 
     /// From now on a letter for `key` cancels.
@@ -180,6 +204,9 @@ impl<'h, H: Host> Line<'h, H> {
     }
 
     fn is_cancelled(&mut self) -> bool {
+        if self.seat.as_mut().is_some_and(|seat| seat.is_lost(self.host)) {
+            return true;
+        }
         let Some(Watch { caller, key, looked }) = &mut self.watch else { return false };
         let now = self.host.now();
         if now < *looked + LOOK.as_secs() {

@@ -1,7 +1,7 @@
-//! How many streams of HTTP+SSE may one person hold open?
+//! How many streams may one person hold open that only listen?
 //!
-//! Such a stream has no end of its own, and each is an instance that stays. So each takes one of the subject's seats,
-//! which are rows of the store. Where all are taken, the newcomer takes the one that was taken first, because clients do
+//! Such a stream (of `subscriptions/listen`, of a legacy GET, of HTTP+SSE) has no end of its own, and each is an instance
+//! that stays. So each takes one of the subject's seats (`streams` of `servers.json`; [`SEATS`] where it does not say), which are rows of the store. Where all are taken, the newcomer takes the one that was taken first, because clients do
 //! not always say goodbye, and whoever sat there finds somebody else and ends: its client comes again. A seat that nobody
 //! gave back (its instance was killed) is free when no stream could still be there. The store has no compare-and-set, so
 //! two at once may choose the same seat: who does not find itself there a moment later chooses again.
@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::host::{Caller, Host};
 use crate::memory::Place;
 
-/// The streams of one subject.
+/// The most seats of one subject.
 pub const SEATS: u8 = 64;
 /// The longest that a stream is open.
 pub const LONGEST: Duration = Duration::from_secs(30 * 60);
@@ -40,13 +40,14 @@ pub struct Seat {
 }
 
 impl Seat {
-    pub async fn take<H: Host>(host: &H, caller: &Caller) -> Self {
+    /// One of the first `seats`.
+    pub async fn take<H: Host>(host: &H, caller: &Caller, seats: u8) -> Self {
         let mut random = [0; 16];
         host.random(&mut random);
         let by = Base64UrlUnpadded::encode_string(&random);
         let mut seat = Self { caller: caller.clone(), number: 0, by, looked: 0 };
         for _ in 0..MOST_TRIES {
-            seat.number = choose(host, caller);
+            seat.number = choose(host, caller, seats);
             seat.looked = host.now();
             let row = Row { t: seat.looked, by: seat.by.clone() };
             place(caller, seat.number).write(host, caller, &serde_json::to_vec(&row).unwrap_or_default());
@@ -86,9 +87,9 @@ impl Seat {
 }
 
 /// The first seat that is free, or else the one that was taken first.
-fn choose<H: Host>(host: &H, caller: &Caller) -> u8 {
+fn choose<H: Host>(host: &H, caller: &Caller, seats: u8) -> u8 {
     let mut oldest = (u64::MAX, 0);
-    for number in 0..SEATS {
+    for number in 0..seats {
         match read(host, caller, number) {
             Some(row) if host.now() <= row.t + LONGEST.as_secs() => oldest = oldest.min((row.t, number)),
             _ => return number,

@@ -190,7 +190,7 @@ impl App {
             .iter()
             .map(|(name, url)| ((*name).to_owned(), json!({ "type": "http", "url": url, "service": "demo" })))
             .collect();
-        fs::write(files.path().join("servers.json"), json!({ "mcpServers": servers }).to_string())?;
+        fs::write(files.path().join("servers.json"), json!({ "mcpServers": servers, "streams": 0 }).to_string())?;
         let clients = json!({ "demo": {
             "client_id": "gatehouse",
             "client_secret": "bench-secret",

@@ -38,6 +38,8 @@ pub struct Wish {
     pub server: Value,
     /// Members that are added to `mcpServers`, after `demo`.
     pub servers: Value,
+    /// Members that are added to `servers.json` itself.
+    pub file: Value,
     /// Variables of the manifests that are set to something else.
     pub variables: Vec<(&'static str, String)>,
 }
@@ -82,12 +84,14 @@ impl World {
         merge(&mut entry, wish.server);
         let mut servers = json!({ "demo": entry });
         merge(&mut servers, wish.servers);
+        let mut file = json!({ "mcpServers": servers });
+        merge(&mut file, wish.file);
         let house = House::start(Setup {
             composition,
             public: wish.public,
             keys,
             oauth_clients: services,
-            servers: json!({ "mcpServers": servers }),
+            servers: file,
             variables: wish.variables,
         })
         .unwrap_or_else(|error| panic!("{composition:?} starts: {error:#}"));

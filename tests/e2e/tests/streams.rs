@@ -30,7 +30,9 @@ fn a_thousand_idle_streams_and_two_hundred_active_ones_are_open_at_once() {
     streams::allow_files(FILES).unwrap();
     let servers = [Kind::Modern, Kind::Sessions].map(|kind| streams::server(kind).unwrap());
     let [modern, legacy] = servers.each_ref().map(Raw::url);
-    let wish = Wish { servers: json!({ "modern": { "url": modern }, "legacy": { "url": legacy } }), ..Wish::default() };
+    let servers_of = json!({ "modern": { "url": modern }, "legacy": { "url": legacy } });
+    // All are of one person.
+    let wish = Wish { servers: servers_of, file: json!({ "streams": 0 }), ..Wish::default() };
     let world = World::new(Composition::OneApp, wish);
     let address = world.house.gateway_address();
     // What is found out once.

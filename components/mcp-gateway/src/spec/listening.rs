@@ -255,3 +255,31 @@ fn where_another_has_the_stream_of_a_session_a_listener_gets_a_session_of_its_ow
         assert_eq!(own, [own_post, own_get, own_post, own_get], "opened, heard, subscribed to, ended");
     }
 }
+
+#[test]
+fn a_person_has_so_many_streams_and_the_oldest_ends_for_a_new_one() {
+    fn silent(_: &Value) -> Vec<Piece> {
+        vec![Piece::Wait(Duration::from_secs(3600))]
+    }
+    for (request, says) in [
+        (get("/mcp"), vec![]),
+        (listen("/mcp", r#""toolsListChanged":true"#), vec!["subscriptions/acknowledged", "answer"]),
+        // The server's own stream, which just ends.
+        (listen("/mcp/up", r#""toolsListChanged":true"#), vec!["subscriptions/acknowledged"]),
+    ] {
+        let file = r#"{"streams":2,"mcpServers":{"up":{"url":"https://up.example/mcp"}}}"#;
+        let world = World::new(file, vec![("https://up.example/mcp", modern_teller(silent))]);
+        let mut streams: Vec<_> = Vec::new();
+        for _ in 0..3 {
+            streams.push(world.begin(request.clone()));
+            let until = world.elapsed() + Duration::from_secs(40);
+            world.go_on(&mut streams, |_| world.elapsed() > until);
+        }
+        assert_eq!([0, 1, 2].map(|at| streams[at].is_over()), [true, false, false], "{request:?}");
+        assert_eq!(methods(&streams[0].got().expect("it has an end")), says);
+    }
+    for wrong in ["65", "-1", "1.5", "\"5\""] {
+        let file = format!(r#"{{"streams":{wrong},"mcpServers":{{}}}}"#);
+        assert!(World::new(&file, vec![]).serve(get("/mcp")).text().contains("has to be 0 to 64"), "{wrong}");
+    }
+}
