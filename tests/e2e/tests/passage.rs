@@ -25,6 +25,16 @@ in_every_composition! {
                 // Only the modern era says that a result is complete.
                 let complete = reply.result().unwrap().get("resultType").is_some();
                 assert_eq!(complete, client.session_id().is_none(), "{eras:?}: {}", reply.body);
+                // The server counts what it is asked: once for each warm call, and not for a list that may be kept.
+                let before = world.server.all_requests();
+                for _ in 0..3 {
+                    client.call(&format!("{prefix}echo"), json!({ "message": "again" })).unwrap();
+                }
+                assert_eq!(world.server.all_requests() - before, 3, "{eras:?} {}", client.url());
+                let before = world.server.all_requests();
+                client.list_tools().unwrap();
+                let is_kept = eras == Eras::LegacyOnly && !prefix.is_empty();
+                assert_eq!(world.server.all_requests() - before, usize::from(!is_kept), "{eras:?} {}", client.url());
             }
         }
     }
