@@ -131,6 +131,11 @@ pub struct Listed {
 }
 
 impl Listed {
+    /// For how many seconds from `now` that is still true; never long, whatever the row says.
+    fn left(&self, now: u64) -> u64 {
+        self.s.min(LONGEST_SECONDS).saturating_sub(now.abs_diff(self.t))
+    }
+
     /// The text of each entry.
     pub fn entries(&self) -> &[String] {
         &self.l
@@ -198,7 +203,7 @@ pub async fn list<H: Host>(
     let now = host.now();
     let is_whole = found.iter().all(|found| matches!(found, Some(Ok(_))));
     let known = || found.iter().filter_map(|found| found.as_ref()?.as_ref().ok()?.as_ref());
-    let left = known().map(|listed| (listed.t + listed.s).saturating_sub(now)).min().unwrap_or(0);
+    let left = known().map(|listed| listed.left(now)).min().unwrap_or(0);
     let ttl = if is_whole { left * 1000 } else { 0 };
     let public =
         asked.iter().all(|server| server.service.is_none() && server.pin.is_none()) && known().all(|listed| listed.p);
@@ -372,7 +377,7 @@ pub async fn of_server<H: Host>(host: &H, kind: &'static Kind, link: Link<'_>) -
 fn kept<H: Host>(host: &H, kind: &Kind, link: Link<'_>) -> Option<Option<Listed>> {
     let with = link.token.map_or("", |token| &token.fingerprint);
     let row = place(kind, link).read(host, link.caller).and_then(|row| serde_json::from_slice::<Listed>(&row).ok());
-    if let Some(listed) = row.filter(|row| row.f == with && host.now() < row.t.saturating_add(row.s)) {
+    if let Some(listed) = row.filter(|row| row.f == with && row.left(host.now()) > 0) {
         return Some(Some(checked(host, kind, link, listed)));
     }
     memory::facts(host, link).is_some_and(|facts| !facts.has(kind.capability)).then_some(None)

@@ -91,7 +91,7 @@ fn choose<H: Host>(host: &H, caller: &Caller, seats: u8) -> u8 {
     let mut oldest = (u64::MAX, 0);
     for number in 0..seats {
         match read(host, caller, number) {
-            Some(row) if host.now() <= row.t + LONGEST.as_secs() => oldest = oldest.min((row.t, number)),
+            Some(row) if host.now().saturating_sub(row.t) <= LONGEST.as_secs() => oldest = oldest.min((row.t, number)),
             _ => return number,
         }
     }
