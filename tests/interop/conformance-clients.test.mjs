@@ -14,10 +14,10 @@ import { StdioClientTransport } from '@modelcontextprotocol/sdk/client/stdio.js'
 import { StreamableHTTPClientTransport as TransportV1 } from '@modelcontextprotocol/sdk/client/streamableHttp.js';
 import { ElicitRequestSchema } from '@modelcontextprotocol/sdk/types.js';
 
-import { SDKS, startFixture } from './conformance/fixtures.mjs';
-import { startEverything } from './harness/everything.mjs';
+import { SDKS } from './conformance/fixtures.mjs';
 import { COMPOSITIONS, House } from './harness/house.mjs';
 import { run } from './harness/processes.mjs';
+import { startThree } from './harness/three.mjs';
 
 const TARGET = resolve(import.meta.dirname, '../..', process.env.CARGO_TARGET_DIR ?? 'target');
 const MCP_REMOTE = join(import.meta.dirname, 'node_modules/mcp-remote/dist/proxy.js');
@@ -40,13 +40,7 @@ const CLIENTS = {
 for (const composition of Object.keys(COMPOSITIONS)) {
   test(`clients meet three servers: ${composition}`, { timeout: 180_000 }, async (t) => {
     const house = await House.plan(t, composition);
-    const [older, newer, everything] = await Promise.all([
-      startFixture(t, 'python', 'legacy'),
-      startFixture(t, 'typescript', 'modern'),
-      startEverything(t),
-    ]);
-    const http = (url) => ({ type: 'http', url });
-    await house.open(t, { servers: { older: http(older), newer: http(newer), everything: http(everything) } });
+    await house.open(t, { servers: await startThree(t) });
 
     for (const [name, { version, use }] of Object.entries(CLIENTS)) {
       await t.test(`${name} lists, calls, hears of progress and says its name`, async () => {

@@ -15,10 +15,10 @@ import { SSEClientTransport } from '@modelcontextprotocol/sdk/client/sse.js';
 import { StdioClientTransport } from '@modelcontextprotocol/sdk/client/stdio.js';
 import { CreateMessageRequestSchema, ElicitRequestSchema } from '@modelcontextprotocol/sdk/types.js';
 
-import { SDKS, startFixture } from './conformance/fixtures.mjs';
-import { startEverything } from './harness/everything.mjs';
+import { SDKS } from './conformance/fixtures.mjs';
 import { House } from './harness/house.mjs';
 import { run } from './harness/processes.mjs';
+import { startThree } from './harness/three.mjs';
 
 const MCP_REMOTE = join(import.meta.dirname, 'node_modules/mcp-remote/dist/proxy.js');
 const CALLS = [
@@ -116,13 +116,7 @@ test('a POST finds its stream in another process, and is refused for what is wro
 
 async function open(t, composition, store, twins) {
   const house = await House.plan(t, composition, store, twins);
-  const [older, newer, everything] = await Promise.all([
-    startFixture(t, 'python', 'legacy'),
-    startFixture(t, 'typescript', 'modern'),
-    startEverything(t),
-  ]);
-  const http = (url) => ({ type: 'http', url });
-  return house.open(t, { servers: { older: http(older), newer: http(newer), everything: http(everything) } });
+  return house.open(t, { servers: await startThree(t) });
 }
 
 function withKey(key) {

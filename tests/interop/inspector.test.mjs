@@ -5,12 +5,12 @@ import { randomUUID } from 'node:crypto';
 import { join } from 'node:path';
 import { test } from 'node:test';
 
-import { startFixture } from './conformance/fixtures.mjs';
 import { startEverything } from './harness/everything.mjs';
 import { startGuardedServer } from './harness/guarded-server.mjs';
 import { House } from './harness/house.mjs';
 import { startProvider } from './harness/provider.mjs';
 import { atEnd, freePort, run } from './harness/processes.mjs';
+import { startThree } from './harness/three.mjs';
 import { Visitor } from './harness/visitor.mjs';
 
 const MODULES = join(import.meta.dirname, 'node_modules');
@@ -99,13 +99,7 @@ test('the Inspector works through Gatehouse', { timeout: 240_000 }, async (t) =>
 // Progress none of its command lines asks for: each makes its client with `progress: false`.
 test('through Gatehouse the Inspector is asked for a name by servers of both eras', { timeout: 120_000 }, async (t) => {
   const house = await House.plan(t);
-  const [older, newer, everything] = await Promise.all([
-    startFixture(t, 'python', 'legacy'),
-    startFixture(t, 'typescript', 'modern'),
-    startEverything(t),
-  ]);
-  const http = (url) => ({ type: 'http', url });
-  await house.open(t, { servers: { older: http(older), newer: http(newer), everything: http(everything) } });
+  await house.open(t, { servers: await startThree(t) });
   const env = { HOME: house.dir, PATH: process.env.PATH, NO_COLOR: '1' };
   env.MCP_INSPECTOR_DAEMON_DIR = join(house.dir, 'mcpdo');
   env.MCP_INSPECTOR_DAEMON_TOKEN = randomUUID();

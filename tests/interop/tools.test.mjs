@@ -15,10 +15,9 @@ import { StreamableHTTPClientTransport as TransportV1 } from '@modelcontextproto
 import { ElicitRequestSchema } from '@modelcontextprotocol/sdk/types.js';
 import { createMcpHandler, McpServer } from '@modelcontextprotocol/server';
 
-import { startFixture } from './conformance/fixtures.mjs';
-import { startEverything } from './harness/everything.mjs';
 import { COMPOSITIONS, House } from './harness/house.mjs';
 import { atEnd } from './harness/processes.mjs';
+import { startThree } from './harness/three.mjs';
 
 const INFO = { name: 'interop', version: '1.0.0' };
 const OPTIONS = { capabilities: { elicitation: {} } };
@@ -44,13 +43,7 @@ const CLIENTS = {
 for (const composition of Object.keys(COMPOSITIONS)) {
   test(`tools are found, described and called: ${composition}`, { timeout: 120_000 }, async (t) => {
     const house = await House.plan(t, composition);
-    const [older, newer, everything] = await Promise.all([
-      startFixture(t, 'python', 'legacy'),
-      startFixture(t, 'typescript', 'modern'),
-      startEverything(t),
-    ]);
-    const http = (url) => ({ type: 'http', url });
-    const servers = { older: http(older), newer: http(newer), everything: http(everything) };
+    const servers = await startThree(t);
     const all = Object.keys(servers);
     await house.open(t, { servers, endpoints: { '*': { tools: 'search' }, all } });
 
