@@ -28,7 +28,7 @@ use crate::jsonrpc::{self, Incoming};
 use crate::letterbox::Letterbox;
 use crate::passage::Line;
 use crate::seats::{LONGEST, SEATS, Seat};
-use crate::visitor::Visitor;
+use crate::visitor::{Stranger, Visitor};
 use crate::{eras, routes};
 
 /// The most requests of one client that are worked on at once.
@@ -59,13 +59,13 @@ pub async fn receive<H: Host>(
     head: &Parts,
     body: &[u8],
     stream: &str,
-    resource: String,
+    stranger: Stranger,
     keep_seconds: u64,
 ) -> Result<Response<Vec<u8>>, Response<Vec<u8>>> {
     let message = eras::text(head, body)?;
     Incoming::read(message).map_err(|malformed| legacy::malformed_answer(&malformed))?;
     legacy::check(&head.headers)?;
-    let visitor = Visitor::meet(host, &head.headers, resource, iter::empty(), keep_seconds)?;
+    let visitor = stranger.meet(host, iter::empty(), keep_seconds)?;
     let taken = match Letterbox::find(&visitor.caller, stream) {
         Some(letterbox) => letterbox.post(host, visitor.bearer(), message).await,
         None => false,
@@ -78,14 +78,14 @@ pub async fn hold<H: Host>(
     host: &H,
     head: &Parts,
     site: &Site<'_>,
+    stranger: Stranger,
     resource: &str,
     line: &mut Line<'_, H>,
 ) -> Result<(), Response<Vec<u8>>> {
     if let Decision::Refuse(refusal) = legacy::decide_stream(head) {
         return Err(refusal);
     }
-    let seconds = site.config.resolution_seconds;
-    let Visitor { caller, .. } = Visitor::meet(host, &head.headers, resource.to_owned(), iter::empty(), seconds)?;
+    let Visitor { caller, .. } = stranger.meet(host, iter::empty(), site.config.resolution_seconds)?;
     routes::exists(site)?;
     // Each has a letterbox beside it, so there is a number anyway.
     let seats = if site.config.streams == 0 { SEATS } else { site.config.streams };
@@ -170,7 +170,8 @@ async fn answer<H: Host>(host: &H, site: &Site<'_>, resource: &str, outbox: &Out
     }
     outbox.requests.set(under_way + usize::from(id.is_some()));
     let decision = legacy::decide(&head, message, site);
-    let done = routes::work(host, &head.headers, decision, site, resource.to_owned(), &mut line).await;
+    let stranger = Stranger::of(host, &head.headers, resource.to_owned());
+    let done = routes::work(host, decision, site, stranger, &mut line).await;
     if let (Err(refusal), Some(id)) = (done, id) {
         line.answer(with_id(&refusal, id)).await;
     }
@@ -181,8 +182,9 @@ async fn answer<H: Host>(host: &H, site: &Site<'_>, resource: &str, outbox: &Out
 async fn listen<H: Host>(host: &H, site: &Site<'_>, resource: &str, outbox: &Outbox, head: Parts) {
     let mut line = Line::beside(host, outbox);
     let decision = legacy::decide_stream(&head);
+    let stranger = Stranger::of(host, &head.headers, resource.to_owned());
     // Where they do not, nothing was asked that could be refused.
-    let _ = routes::work(host, &head.headers, decision, site, resource.to_owned(), &mut line).await;
+    let _ = routes::work(host, decision, site, stranger, &mut line).await;
 }
 
 fn is_initialize(text: &str) -> bool {

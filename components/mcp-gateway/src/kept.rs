@@ -1,18 +1,17 @@
-//! May a resolution be used again?
+//! What need not be found out anew for each call of one client?
 //!
-//! For a few seconds, so that a warm call asks no broker: `resolutionSeconds` of `servers.json`, [`SECONDS`] where the
-//! file does not say, 0 for never. What is kept is the whole answer of the broker to one question (bearer, resource,
-//! services), and only where each service gave a token: whoever still has to connect is looked at anew each time. Beside
-//! it is how the upstreams speak that were met for it ([`Met`]).
+//! For a few seconds (`resolutionSeconds` of `servers.json`, [`SECONDS`] where the file does not say, 0 for never), so
+//! that a warm call asks no broker, opens no file, and reads one row. What is kept is what the broker said of one bearer at
+//! one endpoint: who it is, and the tokens of those services that gave one; whoever still has to connect is looked at anew
+//! each time. Beside it are `servers.json`, if it is short, and how the upstreams speak that were met ([`Met`]).
 //!
-//! The row's key is a digest over the question, and the row is sealed under a key that only the bearer yields. The store
-//! alone opens nothing, and for a client without a bearer (local mode) nothing is kept at all.
+//! The row's key is a digest over the bearer and the endpoint, and the row is sealed under a key that only the bearer
+//! yields. The store alone opens nothing, and for a client without a bearer (local mode) nothing is kept at all.
 //!
-//! It ends with the token, with the bearer, and when the upstream refuses the token. What it puts off, for as long as it
-//! lasts, is what only the broker knows: that the person has disconnected, that the bearer was taken back, that a policy
-//! has changed. An upstream that no longer speaks as it is kept here says so itself, and is met anew (`upstream`).
-
-use std::borrow::Cow;
+//! A token's part ends with the token and when the upstream refuses it, all ends with the bearer. What is put off, for as
+//! long as it lasts, is what only the broker knows: that the person has disconnected, that the bearer was taken back, that
+//! a policy has changed; and a change of `servers.json`. An upstream that no longer speaks as it is kept here says so
+//! itself, and is met anew (`upstream`).
 
 use base64ct::{Base64UrlUnpadded, Encoding};
 use chacha20poly1305::XChaCha20Poly1305;
@@ -20,7 +19,7 @@ use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::host::{AccessToken, Caller, Host, Outcome, Resolution, ResolveRequest, Secret};
+use crate::host::{AccessToken, Caller, Host, Outcome, Resolution, Secret, WantedService};
 use crate::memory::Met;
 
 /// For how long, where `servers.json` does not say.
@@ -28,109 +27,170 @@ pub const SECONDS: u64 = 10;
 /// The most that it may say.
 pub const MOST_SECONDS: u64 = 300;
 
-const FORMAT: u8 = 2;
+const FORMAT: u8 = 3;
 const NONCE: usize = 24;
 /// A token is not used again this close to its end: it may be on its way for a while.
 const BEFORE_END: u64 = 5;
+/// A longer `servers.json` (some 40 servers) is read anew each time: reading it is then not what a call costs.
+const FILE_BYTES: usize = 8 * 1024;
+/// As many as one question may name.
+const MOST_TOKENS: usize = 64;
 
-/// Where the answer to one question is kept.
-pub struct Place {
+/// What is kept for one bearer at one endpoint.
+pub struct Kept {
     question: [u8; 32],
     key: [u8; 32],
+    row: Row,
+    is_file_known: bool,
+    /// The file is not as it is stored.
+    has_news: bool,
 }
 
-#[derive(Serialize, Deserialize)]
-struct Row<'a> {
+#[derive(Serialize, Deserialize, Default)]
+struct Row {
+    /// Until when the bearer is known.
     until: u64,
-    subject: &'a str,
-    sealing_key: &'a str,
-    tokens: Vec<Token<'a>>,
-    /// How the upstreams speak that were met for the answer, so that a warm call reads one row.
+    subject: String,
+    sealing_key: String,
+    tokens: Vec<Token>,
+    /// `servers.json`, and until when that is believed.
+    file: String,
+    file_until: u64,
     met: Met,
 }
 
 #[derive(Serialize, Deserialize)]
-struct Token<'a> {
-    #[serde(borrow)]
-    value: Cow<'a, str>,
-    #[serde(borrow)]
-    token_type: Cow<'a, str>,
-    fingerprint: &'a str,
+struct Token {
+    until: u64,
+    service: String,
+    account: Option<String>,
+    value: String,
+    token_type: String,
+    fingerprint: String,
 }
 
-impl Place {
-    /// None where nothing is kept.
-    pub fn of(request: &ResolveRequest, seconds: u64) -> Option<Self> {
-        let bearer = request.bearer.as_ref().filter(|_| seconds > 0)?.expose();
+impl Kept {
+    /// What is kept for `bearer` at `resource`: perhaps nothing yet.
+    pub fn of(host: &impl Host, bearer: &Secret, resource: &str) -> Self {
         let mut question = Sha256::new();
-        let services = request
-            .services
-            .iter()
-            .flat_map(|wanted| [&*wanted.service, wanted.account.as_deref().unwrap_or_default()]);
-        for field in ["gatehouse.kept.v1", bearer, &request.resource].into_iter().chain(services) {
+        for field in ["gatehouse.kept.v2", bearer.expose(), resource] {
             question.update((field.len() as u64).to_be_bytes());
             question.update(field);
         }
-        let key = Sha256::new().chain_update("gatehouse.kept-key.v1").chain_update(bearer).finalize();
-        Some(Self { question: question.finalize().into(), key: key.into() })
+        let key = Sha256::new().chain_update("gatehouse.kept-key.v1").chain_update(bearer.expose()).finalize();
+        let mut kept = Self {
+            question: question.finalize().into(),
+            key: key.into(),
+            row: Row::default(),
+            is_file_known: false,
+            has_news: false,
+        };
+        if let Some(row) = host.load(&kept.name()).and_then(|sealed| kept.open(&sealed)) {
+            kept.row = row;
+        }
+        let now = host.now();
+        kept.row.tokens.retain(|token| now < token.until);
+        kept.is_file_known = now < kept.row.file_until;
+        kept
     }
 
-    /// The answer, and until when it may be used.
-    pub fn recall(&self, host: &impl Host) -> Option<(Resolution, u64)> {
-        let sealed = host.load(&self.name())?;
+    fn open(&self, sealed: &[u8]) -> Option<Row> {
         let (nonce, sealed) = sealed.strip_prefix(&[FORMAT])?.split_first_chunk::<NONCE>()?;
         let row = self.cipher().decrypt(&(*nonce).into(), Payload { msg: sealed, aad: &self.question }).ok()?;
-        let row: Row = serde_json::from_slice(&row).ok()?;
-        if row.until <= host.now() {
-            return None;
-        }
-        let token = |token: Token| {
-            Outcome::Token(AccessToken {
-                value: Secret::new(token.value.into_owned()),
-                token_type: token.token_type.into_owned(),
-                expires_at: None,
-                fingerprint: token.fingerprint.to_owned(),
-            })
-        };
-        let resolution = Resolution {
-            caller: Caller {
-                subject: row.subject.to_owned(),
-                expires_at: None,
-                sealing_key: Base64UrlUnpadded::decode_vec(row.sealing_key).ok()?,
-                met: row.met,
-            },
-            outcomes: row.tokens.into_iter().map(token).collect(),
-        };
-        Some((resolution, row.until))
+        serde_json::from_slice(&row).ok()
     }
 
-    /// Keeps it at most `until` then.
-    pub fn keep<'o>(
-        &self,
-        host: &impl Host,
-        caller: &Caller,
-        outcomes: impl Iterator<Item = &'o Outcome>,
-        mut until: u64,
-    ) {
-        let mut tokens = Vec::new();
-        for outcome in outcomes {
-            let Outcome::Token(token) = outcome else { return };
-            until = until.min(token.expires_at.map_or(until, |end| end.saturating_sub(BEFORE_END)));
-            tokens.push(Token {
-                value: token.value.expose().into(),
-                token_type: token.token_type.as_str().into(),
-                fingerprint: &token.fingerprint,
-            });
+    /// `servers.json`.
+    pub fn file(&self) -> Option<&str> {
+        self.is_file_known.then_some(&*self.row.file)
+    }
+
+    /// Has `servers.json`, as it was just read, kept beside the next answer.
+    pub fn note_file(&mut self, host: &impl Host, text: &str, seconds: u64) {
+        if text.len() <= FILE_BYTES {
+            self.row.file = text.to_owned();
+            self.row.file_until = host.now() + seconds;
+            self.has_news = true;
         }
-        until = until.min(caller.expires_at.unwrap_or(until));
-        if until <= host.now() {
+    }
+
+    /// Whether there is more than was stored.
+    pub fn has_news(&self) -> bool {
+        self.has_news
+    }
+
+    /// The answer to the question for the tokens of `services`.
+    pub fn recall(&self, host: &impl Host, services: &[WantedService]) -> Option<Resolution> {
+        if self.row.until <= host.now() {
+            return None;
+        }
+        let token = |wanted: &WantedService| {
+            let token = self.row.tokens.iter().find(|token| token.is_for(wanted))?;
+            Some(Outcome::Token(AccessToken {
+                value: Secret::new(token.value.clone()),
+                token_type: token.token_type.clone(),
+                expires_at: None,
+                fingerprint: token.fingerprint.clone(),
+            }))
+        };
+        Some(Resolution {
+            outcomes: services.iter().map(token).collect::<Option<_>>()?,
+            caller: Caller {
+                subject: self.row.subject.clone(),
+                expires_at: None,
+                sealing_key: Base64UrlUnpadded::decode_vec(&self.row.sealing_key).ok()?,
+                met: self.row.met.clone(),
+            },
+        })
+    }
+
+    /// Keeps what the broker has just answered, for `seconds` at most, beside what it answered before.
+    pub fn keep<'o>(
+        &mut self,
+        host: &impl Host,
+        caller: &mut Caller,
+        outcomes: impl Iterator<Item = (&'o WantedService, &'o Outcome)>,
+        seconds: u64,
+    ) {
+        let now = host.now();
+        let sealing_key = Base64UrlUnpadded::encode_string(&caller.sealing_key);
+        if (&self.row.subject, &self.row.sealing_key) == (&caller.subject, &sealing_key) {
+            caller.met = self.row.met.clone();
+        } else {
+            self.row.tokens.clear();
+            self.row.subject.clone_from(&caller.subject);
+            self.row.sealing_key = sealing_key;
+        }
+        let ends = caller.expires_at.unwrap_or(u64::MAX).min(now + seconds);
+        self.row.until = ends;
+        for (wanted, outcome) in outcomes {
+            self.row.tokens.retain(|token| !token.is_for(wanted));
+            let Outcome::Token(token) = outcome else { continue };
+            let until = token.expires_at.map_or(ends, |end| ends.min(end.saturating_sub(BEFORE_END)));
+            if until > now && self.row.tokens.len() < MOST_TOKENS {
+                self.row.tokens.push(Token {
+                    until,
+                    service: wanted.service.clone(),
+                    account: wanted.account.clone(),
+                    value: token.value.expose().to_owned(),
+                    token_type: token.token_type.clone(),
+                    fingerprint: token.fingerprint.clone(),
+                });
+            }
+        }
+        self.save(host, &caller.met);
+    }
+
+    /// Keeps what was found out about upstreams beside it.
+    pub fn save(&mut self, host: &impl Host, met: &Met) {
+        if self.row.until <= host.now() {
             return;
         }
-        let sealing_key = Base64UrlUnpadded::encode_string(&caller.sealing_key);
-        let row = Row { until, subject: &caller.subject, sealing_key: &sealing_key, tokens, met: caller.met.clone() };
+        self.has_news = false;
+        self.row.met = met.clone();
         let mut nonce = [0; NONCE];
         host.random(&mut nonce);
-        let Ok(row) = serde_json::to_vec(&row) else { return };
+        let Ok(row) = serde_json::to_vec(&self.row) else { return };
         let Ok(sealed) = self.cipher().encrypt(&nonce.into(), Payload { msg: &row, aad: &self.question }) else {
             return;
         };
@@ -147,5 +207,11 @@ impl Place {
 
     fn cipher(&self) -> XChaCha20Poly1305 {
         XChaCha20Poly1305::new(&self.key.into())
+    }
+}
+
+impl Token {
+    fn is_for(&self, wanted: &WantedService) -> bool {
+        self.service == wanted.service && self.account == wanted.account
     }
 }

@@ -38,7 +38,7 @@ const FORMAT: u8 = 2;
 const NONCE: usize = 24;
 const BELIEVED_SECONDS: u64 = 24 * 60 * 60;
 /// The most upstreams that are kept in one row with what the broker said.
-const MOST_MET: usize = 16;
+const MOST_MET: usize = 32;
 const MODERN_FACTS_SECONDS: u64 = 5 * 60;
 
 #[derive(Clone, Serialize, Deserialize)]

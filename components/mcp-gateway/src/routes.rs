@@ -3,6 +3,7 @@
 //! Down once: guards (host, origin, method), what it wants (`eras`), who sent it (`visitor`), then done. What is wrong
 //! with the request itself is said before the broker is asked; what is there and what not is said only to known callers.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 
 use http::request::Parts;
@@ -13,7 +14,7 @@ use crate::config::{Config, Server, is_loopback};
 use crate::eras::{Decision, Route, Site, Target, Word, accepted, accepts, decide, legacy, modern};
 use crate::host::Host;
 use crate::passage::Line;
-use crate::visitor::{Visitor, misconfigured, refusal};
+use crate::visitor::{Stranger, Visitor, misconfigured, refusal};
 use crate::{connections, describe, http_sse, jsonrpc, listening, lists, relay, words};
 
 /// The longest request body.
@@ -72,45 +73,51 @@ async fn respond<H: Host>(
         return Err(not_allowed(allowed));
     }
 
-    let file = host.servers().map_err(|problem| misconfigured(host, &format!("servers.json: {problem}")))?;
+    let resource = origins.gateway + path;
+    let mut stranger = Stranger::of(host, &head.headers, resource.clone());
+    let known = stranger.file().map(str::to_owned);
+    let file = match &known {
+        Some(file) => Cow::from(file.as_bytes()),
+        None => host.servers().map_err(|problem| misconfigured(host, &format!("servers.json: {problem}")))?.into(),
+    };
     let file = std::str::from_utf8(&file).map_err(|_| misconfigured(host, "servers.json: not UTF-8"))?;
     let config = Config::read(file).map_err(|error| misconfigured(host, &error.to_string()))?;
+    if known.is_none() {
+        stranger.note_file(host, file, config.resolution_seconds);
+    }
     let random = |bytes: &mut [u8]| host.random(bytes);
     let route = match place {
         Place::Mcp(route) => route,
         Place::Servers => Route::All,
     };
     let site = Site { config: &config, route, random: &random };
-    let resource = origins.gateway + path;
 
     if matches!(place, Place::Servers) {
         let servers = site.servers();
-        let visitor = Visitor::meet(host, &head.headers, resource, servers.iter(), 0)?;
+        let visitor = stranger.meet(host, servers.iter(), 0)?;
         line.answer(connections::overview(host, &site, &visitor)).await;
         return Ok(());
     }
     if is_sse && !is_modern {
         if http_sse::is_opened_by(head) {
-            return http_sse::hold(host, head, &site, &resource, line).await;
+            return http_sse::hold(host, head, &site, stranger, &resource, line).await;
         }
         if let Some(stream) = http_sse::named_in(&head.uri) {
-            let seconds = config.resolution_seconds;
-            let taken = http_sse::receive(host, head, body, stream, resource, seconds).await?;
+            let taken = http_sse::receive(host, head, body, stream, stranger, config.resolution_seconds).await?;
             line.answer(taken).await;
             return Ok(());
         }
     }
     let decision = if head.method == Method::GET { legacy::decide_stream(head) } else { decide(head, body, &site) };
-    work(host, &head.headers, decision, &site, resource, line).await
+    work(host, decision, &site, stranger, line).await
 }
 
-/// Does what was decided, for whoever sent `headers` to `resource`.
+/// Does what was decided, for `stranger`.
 pub async fn work<H: Host>(
     host: &H,
-    headers: &HeaderMap,
     decision: Decision<'_>,
     site: &Site<'_>,
-    resource: String,
+    stranger: Stranger,
     line: &mut Line<'_, H>,
 ) -> Result<(), Response<Vec<u8>>> {
     if let Decision::Refuse(response) = decision {
@@ -127,7 +134,7 @@ pub async fn work<H: Host>(
             _ => None,
         });
         let wanted = servers.iter().chain(called).chain(&addressee);
-        Visitor::meet(host, headers, resource, wanted, site.config.resolution_seconds)?
+        stranger.meet(host, wanted, site.config.resolution_seconds)?
     };
     if calls_of(&decision).next().is_none_or(|target| !matches!(target, Target::Server { .. })) {
         exists(site)?;

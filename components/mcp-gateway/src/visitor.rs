@@ -1,16 +1,25 @@
 //! Who is calling, and which tokens may be used for them?
 //!
-//! Asked of the broker once for each request, unless it was asked a moment ago ([`kept`]), and once more for tokens that
+//! Asked of the broker once for each request, unless it was asked a moment ago (`kept`), and once more for tokens that
 //! an upstream has refused.
 
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 
 use crate::config::Server;
 use crate::host::{AccessToken, Caller, Host, Outcome, ResolveError, ResolveRequest, Secret, WantedService};
-use crate::{jsonrpc, kept};
+use crate::jsonrpc;
+use crate::kept::Kept;
 
 /// The most services that one question may name (`resolve-request` of `wit/tokens.wit`).
 const MOST_SERVICES: usize = 64;
+
+/// Who calls, before it is known whether the broker accepts them.
+pub struct Stranger {
+    bearer: Option<Secret>,
+    resource: String,
+    /// None: they have no bearer.
+    kept: Option<Kept>,
+}
 
 /// A caller whose bearer the broker has accepted.
 pub struct Visitor {
@@ -18,8 +27,8 @@ pub struct Visitor {
     bearer: Option<Secret>,
     resource: String,
     outcomes: Vec<(WantedService, Outcome)>,
-    /// Where the answer is kept, and until when.
-    kept: Option<(kept::Place, u64)>,
+    /// Where the answer is kept.
+    kept: Option<Kept>,
 }
 
 /// Whether a server can be called for a visitor.
@@ -29,61 +38,70 @@ pub enum Standing<'a> {
     Closed(&'a Outcome),
 }
 
-impl Visitor {
-    /// Asks who sent `headers` to `resource`, and for the tokens of what is wanted. An answer may be used again for
-    /// `keep_seconds`.
+impl Stranger {
+    /// Whoever sent `headers` to `resource`.
+    pub fn of(host: &impl Host, headers: &HeaderMap, resource: String) -> Self {
+        let bearer = bearer(headers);
+        let kept = bearer.as_ref().map(|bearer| Kept::of(host, bearer, &resource));
+        Self { bearer, resource, kept }
+    }
+
+    /// `servers.json`, if it was kept for them.
+    pub fn file(&self) -> Option<&str> {
+        self.kept.as_ref()?.file()
+    }
+
+    /// Has `servers.json`, as it was just read, kept for `seconds`.
+    pub fn note_file(&mut self, host: &impl Host, text: &str, seconds: u64) {
+        if let Some(kept) = &mut self.kept {
+            kept.note_file(host, text, seconds);
+        }
+    }
+
+    /// Asks who they are, and for the tokens of what is wanted. An answer may be used again for `keep_seconds`.
     pub fn meet<'a>(
+        self,
         host: &impl Host,
-        headers: &HeaderMap,
-        resource: String,
         wanted: impl Iterator<Item = &'a Server<'a>>,
         keep_seconds: u64,
-    ) -> Result<Self, Response<Vec<u8>>> {
+    ) -> Result<Visitor, Response<Vec<u8>>> {
         let mut services: Vec<WantedService> = Vec::new();
         for wanted in wanted.filter_map(of) {
             if services.len() < MOST_SERVICES && !services.contains(&wanted) {
                 services.push(wanted);
             }
         }
-        let bearer = bearer(headers);
+        let Self { bearer, resource, kept } = self;
+        let mut kept = kept.filter(|_| keep_seconds > 0);
         let had_bearer = bearer.is_some();
         let request = ResolveRequest { bearer, resource, services };
-        let kept = kept::Place::of(&request, keep_seconds);
-        let (resolution, until) = match kept.as_ref().and_then(|kept| kept.recall(host)) {
+        let recalled = kept.as_ref().and_then(|kept| kept.recall(host, &request.services));
+        let resolution = match recalled {
             Some(recalled) => recalled,
             None => {
-                let resolution = host.resolve(&request).map_err(|error| refusal(host, &error, had_bearer))?;
-                let until = host.now() + keep_seconds;
-                if let Some(kept) = &kept {
-                    kept.keep(host, &resolution.caller, resolution.outcomes.iter(), until);
+                let mut resolution = host.resolve(&request).map_err(|error| refusal(host, &error, had_bearer))?;
+                if let Some(kept) = &mut kept {
+                    let outcomes = request.services.iter().zip(&resolution.outcomes);
+                    kept.keep(host, &mut resolution.caller, outcomes, keep_seconds);
                 }
-                (resolution, until)
+                resolution
             }
         };
-        Ok(Self {
+        Ok(Visitor {
             caller: resolution.caller,
             bearer: request.bearer,
             resource: request.resource,
             outcomes: request.services.into_iter().zip(resolution.outcomes).collect(),
-            kept: kept.map(|kept| (kept, until)),
+            kept,
         })
     }
+}
 
+impl Visitor {
     /// When all is done: what was found out about upstreams is kept with the answer that is in use, for as long as that.
-    pub fn part(&self, host: &impl Host) {
-        if let (Some((kept, until)), true) = (&self.kept, self.caller.met.has_news()) {
-            kept.keep(host, &self.caller, self.outcomes.iter().map(|(_, outcome)| outcome), *until);
-        }
-    }
-
-    /// Has what is kept for calls to `servers` found out anew.
-    pub fn forget_calls(&self, host: &impl Host, servers: &[Server<'_>]) {
-        for server in servers {
-            let services = of(server).into_iter().collect();
-            let request = ResolveRequest { bearer: self.bearer.clone(), resource: self.resource.clone(), services };
-            if let Some(kept) = kept::Place::of(&request, kept::SECONDS) {
-                kept.forget(host);
-            }
+    pub fn part(mut self, host: &impl Host) {
+        if let Some(kept) = self.kept.as_mut().filter(|kept| kept.has_news() || self.caller.met.has_news()) {
+            kept.save(host, &self.caller.met);
         }
     }
 
@@ -128,7 +146,7 @@ impl Visitor {
     }
 
     fn ask_again(&mut self, host: &impl Host, services: Vec<WantedService>) {
-        if let Some((kept, _)) = self.kept.take() {
+        if let Some(kept) = self.kept.take() {
             kept.forget(host);
         }
         let request = ResolveRequest { bearer: self.bearer.clone(), resource: self.resource.clone(), services };

@@ -115,7 +115,6 @@ pub async fn set_level<H: Host>(
         true
     });
     let told = within(host, DEADLINE, join_all(told)).await;
-    visitor.forget_calls(host, servers);
     if !told.is_none_or(|told| told.contains(&true)) {
         return wanted.client.error(wanted.id, jsonrpc::METHOD_NOT_FOUND, "Method not found");
     }

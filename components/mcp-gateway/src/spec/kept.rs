@@ -37,17 +37,19 @@ fn a_warm_call_asks_no_broker_until_the_time_is_over() {
 }
 
 #[test]
-fn a_warm_call_is_no_resolve_one_load_no_write_and_one_request_in_every_pairing() {
+fn a_warm_call_is_one_load_and_one_request_and_nothing_else_in_every_pairing() {
     for era in [Era::Legacy, Era::Modern] {
         for (kind, upstream) in [("modern", modern(echo)), ("legacy", legacy(echo))] {
             let world = world_with("", upstream);
             world.serve(era.call("/mcp", "up__echo"));
             world.sent();
-            let (loads, asked, store) = (world.loads.get(), asked(&world), world.store.borrow().clone());
+            let (loads, reads) = (world.loads.get(), world.reads.get());
+            let (asked, store) = (asked(&world), world.store.borrow().clone());
             let got = world.serve(era.call("/mcp", "up__echo"));
             assert_eq!(got.json()["result"]["content"][0]["text"], "hi of echo", "{era:?} {kind}");
             assert_eq!(world.methods(), ["tools/call"], "{era:?} {kind}");
-            assert_eq!((world.loads.get() - loads, self::asked(&world)), (1, asked), "{era:?} {kind}");
+            assert_eq!((world.loads.get() - loads, world.reads.get() - reads), (1, 0), "{era:?} {kind}");
+            assert_eq!(self::asked(&world), asked, "{era:?} {kind}");
             assert_eq!(*world.store.borrow(), store, "{era:?} {kind}");
         }
     }
@@ -186,6 +188,54 @@ fn nothing_is_kept_for_a_client_without_a_bearer() {
     request.headers_mut().remove("authorization");
     world.serve(request);
     assert_eq!(rows(&world), []);
+}
+
+#[test]
+fn a_change_of_the_file_counts_when_the_time_is_over() {
+    let denied = |world: &World| {
+        let file = world.servers.borrow().replace(r#""service":"s""#, r#""service":"s","tools":{"deny":["echo"]}"#);
+        *world.servers.borrow_mut() = file;
+    };
+    let world = world("");
+    call(&world);
+    denied(&world);
+    world.pass(SECONDS - 1);
+    assert_eq!(call(&world), "\"hi of echo\"");
+    world.pass(1);
+    assert_eq!(call(&world), "null");
+    let never = self::world(r#","resolutionSeconds":0"#);
+    call(&never);
+    denied(&never);
+    assert_eq!(call(&never), "null");
+}
+
+#[test]
+fn a_file_that_is_kept_is_as_old_as_it_was_read_whatever_is_asked_meanwhile() {
+    let world = world("");
+    let two = world.servers.borrow().replace("}}", r#"},"other":{"url":"https://up.example/mcp","service":"t"}}"#);
+    *world.servers.borrow_mut() = two;
+    world.outcomes.borrow_mut().insert("t", [token("good")].into());
+    call(&world);
+    world.pass(SECONDS - 1);
+    world.serve(Era::Modern.call("/mcp", "other__echo"));
+    assert_eq!((asked(&world), world.reads.get()), (2, 1));
+    call(&world);
+    assert_eq!(asked(&world), 2, "what one question has brought is there beside that of another");
+    world.pass(1);
+    world.serve(Era::Modern.call("/mcp", "other__echo"));
+    assert_eq!((asked(&world), world.reads.get()), (2, 2));
+    call(&world);
+    assert_eq!((asked(&world), world.reads.get()), (3, 2));
+}
+
+#[test]
+fn a_long_file_is_read_each_time() {
+    let world = world("");
+    let long = world.servers.borrow().clone() + &" ".repeat(9000);
+    *world.servers.borrow_mut() = long;
+    call(&world);
+    call(&world);
+    assert_eq!((asked(&world), world.reads.get()), (1, 2));
 }
 
 /// What is kept of resolutions.

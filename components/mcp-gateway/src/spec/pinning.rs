@@ -299,10 +299,10 @@ fn a_model_cannot_approve_by_itself() {
 #[test]
 fn only_a_pinned_server_pays_for_it_and_a_held_ones_call_reads_one_row_more() {
     for (file, reads) in [
-        ("", 1),
-        (r#","tools":{"pin":"flag"}"#, 1),
-        (r#","tools":{"pin":"hold"}"#, 2),
-        (r#","tools":{"pin":"freeze"}"#, 2),
+        ("", 2),
+        (r#","tools":{"pin":"flag"}"#, 2),
+        (r#","tools":{"pin":"hold"}"#, 3),
+        (r#","tools":{"pin":"freeze"}"#, 3),
     ] {
         let (world, _) = shop(file);
         world.serve(Era::Modern.list("/mcp"));

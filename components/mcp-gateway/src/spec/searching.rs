@@ -196,7 +196,7 @@ fn a_warm_call_inside_of_a_call_reads_what_a_direct_one_reads_and_is_one_request
             assert_eq!(world.methods(), ["tools/call"]);
             world.loads.get() - loads
         });
-        assert_eq!((direct, inside), (1, 1));
+        assert_eq!((direct, inside), (2, 2));
     }
 }
 

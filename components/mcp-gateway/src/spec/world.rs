@@ -92,6 +92,8 @@ pub struct World {
     pub subject: Cell<&'static str>,
     pub store: RefCell<BTreeMap<String, Vec<u8>>>,
     pub loads: Cell<usize>,
+    /// How often `servers.json` was read.
+    pub reads: Cell<usize>,
     /// The longest row that the store takes.
     pub most: Cell<usize>,
     /// Bytes that were loaded.
@@ -122,6 +124,7 @@ impl World {
             subject: Cell::new("alice"),
             store: RefCell::default(),
             loads: Cell::default(),
+            reads: Cell::default(),
             loaded: Cell::default(),
             most: Cell::new(usize::MAX),
             logged: RefCell::default(),
@@ -318,6 +321,7 @@ impl Host for World {
     type Outlet = Client;
 
     fn servers(&self) -> Result<Vec<u8>, String> {
+        self.reads.set(self.reads.get() + 1);
         Ok(self.servers.borrow().clone().into_bytes())
     }
 
