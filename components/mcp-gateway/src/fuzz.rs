@@ -245,6 +245,11 @@ fn only_the_name_differs(asked: &str, sent: &str) {
 
 /// Whether both say the same but for what their eras say differently. What values cannot hold is not compared.
 fn same_but_for_the_era(asked: &str, sent: &str) {
+    // A `_meta` that is there twice has no one value, and does not pass between the eras.
+    let params = Object::parse(asked).ok().and_then(|message| message.object("params").ok().flatten());
+    if params.is_some_and(|params| params.object("_meta").is_err()) {
+        return;
+    }
     let read = |text: &str| -> Option<Value> {
         let mut message: Value = serde_json::from_str(text).ok()?;
         message.as_object_mut()?.remove("id");
