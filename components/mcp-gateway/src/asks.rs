@@ -7,8 +7,6 @@
 //! * `gh.{random}`: a modern upstream asked by its result, and the gateway turned that into a request of its own. The
 //!   answer is left as a letter for the instance that waits for it.
 
-use crate::json;
-
 pub enum Ask {
     Upstream {
         prefix: String,

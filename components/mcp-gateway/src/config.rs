@@ -17,14 +17,17 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Uri, header};
+use http_auth::Origin;
+use http_auth::address::Place;
 use thiserror::Error;
 
-use crate::json::{self, Object};
 use crate::{kept, names, seats};
+use json::Object;
 
 /// Routes that a server's own route would hide.
 const RESERVED: [&str; 2] = ["servers", "sse"];
-const FILE_KEYS: [&str; 6] = ["mcpServers", "endpoints", "resolutionSeconds", "streams", "$schema", "inputs"];
+const FILE_KEYS: [&str; 7] =
+    ["mcpServers", "endpoints", "resolutionSeconds", "streams", "browserOrigins", "$schema", "inputs"];
 /// In `endpoints`: the one of all servers.
 pub const EVERYTHING: &str = "*";
 const LOCAL_PROCESS: [&str; 5] = ["command", "args", "env", "cwd", "envFile"];
@@ -61,6 +64,8 @@ const OWN_HEADERS: [&str; 16] = [
     "transfer-encoding",
     "upgrade",
 ];
+/// Where the MCP Inspector serves its page.
+const INSPECTOR: [&str; 2] = ["http://localhost:6274", "http://127.0.0.1:6274"];
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Why there are no servers at all.
@@ -91,6 +96,8 @@ pub struct Config<'a> {
     pub resolution_seconds: u64,
     /// How many streams of one person may listen at once, 0 for any number; see [`seats`].
     pub streams: u8,
+    /// Whose pages may call the gateway, beside its own; `None` if the file does not say.
+    browser_origins: Option<Vec<Origin>>,
     endpoints: Vec<Endpoint<'a>>,
 }
 
@@ -161,6 +168,7 @@ impl<'a> Config<'a> {
         }
         let resolution_seconds = number(&file, "resolutionSeconds", kept::SECONDS, kept::MOST_SECONDS)?;
         let streams = number(&file, "streams", seats::SEATS, seats::SEATS)?;
+        let browser_origins = browser_origins(&file)?;
         let servers = file.get("mcpServers").map_err(|twice| ConfigError::Shape(twice.to_string()))?;
         let servers = servers.ok_or_else(|| ConfigError::Shape("\"mcpServers\" is missing".into()))?;
         let servers =
@@ -177,7 +185,7 @@ impl<'a> Config<'a> {
             entries.push(Entry { name: name.clone(), prefix, text, clash });
         }
         let endpoints = endpoints(&file, &entries)?;
-        Ok(Self { entries, endpoints, resolution_seconds, streams })
+        Ok(Self { entries, endpoints, resolution_seconds, streams, browser_origins })
     }
 
     /// The servers of the endpoint called `name`, in the file's order; none where it is not one.
@@ -189,6 +197,15 @@ impl<'a> Config<'a> {
     /// Whether the tools of the endpoint called `name` are found by searching.
     pub fn is_searched(&self, name: &str) -> bool {
         self.endpoints.iter().any(|known| known.searched && known.name == name)
+    }
+
+    /// Returns true if a page of `origin` may call the gateway at `own`. If the file says nothing, the Inspector's page of this
+    /// machine may call a gateway of this machine.
+    pub fn lets_pages_of(&self, origin: &Origin, own: &Origin) -> bool {
+        match &self.browser_origins {
+            Some(listed) => listed.contains(origin),
+            None => own.is_loopback() && INSPECTOR.iter().any(|text| Origin::parse(text).as_ref() == Some(origin)),
+        }
     }
 
     pub fn entries(&self) -> &[Entry<'a>] {
@@ -216,6 +233,15 @@ fn number<N: FromStr + PartialOrd + Display + Copy>(
     let Some(text) = file.get(key).map_err(|twice| ConfigError::Shape(twice.to_string()))? else { return Ok(usual) };
     let number = text.parse().ok().filter(|number| *number <= most);
     number.ok_or_else(|| ConfigError::Shape(format!("\"{key}\" has to be 0 to {most}")))
+}
+
+fn browser_origins(file: &Object<'_>) -> Result<Option<Vec<Origin>>, ConfigError> {
+    let wrong = || ConfigError::Shape("\"browserOrigins\" has to be a list of origins: \"https://app.example\"".into());
+    let read = |text: &str| json::string(text).and_then(|text| Origin::parse(&text)).ok_or_else(wrong);
+    match file.get("browserOrigins").map_err(|ambiguous| ConfigError::Shape(ambiguous.to_string()))? {
+        None => Ok(None),
+        Some(list) => json::array(list).ok_or_else(wrong)?.into_iter().map(read).collect::<Result<_, _>>().map(Some),
+    }
 }
 
 fn endpoints<'a>(file: &Object<'a>, entries: &[Entry<'a>]) -> Result<Vec<Endpoint<'a>>, ConfigError> {
@@ -403,13 +429,6 @@ impl<'a> Server<'a> {
     }
 }
 
-/// Whether `host` is this machine, whatever a resolver says.
-pub fn is_loopback(host: &str) -> bool {
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    host.eq_ignore_ascii_case("localhost")
-        || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
-}
-
 fn upstream_url(url: &str) -> Result<Uri, Fault> {
     if url.contains("${") {
         return Err(wrong("url", "holds a placeholder, which nothing fills in here"));
@@ -424,16 +443,12 @@ fn upstream_url(url: &str) -> Result<Uri, Fault> {
     if authority.as_str().contains('@') {
         return Err(wrong("url", "must not hold a user or a password"));
     }
-    let host = authority.host().trim_end_matches('.').to_ascii_lowercase();
-    if host.is_empty() {
-        return Err(wrong("url", "has no host"));
-    }
-    if host == "spin.internal" || host.ends_with(".spin.internal") {
-        return Err(wrong("url", "must not be an internal host"));
-    }
-    match scheme {
-        "https" => Ok(uri),
-        "http" if is_loopback(&host) => Ok(uri),
+    match (Place::of(authority.host()), scheme) {
+        (Place::Forbidden, _) => {
+            Err(wrong("url", "must not be the app itself, a component of it, or a link-local host"))
+        }
+        (Place::Invalid, _) => Err(wrong("url", "has no host that everybody takes for the same one")),
+        (_, "https") | (Place::Loopback, "http") => Ok(uri),
         _ => Err(wrong("url", "has to be https (http only on loopback)")),
     }
 }

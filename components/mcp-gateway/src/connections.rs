@@ -10,7 +10,6 @@ use http::{Response, StatusCode};
 use crate::config::{Entry, Fault, Server};
 use crate::eras::{Relay, Route, Site};
 use crate::host::{Host, Outcome};
-use crate::json::quoted;
 use crate::jsonrpc;
 use crate::memory;
 use crate::names;
@@ -19,6 +18,7 @@ use crate::relay::tool_error;
 use crate::session::Capabilities;
 use crate::upstream::Link;
 use crate::visitor::{Standing, Visitor};
+use json::quoted;
 
 /// So many changed tools of a server are named.
 const MOST_CHANGED: usize = 32;

@@ -13,12 +13,12 @@ use http::Response;
 use crate::config::Server;
 use crate::eras::{Client, Describe, Site, legacy, modern};
 use crate::host::{Host, within};
-use crate::json::Object;
 use crate::memory::Facts;
 use crate::session::Capabilities;
 use crate::upstream::{self, Link};
 use crate::visitor::{Standing, Visitor};
 use crate::{connections, finding, names};
+use json::Object;
 
 const DEADLINE: Duration = Duration::from_secs(5);
 /// So much of what each of several servers tells a model.
@@ -115,7 +115,7 @@ fn extensions(known: &[(&Facts, Object<'_>)]) -> String {
         }
     }
     let written: Vec<String> =
-        members.into_iter().map(|(name, text)| [&crate::json::quoted(&name), ":", text].concat()).collect();
+        members.into_iter().map(|(name, text)| [&json::quoted(&name), ":", text].concat()).collect();
     written.join(",")
 }
 

@@ -11,11 +11,11 @@ use std::borrow::Cow;
 use crate::config::Server;
 use crate::eras::{By, Handle, Inner, Own, Relay, Site};
 use crate::host::Host;
-use crate::json::{self, Object, quoted};
 use crate::ranking::{self, Document};
 use crate::relay::tool_error;
 use crate::visitor::Visitor;
 use crate::{lists, names};
+use json::{Object, quoted};
 
 pub const FIND: &str = "gatehouse_find_tools";
 pub const DESCRIBE: &str = "gatehouse_describe_tool";

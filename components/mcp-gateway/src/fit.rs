@@ -9,11 +9,11 @@ use http::{Response, StatusCode};
 use crate::asks;
 use crate::eras::Client;
 use crate::eras::modern::may_ask;
-use crate::json::{self, Edits, Object};
 use crate::lists::Kind;
 use crate::session::Capabilities;
 use crate::upstream::{self, Failure};
 use crate::{jsonrpc, names};
+use json::{Edits, Object};
 
 pub struct Fit<'a> {
     pub client: Client,

@@ -27,7 +27,6 @@ use crate::eras::Relay;
 use crate::eras::modern::{HELD_STATE, input_required};
 use crate::fit::{Fit, Fitted, Question};
 use crate::host::{Caller, Host, within};
-use crate::json::{Edits, Object, quoted};
 use crate::memory::{self, Place};
 use crate::passage::{Halt, Line, MOST_ASKED};
 use crate::relay::{ASK_PATIENCE, FIRST_LOOK, LAST_LOOK, MOST_ROUNDS, nonce};
@@ -35,6 +34,7 @@ use crate::shelf::{Report, Says, Shelf, Stage};
 use crate::upstream::{self, Failure, Link, Messages, Peer};
 use crate::visitor::{Standing, Visitor};
 use crate::{jsonrpc, lists};
+use json::{Edits, Object, quoted};
 
 const PATIENCE_SECONDS: u64 = ASK_PATIENCE.as_secs();
 /// Between two signs of life of a holder, and when it is missed.

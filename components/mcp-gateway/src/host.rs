@@ -3,12 +3,12 @@
 //! Two implementations: Spin (`shell.rs`) and the tests' scripted one. The core reads no clock, no randomness and no
 //! setting by any other way.
 
-use std::fmt;
 use std::pin::pin;
 use std::time::Duration;
 
 use futures_util::future::{Either, select};
 use http::{Request, Response};
+pub use sealing::Secret;
 use thiserror::Error;
 
 use crate::memory::Met;
@@ -160,25 +160,4 @@ pub enum ResolveError {
     WrongAudience,
     Unavailable(u32),
     Misconfigured(String),
-}
-
-/// A text that must not be printed.
-#[derive(Clone)]
-pub struct Secret(String);
-
-impl Secret {
-    pub fn new(value: String) -> Self {
-        Self(value)
-    }
-
-    /// The text itself, for the one place that sends it.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("Secret(…)")
-    }
 }

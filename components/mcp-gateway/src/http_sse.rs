@@ -23,13 +23,13 @@ use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, header};
 
 use crate::eras::{Decision, Site, accepted, legacy};
 use crate::host::{Host, Secret, within};
-use crate::json::{Edits, Object};
 use crate::jsonrpc::{self, Incoming};
 use crate::letterbox::Letterbox;
 use crate::passage::Line;
 use crate::seats::{LONGEST, SEATS, Seat};
 use crate::visitor::{Stranger, Visitor};
 use crate::{eras, routes};
+use json::{Edits, Object};
 
 /// The most requests of one client that are worked on at once.
 const MOST_REQUESTS: usize = 32;
@@ -170,8 +170,10 @@ async fn answer<H: Host>(host: &H, site: &Site<'_>, resource: &str, outbox: &Out
     }
     outbox.requests.set(under_way + usize::from(id.is_some()));
     let decision = legacy::decide(&head, message, site);
-    let stranger = Stranger::of(host, &head.headers, resource.to_owned());
-    let done = routes::work(host, decision, site, stranger, &mut line).await;
+    let done = match Stranger::of(host, &head.headers, resource.to_owned()) {
+        Ok(stranger) => routes::work(host, decision, site, stranger, &mut line).await,
+        Err(refusal) => Err(refusal),
+    };
     if let (Err(refusal), Some(id)) = (done, id) {
         line.answer(with_id(&refusal, id)).await;
     }
@@ -182,7 +184,7 @@ async fn answer<H: Host>(host: &H, site: &Site<'_>, resource: &str, outbox: &Out
 async fn listen<H: Host>(host: &H, site: &Site<'_>, resource: &str, outbox: &Outbox, head: Parts) {
     let mut line = Line::beside(host, outbox);
     let decision = legacy::decide_stream(&head);
-    let stranger = Stranger::of(host, &head.headers, resource.to_owned());
+    let Ok(stranger) = Stranger::of(host, &head.headers, resource.to_owned()) else { return };
     // Where they do not, nothing was asked that could be refused.
     let _ = routes::work(host, decision, site, stranger, &mut line).await;
 }
@@ -259,7 +261,7 @@ impl Outbox {
         if let Some(session) = &*self.session.borrow() {
             head.headers.insert(legacy::SESSION_ID, session.clone());
         }
-        let bearer = bearer.and_then(|bearer| HeaderValue::try_from(["Bearer ", bearer.expose()].concat()).ok());
+        let bearer = bearer.and_then(|bearer| HeaderValue::try_from(["Bearer ", bearer.reveal()].concat()).ok());
         if let Some(mut bearer) = bearer {
             bearer.set_sensitive(true);
             head.headers.insert(header::AUTHORIZATION, bearer);

@@ -3,8 +3,7 @@
 use std::borrow::Cow;
 
 use http::{HeaderValue, Response, StatusCode, header};
-
-use crate::json::{self, Object, Twice};
+use json::{Ambiguous, Object};
 
 pub const PARSE_ERROR: i64 = -32700;
 pub const INVALID_REQUEST: i64 = -32600;
@@ -60,7 +59,7 @@ impl<'a> Incoming<'a> {
         let id = object.get("id").map_err(|twice| invalid(None, twice))?;
         let usable = id.filter(|id| id.starts_with(|c: char| matches!(c, '"' | '-' | '0'..='9')));
         let invalid = |message: &'static str| Malformed { id: usable, code: INVALID_REQUEST, message: message.into() };
-        let twice = |twice: Twice| self::invalid(usable, twice);
+        let twice = |ambiguous: Ambiguous| self::invalid(usable, ambiguous);
         if object.string("jsonrpc").map_err(twice)?.as_deref() != Some("2.0") {
             return Err(invalid("Invalid Request: \"jsonrpc\" has to be \"2.0\""));
         }
@@ -116,8 +115,8 @@ pub fn refuse(status: StatusCode, id: Option<&str>, message: &str) -> Response<V
     respond(status, error(id, i64::from(status.as_u16()), message, None))
 }
 
-fn invalid<'a>(id: Option<&'a str>, twice: Twice) -> Malformed<'a> {
-    Malformed { id, code: INVALID_REQUEST, message: format!("Invalid Request: {twice}").into() }
+fn invalid<'a>(id: Option<&'a str>, ambiguous: Ambiguous) -> Malformed<'a> {
+    Malformed { id, code: INVALID_REQUEST, message: format!("Invalid Request: {ambiguous}").into() }
 }
 
 #[cfg(test)]

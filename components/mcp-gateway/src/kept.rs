@@ -73,11 +73,11 @@ impl Kept {
     /// What is kept for `bearer` at `resource`: perhaps nothing yet.
     pub fn of(host: &impl Host, bearer: &Secret, resource: &str) -> Self {
         let mut question = Sha256::new();
-        for field in ["gatehouse.kept.v2", bearer.expose(), resource] {
+        for field in ["gatehouse.kept.v2", bearer.reveal(), resource] {
             question.update((field.len() as u64).to_be_bytes());
             question.update(field);
         }
-        let key = Sha256::new().chain_update("gatehouse.kept-key.v1").chain_update(bearer.expose()).finalize();
+        let key = Sha256::new().chain_update("gatehouse.kept-key.v1").chain_update(bearer.reveal()).finalize();
         let mut kept = Self {
             question: question.finalize().into(),
             key: key.into(),
@@ -127,7 +127,7 @@ impl Kept {
         let token = |wanted: &WantedService| {
             let token = self.row.tokens.iter().find(|token| token.is_for(wanted))?;
             Some(Outcome::Token(AccessToken {
-                value: Secret::new(token.value.clone()),
+                value: Secret::from(token.value.clone()),
                 token_type: token.token_type.clone(),
                 expires_at: None,
                 fingerprint: token.fingerprint.clone(),
@@ -172,7 +172,7 @@ impl Kept {
                     until,
                     service: wanted.service.clone(),
                     account: wanted.account.clone(),
-                    value: token.value.expose().to_owned(),
+                    value: token.value.reveal().to_owned(),
                     token_type: token.token_type.clone(),
                     fingerprint: token.fingerprint.clone(),
                 });

@@ -81,7 +81,7 @@ impl<'a> Letterbox<'a> {
         let mut random = [0; 12];
         host.random(&mut random);
         let name = Base64UrlUnpadded::encode_string(&random);
-        let bearer = bearer.map(|bearer| bearer.expose().to_owned());
+        let bearer = bearer.map(|bearer| bearer.reveal().to_owned());
         let (mut waited, mut pause) = (Duration::ZERO, FIRST_LOOK);
         loop {
             let Some(row) = self.read(host) else { return false };
@@ -123,7 +123,7 @@ impl<'a> Letterbox<'a> {
             self.taken.push_back(name);
         }
         self.write(host, None);
-        is_new.then(|| (bearer.map(Secret::new), message))
+        is_new.then(|| (bearer.map(Secret::from), message))
     }
 
     pub fn close<H: Host>(&self, host: &H) {

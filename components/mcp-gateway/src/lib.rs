@@ -40,7 +40,6 @@ pub mod fuzz;
 pub mod held;
 pub mod host;
 pub mod http_sse;
-pub mod json;
 pub mod jsonrpc;
 pub mod kept;
 pub mod letterbox;

@@ -22,12 +22,12 @@ use crate::config::Server;
 use crate::eras::{By, Listen, Relay, Site, Target};
 use crate::fit::{Fit, Fitted};
 use crate::host::{Host, within};
-use crate::json::{self, Edits, Object, quoted};
 use crate::passage::{Line, Stopped};
 use crate::session::Capabilities;
 use crate::upstream::{self, Link, Messages, Peer, legacy, modern};
 use crate::visitor::{Standing, Visitor};
 use crate::{jsonrpc, lists, owners, relay, routes, subscriptions};
+use json::{Edits, Object, quoted};
 
 const DEADLINE: Duration = Duration::from_secs(5);
 const LONGEST: Duration = Duration::from_secs(30 * 60);

@@ -19,7 +19,6 @@ use serde::{Deserialize, Serialize};
 use crate::config::{Pin, Server};
 use crate::eras::{By, List, Relay, Site, Target};
 use crate::host::{Host, within};
-use crate::json::{self, Edits, Object, quoted};
 use crate::jsonrpc;
 use crate::memory::{self, Place};
 use crate::names;
@@ -28,6 +27,7 @@ use crate::session::Capabilities;
 use crate::upstream::{self, ANSWER_LIMIT, Failure, Link, Outgoing, Peer};
 use crate::visitor::{Standing, Visitor};
 use crate::{connections, finding};
+use json::{Edits, Object, quoted};
 
 const DEADLINE: Duration = Duration::from_secs(10);
 const MOST_PAGES: usize = 64;

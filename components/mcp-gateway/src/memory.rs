@@ -31,8 +31,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::host::{Caller, Host};
-use crate::json::Object;
 use crate::upstream::{Link, Modern, Peer, Session};
+use json::Object;
 
 const FORMAT: u8 = 2;
 const NONCE: usize = 24;

@@ -23,7 +23,6 @@ use sha2::{Digest, Sha256};
 use crate::config::{Pin, Server};
 use crate::eras::Relay;
 use crate::host::Host;
-use crate::json::{self, Object, quoted};
 use crate::lists::{self, TOOLS};
 use crate::memory::Place;
 use crate::names;
@@ -31,6 +30,7 @@ use crate::passage::{Halt, Line};
 use crate::relay::{ask, tool_error};
 use crate::upstream::Link;
 use crate::visitor::Visitor;
+use json::{Object, quoted};
 
 pub const APPROVE: &str = "gatehouse_approve_tools";
 pub const DEFINITION: &str = concat!(

@@ -22,13 +22,13 @@ use crate::eras::{By, Own, Relay, Site, Target};
 use crate::fit::Fit;
 use crate::held::Interrupted;
 use crate::host::{Caller, Host};
-use crate::json::{Edits, Object, quoted};
 use crate::passage::{Delivered, Halt, Line, MOST_ASKED, Stopped, deliver};
 use crate::session::Session;
 use crate::upstream::modern::Input;
 use crate::upstream::{self, Answered, Content, Failure, Link, Outgoing, Peer};
 use crate::visitor::{Standing, Visitor};
 use crate::{asks, connections, finding, held, jsonrpc, letters, lists, memory, names, owners, pins, subscriptions};
+use json::{Edits, Object, quoted};
 
 /// How often one request may be sent: each time but the first because the upstream wanted more.
 pub const MOST_ROUNDS: usize = 16;

@@ -4,13 +4,13 @@
 //! with the request itself is said before the broker is asked; what is there and what not is said only to known callers.
 
 use std::borrow::Cow;
-use std::net::SocketAddr;
 
 use http::request::Parts;
-use http::uri::Authority;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http_auth::Origin;
+use http_auth::local::{self, Foreign};
 
-use crate::config::{Config, Server, is_loopback};
+use crate::config::{Config, Server};
 use crate::eras::{Decision, Route, Site, Target, Word, accepted, accepts, decide, legacy, modern};
 use crate::host::Host;
 use crate::passage::Line;
@@ -60,7 +60,8 @@ async fn respond<H: Host>(
         _ => return Err(jsonrpc::refuse(StatusCode::NOT_FOUND, None, "There is nothing here")),
     };
     let origins = host.public_urls().map_err(|error| refusal(host, &error, false))?;
-    guard(head, &origins.gateway)?;
+    let own = Origin::parse(&origins.gateway).ok_or_else(|| misconfigured(host, "gateway_url: not an origin"))?;
+    guard(head, &own)?;
     let is_modern = modern::named_in(&head.headers);
     let allowed = match place {
         Place::Servers => [Method::GET].as_slice(),
@@ -74,7 +75,7 @@ async fn respond<H: Host>(
     }
 
     let resource = origins.gateway + path;
-    let mut stranger = Stranger::of(host, &head.headers, resource.clone());
+    let mut stranger = Stranger::of(host, &head.headers, resource.clone())?;
     let known = stranger.file().map(str::to_owned);
     let file = match &known {
         Some(file) => Cow::from(file.as_bytes()),
@@ -82,6 +83,7 @@ async fn respond<H: Host>(
     };
     let file = std::str::from_utf8(&file).map_err(|_| misconfigured(host, "servers.json: not UTF-8"))?;
     let config = Config::read(file).map_err(|error| misconfigured(host, &error.to_string()))?;
+    guard_pages(head, &own, &config, &place)?;
     if known.is_none() {
         stranger.note_file(host, file, config.resolution_seconds);
     }
@@ -199,46 +201,27 @@ fn calls_of<'d>(decision: &'d Decision<'d>) -> Box<dyn Iterator<Item = &'d Targe
     }
 }
 
-/// DNS rebinding: a page that a browser was lured to names its own host, and cannot hide its origin.
-fn guard(head: &Parts, gateway: &str) -> Result<(), Response<Vec<u8>>> {
-    let refuse = |message| Err(jsonrpc::refuse(StatusCode::FORBIDDEN, None, message));
-    let own: Option<Uri> = gateway.parse().ok();
-    let own_authority = own.as_ref().and_then(Uri::authority);
-    let default_port = own.as_ref().map_or(80, |own| if own.scheme_str() == Some("https") { 443 } else { 80 });
-    let is_own = |named: &Authority| {
-        own_authority.is_some_and(|own| {
-            let port = |authority: &Authority| authority.port_u16().unwrap_or(default_port);
-            let same_host =
-                own.host().eq_ignore_ascii_case(named.host()) || (is_loopback(own.host()) && is_loopback(named.host()));
-            same_host && port(own) == port(named)
-        })
-    };
-    if head.uri.authority().is_some_and(|named| !is_own(named)) {
-        return refuse("This host is not the gateway's");
-    }
-    if own_authority.is_some_and(|own| is_loopback(own.host())) && !is_from_here(&head.headers) {
-        return refuse("Without a public URL this gateway serves its own machine only");
-    }
-    if let Some(origin) = head.headers.get(header::ORIGIN) {
-        let origin: Option<Uri> = origin.to_str().ok().and_then(|origin| origin.parse().ok());
-        let allowed = origin.as_ref().and_then(Uri::authority).is_some_and(|named| {
-            is_loopback(named.host())
-                || (is_own(named) && origin.as_ref().and_then(Uri::scheme) == own.as_ref().and_then(Uri::scheme))
-        });
-        if !allowed {
-            return refuse("This origin may not call the gateway");
-        }
+/// What holds for every request, whoever sent it: it names our host, and comes from this machine if our address is a
+/// loopback one.
+fn guard(head: &Parts, own: &Origin) -> Result<(), Response<Vec<u8>>> {
+    local::check_host(&head.uri, &head.headers, own).map_err(|foreign| forbidden(&foreign))?;
+    if own.is_loopback() {
+        local::check_peer(&head.headers).map_err(|foreign| forbidden(&foreign))?;
     }
     Ok(())
 }
 
-/// Where no bearer is asked for, the network must not reach: the listening address may have been opened without thought.
-/// Spin appends the peer's address to what the client sent under that name, so all of them have to be loopback.
-fn is_from_here(headers: &HeaderMap) -> bool {
-    headers.get_all("spin-client-addr").iter().all(|address| {
-        let address: Option<SocketAddr> = address.to_str().ok().and_then(|address| address.parse().ok());
-        address.is_some_and(|address| address.ip().to_canonical().is_loopback())
-    })
+/// Refuses what a page of another site sent. A link to the list of servers may be followed from anywhere.
+fn guard_pages(head: &Parts, own: &Origin, config: &Config<'_>, place: &Place<'_>) -> Result<(), Response<Vec<u8>>> {
+    if matches!(place, Place::Servers) && local::is_navigation(&head.method, &head.headers) {
+        return Ok(());
+    }
+    local::check_origin(&head.headers, own, |origin| config.lets_pages_of(origin, own))
+        .map_err(|foreign| forbidden(&foreign))
+}
+
+fn forbidden(foreign: &Foreign) -> Response<Vec<u8>> {
+    jsonrpc::refuse(StatusCode::FORBIDDEN, None, &foreign.to_string())
 }
 
 /// Refuses an endpoint that is for one server, which is not there.

@@ -9,7 +9,7 @@
 use base64ct::{Base64UrlUnpadded, Encoding};
 
 use crate::eras::legacy::Version;
-use crate::json::Object;
+use json::Object;
 
 const MARK: &str = "gh1";
 

@@ -12,7 +12,7 @@
 use std::time::Duration;
 
 use crate::host::{Caller, Host};
-use crate::json;
+
 use crate::memory::Place;
 use crate::upstream::Failure;
 

@@ -123,7 +123,7 @@ impl Host for Spin {
 
     fn resolve(&self, request: &ResolveRequest) -> Result<Resolution, ResolveError> {
         let request = tokens::ResolveRequest {
-            bearer: request.bearer.as_ref().map(|bearer| bearer.expose().to_owned()),
+            bearer: request.bearer.as_ref().map(|bearer| bearer.reveal().to_owned()),
             resource: request.resource.clone(),
             services: request
                 .services
@@ -197,7 +197,7 @@ impl Source for Body {
 fn outcome(outcome: tokens::Outcome) -> Outcome {
     match outcome {
         tokens::Outcome::Token(token) => Outcome::Token(AccessToken {
-            value: Secret::new(token.value),
+            value: Secret::from(token.value),
             token_type: token.token_type,
             expires_at: token.expires_at,
             fingerprint: token.fingerprint,

@@ -4,6 +4,7 @@
 //! an upstream has refused.
 
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use http_auth::BearerError;
 
 use crate::config::Server;
 use crate::host::{AccessToken, Caller, Host, Outcome, ResolveError, ResolveRequest, Secret, WantedService};
@@ -39,11 +40,15 @@ pub enum Standing<'a> {
 }
 
 impl Stranger {
-    /// Whoever sent `headers` to `resource`.
-    pub fn of(host: &impl Host, headers: &HeaderMap, resource: String) -> Self {
-        let bearer = bearer(headers);
+    /// The sender of `headers` to `resource`. Errors: 401 for a bearer that cannot be one, 400 for several.
+    pub fn of(host: &impl Host, headers: &HeaderMap, resource: String) -> Result<Self, Response<Vec<u8>>> {
+        let bearer = http_auth::bearer(headers).map_err(|error| match error {
+            BearerError::Several => jsonrpc::refuse(StatusCode::BAD_REQUEST, None, &error.to_string()),
+            BearerError::Form => unauthorized(&error.to_string(), true),
+        })?;
+        let bearer = bearer.map(|bearer| Secret::from(bearer.to_owned()));
         let kept = bearer.as_ref().map(|bearer| Kept::of(host, bearer, &resource));
-        Self { bearer, resource, kept }
+        Ok(Self { bearer, resource, kept })
     }
 
     /// `servers.json`, if it was kept for them.
@@ -173,26 +178,12 @@ fn of(server: &Server<'_>) -> Option<WantedService> {
     Some(WantedService { service, account, ..WantedService::default() })
 }
 
-/// The bearer token of RFC 6750 section 2.1; the scheme's case does not matter (RFC 9110 section 11.1).
-fn bearer(headers: &HeaderMap) -> Option<Secret> {
-    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
-    let (scheme, token) = value.split_once(' ')?;
-    let token = token.trim();
-    (scheme.eq_ignore_ascii_case("Bearer") && !token.is_empty()).then(|| Secret::new(token.to_owned()))
-}
-
 /// What a caller is told when nothing could be resolved.
 pub fn refusal(host: &impl Host, error: &ResolveError, had_bearer: bool) -> Response<Vec<u8>> {
     match error {
         ResolveError::InvalidToken | ResolveError::WrongAudience => {
-            let (message, challenge) = if had_bearer {
-                ("The bearer token is not valid here", "Bearer error=\"invalid_token\"")
-            } else {
-                ("A bearer token is needed", "Bearer")
-            };
-            let mut response = jsonrpc::refuse(StatusCode::UNAUTHORIZED, None, message);
-            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
-            response
+            let message = if had_bearer { "The bearer token is not valid here" } else { "A bearer token is needed" };
+            unauthorized(message, had_bearer)
         }
         ResolveError::Unavailable(seconds) => {
             let message = "The broker does not answer now; try again later";
@@ -202,6 +193,14 @@ pub fn refusal(host: &impl Host, error: &ResolveError, had_bearer: bool) -> Resp
         }
         ResolveError::Misconfigured(setting) => misconfigured(host, setting),
     }
+}
+
+/// RFC 6750 section 3: no error code for a request that has no bearer.
+fn unauthorized(message: &str, had_bearer: bool) -> Response<Vec<u8>> {
+    let challenge = if had_bearer { "Bearer error=\"invalid_token\"" } else { "Bearer" };
+    let mut response = jsonrpc::refuse(StatusCode::UNAUTHORIZED, None, message);
+    response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+    response
 }
 
 /// A setting is missing or wrong. The text names it and holds no secret.

@@ -13,11 +13,11 @@ use crate::asks::{self, Ask};
 use crate::config::Server;
 use crate::eras::{SetLevel, Site, Word};
 use crate::host::{Host, within};
-use crate::json::Edits;
 use crate::session::Session;
 use crate::upstream::{self, Link, Modern, Outgoing, Peer, legacy, modern};
 use crate::visitor::{Standing, Visitor};
 use crate::{jsonrpc, letters, memory, relay};
+use json::Edits;
 
 /// For all servers that have to be told a level.
 const DEADLINE: Duration = Duration::from_secs(10);

@@ -16,8 +16,8 @@ use wasi::http::types::{IncomingRequest, ResponseOutparam};
 
 use crate::doors::resolve::{self, Outcome, Question, ResolveError, Wanted};
 use crate::host::{ANSWER_LIMIT, CALL_LIMIT, Host, SendFault, StoreFault};
-use crate::secret::Secret;
 use crate::settings::Settings;
+use sealing::Secret;
 
 mod wit {
     wit_bindgen::generate!({ path: "../../wit", world: "oauth-broker" });

@@ -41,7 +41,6 @@ pub mod names;
 pub mod people;
 pub mod policy;
 pub mod provider;
-pub mod secret;
 pub mod settings;
 pub mod vault;
 

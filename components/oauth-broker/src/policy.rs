@@ -25,8 +25,8 @@ use crate::connections::{DisconnectError, Disconnected, Standing};
 use crate::host::Host;
 use crate::names::{ConnectionId, ServiceId};
 use crate::people::By;
-use crate::secret::Secret;
 use crate::settings::SettingError;
+use sealing::Secret;
 
 /// The setting, by the name of the service key.
 pub struct Policy(BTreeMap<String, Allowed>);

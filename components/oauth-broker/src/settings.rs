@@ -20,8 +20,9 @@
 
 use std::cell::OnceCell;
 
+use http_auth::Origin;
 use thiserror::Error;
-use url::{Host as UrlHost, Url};
+use url::Url;
 use zeroize::Zeroizing;
 
 use crate::audit::Kept;
@@ -29,8 +30,8 @@ use crate::connect::way_back::ReturnUrl;
 use crate::host::Host;
 use crate::people::keys::HashedKeys;
 use crate::policy::Policy;
-use crate::secret::Secret;
 use crate::vault::Vault;
+use sealing::Secret;
 
 /// A setting that is missing or malformed.
 #[derive(Debug, Error, Clone, PartialEq, Eq)]
@@ -150,10 +151,8 @@ impl<'h, H: Host> Settings<'h, H> {
 /// address may be forged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PublicUrl {
-    origin: String,
-    authority: String,
-    loopback: bool,
-    secure: bool,
+    text: String,
+    origin: Origin,
 }
 
 impl PublicUrl {
@@ -165,60 +164,52 @@ impl PublicUrl {
         if !bare || !nobody || !url.has_host() {
             return Err(wrong("not an origin, such as https://auth.example.com"));
         }
-        let loopback = is_loopback(&url);
-        let secure = match url.scheme() {
-            "https" => true,
-            "http" if loopback => false,
+        match url.scheme() {
+            "https" => {}
+            "http" if is_loopback(&url) => {}
             "http" => return Err(wrong("http is for loopback addresses; anywhere else it has to be https")),
             _ => return Err(wrong("neither http nor https")),
-        };
-        let origin = url.origin().ascii_serialization();
-        let authority = origin.split_once("://").map_or("", |(_, authority)| authority).to_owned();
-        Ok(Self { origin, authority, loopback, secure })
+        }
+        let text = url.origin().ascii_serialization();
+        let origin = Origin::parse(&text).ok_or_else(|| wrong("not an origin, such as https://auth.example.com"))?;
+        Ok(Self { text, origin })
     }
 
     /// Without a trailing slash; a default port is left out.
     pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    pub fn origin(&self) -> &Origin {
         &self.origin
     }
 
-    /// Whether this names the address of a machine that only itself can reach: local mode.
+    /// Returns true if this names an address that only this machine can reach.
     pub fn is_loopback(&self) -> bool {
-        self.loopback
+        self.origin.is_loopback()
     }
 
     pub fn is_secure(&self) -> bool {
-        self.secure
-    }
-
-    /// Whether a request's `Host` is this one.
-    pub fn is_authority(&self, authority: &str) -> bool {
-        let port = if self.secure { ":443" } else { ":80" };
-        authority.strip_suffix(port).unwrap_or(authority).eq_ignore_ascii_case(&self.authority)
+        self.origin.is_https()
     }
 
     /// Whether `resource` is a URL of this origin (RFC 8707 section 2).
     pub fn contains(&self, resource: &str) -> bool {
-        match resource.strip_prefix(&self.origin) {
+        match resource.strip_prefix(&self.text) {
             Some(rest) if rest.is_empty() || rest.starts_with('/') || rest.starts_with('?') => true,
             // Written in another way, such as with upper case or a default port.
             _ => Url::parse(resource).is_ok_and(|url| {
                 url.username().is_empty()
                     && url.password().is_none()
                     && url.origin().is_tuple()
-                    && url.origin().ascii_serialization() == self.origin
+                    && url.origin().ascii_serialization() == self.text
             }),
         }
     }
 }
 
 pub(crate) fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(UrlHost::Domain(name)) => name == "localhost",
-        Some(UrlHost::Ipv4(address)) => address.is_loopback(),
-        Some(UrlHost::Ipv6(address)) => address.is_loopback(),
-        None => false,
-    }
+    url.host_str().is_some_and(http_auth::address::is_loopback)
 }
 
 fn once<T>(cell: &OnceCell<T>, parse: impl FnOnce() -> Result<T, SettingError>) -> Result<&T, SettingError> {

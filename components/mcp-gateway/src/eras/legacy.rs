@@ -11,11 +11,11 @@ use super::{
     Client as AnyClient, Decision, Describe, Dialect, IMPLEMENTATION, Listen, SetLevel, Site, Word, accepted, accepts,
     decide_common, unknown_method,
 };
-use crate::json::{self, Edits, Object};
 use crate::jsonrpc::{self, Incoming, Malformed, Request};
 use crate::lists::is_cacheable;
 use crate::session::{Capabilities, Session};
 use crate::upstream::legacy::SET_LEVEL;
+use json::{Edits, Object};
 
 pub const SESSION_ID: &str = "mcp-session-id";
 pub const PROTOCOL_VERSION: &str = "mcp-protocol-version";

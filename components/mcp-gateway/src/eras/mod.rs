@@ -38,11 +38,11 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 
 use crate::config::{Config, EVERYTHING, Server};
-use crate::json::{Edits, Object};
 use crate::jsonrpc::{self, Incoming, Request};
 use crate::lists::Kind;
 use crate::session::{Capabilities, Session};
 use crate::{connections, finding, names, pins};
+use json::{Edits, Object};
 
 /// What is to be done about a request.
 pub enum Decision<'a> {
@@ -418,7 +418,7 @@ fn decide_common<'a>(head: &Parts, client: Client, request: Request<'a>, site: &
     };
     let handle = within.and_then(|within| {
         let text = Object::parse(within).ok()?.get(member).ok()??;
-        Some(Handle { by, value: crate::json::string(text)?, text })
+        Some(Handle { by, value: json::string(text)?, text })
     });
     match handle {
         Some(outer) if by == By::Tool && outer.value == finding::CALL && site.is_searched() => {

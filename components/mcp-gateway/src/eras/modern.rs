@@ -14,10 +14,10 @@ use super::{
     Client as AnyClient, Decision, Describe, Dialect, IMPLEMENTATION, Listen, Site, accepted, accepts, decide_common,
     unknown_method,
 };
-use crate::json::{self, Edits, Object};
 use crate::jsonrpc::{self, Incoming, Request};
 use crate::lists::is_cacheable;
 use crate::session::Capabilities;
+use json::{Edits, Object};
 
 pub const VERSION: &str = "2026-07-28";
 pub const META_VERSION: &str = "io.modelcontextprotocol/protocolVersion";

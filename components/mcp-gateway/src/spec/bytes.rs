@@ -10,8 +10,8 @@ use super::upstreams::{echo, events_reply, json_reply, legacy, legacy_stateless,
 use super::*;
 use crate::eras::IMPLEMENTATION;
 use crate::eras::modern::encoded;
-use crate::json::Object;
 use crate::names;
+use json::Object;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {

@@ -44,7 +44,7 @@ fn the_broker_is_asked_once_for_the_one_service_and_the_resource_the_client_name
     let asked = world.asked.borrow();
     assert_eq!(asked.len(), 1);
     assert_eq!(asked[0].resource, "https://mcp.example.com/mcp/up");
-    assert_eq!(asked[0].bearer.as_ref().unwrap().expose(), BEARER);
+    assert_eq!(asked[0].bearer.as_ref().unwrap().reveal(), BEARER);
     assert_eq!(asked[0].services, [WantedService { service: "s".into(), ..WantedService::default() }]);
 }
 
@@ -232,8 +232,7 @@ fn a_host_or_an_origin_that_is_not_ours_is_403() {
         ("http://mcp.example.com:8080/mcp", None, 403),
         ("http://localhost/mcp", None, 403),
         ("/mcp", Some("https://mcp.example.com"), OK),
-        ("/mcp", Some("http://localhost:6274"), OK),
-        ("/mcp", Some("http://[::1]:6274"), OK),
+        ("/mcp", Some("http://localhost:6274"), 403),
         ("/mcp", Some("https://evil.example"), 403),
         ("/mcp", Some("http://mcp.example.com"), 403),
         ("/mcp", Some("https://localhost.evil.example"), 403),
@@ -252,6 +251,20 @@ fn a_host_or_an_origin_that_is_not_ours_is_403() {
         ("rebound.example:3000", 403),
     ] {
         assert_eq!(local.serve(at(&format!("http://{authority}/mcp"), None)).status, status, "{authority}");
+    }
+    // On this machine the Inspector's page may call unless the file says otherwise, and no other page of it.
+    let file = |origins: &str| format!(r#"{{"mcpServers":{{"up":{{"url":"https://up.example/mcp"}}}}{origins}}}"#);
+    for (origins, page, status) in [
+        ("", "http://127.0.0.1:3000", OK),
+        ("", "http://localhost:6274", OK),
+        ("", "http://127.0.0.1:6274", OK),
+        ("", "http://localhost:8080", 403),
+        (r#","browserOrigins":[]"#, "http://localhost:6274", 403),
+        (r#","browserOrigins":["http://localhost:8080"]"#, "http://localhost:8080", OK),
+    ] {
+        let mut local = World::new(&file(origins), vec![("https://up.example/mcp", modern(echo))]);
+        local.gateway = "http://127.0.0.1:3000".into();
+        assert_eq!(local.serve(at("/mcp", Some(page))).status, status, "{origins} {page}");
     }
 }
 
@@ -296,7 +309,7 @@ fn the_connections_tool_shows_what_is_connected_and_gives_links() {
 #[test]
 fn no_secret_is_ever_printed() {
     let Outcome::Token(token) = token("very-secret") else { unreachable!() };
-    assert_eq!(format!("{:?}", token.value), "Secret(…)");
+    assert_eq!(format!("{:?}", token.value), "[redacted]");
 }
 
 #[test]

@@ -289,7 +289,7 @@ fn each_message_has_its_own_bearer() {
     stream.answer(2);
     let asked = world.asked.borrow();
     let bearers: Vec<&str> =
-        asked.iter().rev().take(2).filter_map(|asked| Some(asked.bearer.as_ref()?.expose())).collect();
+        asked.iter().rev().take(2).filter_map(|asked| Some(asked.bearer.as_ref()?.reveal())).collect();
     assert_eq!(bearers, ["newer", "newer"], "by who takes it, and by who works on it");
     assert!(asked.iter().all(|asked| asked.resource == format!("{GATEWAY}/mcp/sse")));
 }

@@ -230,10 +230,10 @@ fn all_pages(world: &World, era: Era) -> Vec<Value> {
         let result = got.text();
         // Numbers like 1e400 cannot be read into values.
         let result = crate::upstream::result_of(&result).unwrap();
-        let page = crate::json::array(result.find("tools").unwrap()).unwrap();
+        let page = json::array(result.find("tools").unwrap()).unwrap();
         assert!(page.len() <= 1000);
         entries.extend(page.into_iter().map(|entry| {
-            let entry = crate::json::Object::parse(entry).unwrap();
+            let entry = json::Object::parse(entry).unwrap();
             serde_json::json!([entry.string("name").unwrap().unwrap(), entry.find("x").unwrap()])
         }));
         match result.find("nextCursor") {

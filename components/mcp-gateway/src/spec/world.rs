@@ -149,16 +149,30 @@ impl World {
         world
     }
 
+    /// `request` as Spin passes it on: with the peer's address, and under our name if it names no host.
+    fn arrived(&self, mut request: Request<Vec<u8>>) -> Request<Vec<u8>> {
+        let host = self.gateway.split_once("://").map_or("", |(_, host)| host);
+        let names_host = request.uri().authority().is_some() || request.headers().contains_key("host");
+        let headers = request.headers_mut();
+        if !names_host {
+            headers.insert("host", host.parse().unwrap());
+        }
+        if !headers.contains_key("spin-client-addr") {
+            headers.insert("spin-client-addr", "127.0.0.1:50000".parse().unwrap());
+        }
+        request
+    }
+
     pub fn serve(&self, request: Request<Vec<u8>>) -> Got {
         let heard = Rc::new(RefCell::new(Heard::default()));
-        self.run(routes::serve(self, request, Client { heard: heard.clone(), leaves_after: usize::MAX }));
+        self.run(routes::serve(self, self.arrived(request), Client { heard: heard.clone(), leaves_after: usize::MAX }));
         heard.take().into_got()
     }
 
     /// The client closes its connection after so many writes.
     pub fn serve_until(&self, request: Request<Vec<u8>>, writes: usize) -> Got {
         let heard = Rc::new(RefCell::new(Heard::default()));
-        self.run(routes::serve(self, request, Client { heard: heard.clone(), leaves_after: writes }));
+        self.run(routes::serve(self, self.arrived(request), Client { heard: heard.clone(), leaves_after: writes }));
         heard.take().into_got()
     }
 
@@ -166,8 +180,11 @@ impl World {
     pub fn converse(&self, request: Request<Vec<u8>>, mut act: impl FnMut(&[String])) -> Got {
         let heard = Rc::new(RefCell::new(Heard::default()));
         let mut writes = 0;
-        let mut served =
-            Box::pin(routes::serve(self, request, Client { heard: heard.clone(), leaves_after: usize::MAX }));
+        let mut served = Box::pin(routes::serve(
+            self,
+            self.arrived(request),
+            Client { heard: heard.clone(), leaves_after: usize::MAX },
+        ));
         self.run(poll_fn(|context| {
             let done = served.as_mut().poll(context);
             let pieces = heard.borrow().pieces.clone();
@@ -188,7 +205,7 @@ impl World {
     pub fn begin_until(&self, request: Request<Vec<u8>>, writes: usize) -> Serving<'_> {
         let heard = Rc::new(RefCell::new(Heard::default()));
         let client = Client { heard: heard.clone(), leaves_after: writes };
-        Serving { future: Some(Box::pin(routes::serve(self, request, client))), heard }
+        Serving { future: Some(Box::pin(routes::serve(self, self.arrived(request), client))), heard }
     }
 
     /// Lets all of them go on until `done`, or until nothing is left to do.
@@ -499,7 +516,7 @@ impl Got {
 
 pub fn token(value: &str) -> Outcome {
     Outcome::Token(AccessToken {
-        value: Secret::new(value.into()),
+        value: Secret::from(value.to_owned()),
         token_type: "Bearer".into(),
         expires_at: None,
         fingerprint: format!("fingerprint of {value}"),

@@ -9,8 +9,8 @@ use crate::eras::modern::{META_CAPABILITIES, META_CLIENT, META_LOG_LEVEL, META_V
 use crate::eras::{IMPLEMENTATION, Relay};
 use crate::fit::text_of;
 use crate::host::Host;
-use crate::json::{Edits, quoted};
 use crate::memory::Facts;
+use json::{Edits, quoted};
 
 /// A POST within `session`.
 pub fn request(link: Link<'_>, session: &Session, body: Vec<u8>) -> Option<Request<Vec<u8>>> {

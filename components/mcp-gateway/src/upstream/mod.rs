@@ -26,24 +26,24 @@ use std::time::Duration;
 use http::request::Builder;
 use http::response::Parts;
 use http::{HeaderName, HeaderValue, Request, StatusCode, header};
+use http_auth::challenge;
 use thiserror::Error;
 
 use crate::config::Server;
 use crate::eras::media_type;
 use crate::fit::text_of;
 use crate::host::{AccessToken, Caller, Host, SendError, Source, within};
-use crate::json::Object;
 use crate::memory;
 use crate::memory::Facts;
 use crate::session::Capabilities;
 use crate::sse::{Parser, Piece};
+use json::Object;
 
 /// The most of an answer that is held at once.
 pub const ANSWER_LIMIT: usize = 16 * 1024 * 1024;
 /// An error's body is read this far.
 const ERROR_LIMIT: usize = 64 * 1024;
 /// More scopes than that are no one's rights.
-const MOST_SCOPES: usize = 64;
 /// How long an upstream may take to end an answer that is complete, before its connection is given up.
 const DRAIN: Duration = Duration::from_millis(500);
 
@@ -289,7 +289,7 @@ async fn receive<H: Host>(
         },
         300..=399 => Err(Failure::Moved),
         401 => Err(Failure::Refused),
-        403 => Err(match missing_scopes(&head) {
+        403 => Err(match challenge::missing_scopes(&head.headers) {
             Some(scopes) => Failure::NeedsScopes(scopes),
             None => Failure::Forbidden,
         }),
@@ -450,7 +450,7 @@ fn builder(link: Link<'_>, mut builder: Builder) -> Option<Builder> {
         headers.append(name.clone(), value.clone());
     }
     if let Some(token) = link.token {
-        let mut value = HeaderValue::try_from([&token.token_type, " ", token.value.expose()].concat()).ok()?;
+        let mut value = HeaderValue::try_from([&token.token_type, " ", token.value.reveal()].concat()).ok()?;
         value.set_sensitive(true);
         headers.insert(header::AUTHORIZATION, value);
     }
@@ -479,15 +479,4 @@ fn facts_of(result: &Object<'_>, modern: bool) -> Facts {
         instructions: text_of(result.get("instructions").ok().flatten()),
         modern,
     }
-}
-
-/// The scopes that a refusal says are missing (RFC 6750 section 3.1, `insufficient_scope`).
-fn missing_scopes(head: &Parts) -> Option<Vec<String>> {
-    let challenge = head.headers.get(header::WWW_AUTHENTICATE)?.to_str().ok()?;
-    let value = |name: &str| {
-        let (_, rest) = challenge.split_once(&format!("{name}=\""))?;
-        rest.split('"').next()
-    };
-    let scopes: Vec<String> = value("scope")?.split_ascii_whitespace().take(MOST_SCOPES).map(str::to_owned).collect();
-    (value("error") == Some("insufficient_scope") && !scopes.is_empty()).then_some(scopes)
 }

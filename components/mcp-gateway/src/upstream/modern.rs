@@ -11,9 +11,9 @@ use crate::eras::modern::{
 };
 use crate::eras::{IMPLEMENTATION, Relay};
 use crate::host::Host;
-use crate::json::{self, Edits, Object, quoted};
 use crate::memory::Facts;
 use crate::session::Capabilities;
+use json::{Edits, Object, quoted};
 
 /// What a legacy client hears that never said what it wants to hear: as much as legacy servers say of their own accord.
 const USUAL_LEVEL: &str = "info";

@@ -14,7 +14,6 @@ use crate::Broker;
 use crate::host::Host;
 use crate::names::{ConnectionId, ServiceId, Subject};
 use crate::people::By;
-use crate::secret;
 use crate::vault::{Kind, Place};
 use ring::Lines;
 
@@ -133,7 +132,7 @@ impl<H: Host> Broker<'_, H> {
     /// Notes an event.
     pub(crate) fn note(&self, line: Line<'_>) {
         let line = Line { time: self.host.now(), ..line };
-        let json = secret::json(&line).ok().and_then(|json| String::from_utf8(json.to_vec()).ok());
+        let json = sealing::to_json(&line).ok().and_then(|json| String::from_utf8(json.to_vec()).ok());
         let Some(json) = json else { unreachable!("a line is strings and numbers") };
         self.host.log(&format!("audit {json}"));
         let kept = self.settings.audit().unwrap_or_else(|error| {

@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use http_auth::address::Place;
 use thiserror::Error;
 use url::Url;
-
-use crate::settings::is_loopback;
 
 /// A provider's URL that has passed the checks: `https`, or `http` on loopback; a host of the outside world.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,7 +22,7 @@ pub enum EndpointError {
     Scheme,
     #[error("a user name, a password or a fragment has no place in it")]
     Parts,
-    #[error("*.spin.internal is not outside")]
+    #[error("`*.spin.internal`, `self.alt` and link-local hosts are not outside")]
     Internal,
     #[error("`variables` has no `{0}`")]
     Variable(String),
@@ -40,13 +39,11 @@ pub enum EndpointError {
 impl Endpoint {
     pub fn parse(text: &str) -> Result<Self, EndpointError> {
         let url = Url::parse(text).map_err(|_| EndpointError::Url)?;
-        let host = url.host_str().ok_or(EndpointError::Url)?.trim_end_matches('.');
-        if host == "spin.internal" || host.ends_with(".spin.internal") {
-            return Err(EndpointError::Internal);
-        }
-        match url.scheme() {
-            "https" => {}
-            "http" if is_loopback(&url) => {}
+        let place = Place::of(url.host_str().ok_or(EndpointError::Url)?);
+        match (place, url.scheme()) {
+            (Place::Forbidden, _) => return Err(EndpointError::Internal),
+            (Place::Invalid, _) => return Err(EndpointError::Url),
+            (_, "https") | (Place::Loopback, "http") => {}
             _ => return Err(EndpointError::Scheme),
         }
         if !url.username().is_empty() || url.password().is_some() || url.fragment().is_some() {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use http::{HeaderName, Method};
 use serde::Deserialize;
 
-use crate::secret::Secret;
+use sealing::Secret;
 
 /// The fields as they are written; [`super`] says what each means.
 #[derive(Deserialize, Default)]

@@ -92,9 +92,9 @@ use crate::Broker;
 use crate::discovery::{Issued, McpServer, ServiceError};
 use crate::host::Host;
 use crate::names::ServiceId;
-use crate::secret::Secret;
 use crate::settings::SettingError;
 use fields::Fields;
+use sealing::Secret;
 
 /// What can be said of a service without asking anyone.
 #[derive(Debug)]

@@ -12,8 +12,8 @@ use super::fields::{
 use super::{fields, over_catalogue, setting, without_values};
 use crate::discovery::Issued;
 use crate::names::ServiceId;
-use crate::secret::Secret;
 use crate::settings::SettingError;
+use sealing::Secret;
 
 /// A service that this installation offers: its client, and how its provider speaks.
 #[derive(Debug)]

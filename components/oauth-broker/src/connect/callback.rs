@@ -19,7 +19,7 @@ use crate::host::Host;
 use crate::names::{ServiceId, Subject};
 use crate::people::cookies;
 use crate::provider::{self, Returned};
-use crate::secret::Secret;
+use sealing::Secret;
 
 use base64ct::{Base64UrlUnpadded, Encoding};
 

@@ -16,9 +16,9 @@ use crate::Broker;
 use crate::discovery::Issued;
 use crate::host::Host;
 use crate::names::ConnectionId;
-use crate::secret::Secret;
 use crate::vault::rows::RowError;
 use crate::vault::{Kind, Place};
+use sealing::Secret;
 
 #[derive(Serialize, Deserialize)]
 pub struct Flow {

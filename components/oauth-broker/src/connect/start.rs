@@ -11,7 +11,7 @@ use crate::host::Host;
 use crate::names::{ServiceId, Subject};
 use crate::people::cookies::Cookie;
 use crate::provider;
-use crate::secret::Secret;
+use sealing::Secret;
 
 /// Where the person goes now, and the cookie that makes the flow this browser's.
 pub struct Started {

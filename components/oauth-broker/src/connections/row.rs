@@ -18,9 +18,9 @@ use crate::discovery::Issued;
 use crate::host::Host;
 use crate::names::ConnectionId;
 use crate::provider::{Grant, Held};
-use crate::secret::Secret;
 use crate::vault::rows::RowError;
 use crate::vault::{Kind, Place};
+use sealing::Secret;
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Connection {

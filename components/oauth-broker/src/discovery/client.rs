@@ -24,10 +24,10 @@ use crate::doors::{self, Refusal};
 use crate::host::Host;
 use crate::names::ServiceId;
 use crate::provider::Failure;
-use crate::secret::Secret;
 use crate::settings::PublicUrl;
 use crate::vault::rows::RowError;
 use crate::vault::{Kind, Place};
+use sealing::Secret;
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Client {

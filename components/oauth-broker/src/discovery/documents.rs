@@ -5,7 +5,7 @@
 
 use serde_json::Value;
 
-use crate::secret::Secret;
+use sealing::Secret;
 
 /// Of a protected resource.
 #[derive(Debug)]

@@ -7,7 +7,7 @@ use url::Url;
 
 use crate::catalogue::Endpoint;
 use crate::names::ServiceId;
-use crate::secret::Secret;
+use sealing::Secret;
 
 /// An entry of `oauth_clients` that has `mcp_server`.
 #[derive(Debug)]

@@ -13,7 +13,7 @@
 //! | `issuer` | the first it names | the only authorization server that may be used |
 //! | `hosts` | `[]` | further hosts that its metadata may name, private ones included |
 //!
-//! The way there ([`walk`]) is that of the MCP specification: the server's own challenge ([`challenge`]), its metadata
+//! The way there ([`walk`]) is that of the MCP specification: the server's own challenge ([`http_auth::challenge`]), its metadata
 //! (RFC 9728), its authorization server's metadata (RFC 8414 or OpenID Connect Discovery; [`documents`]), a client there
 //! ([`client`]). What comes of it is a [`Service`] like any other, so that connecting, refreshing and revoking know
 //! nothing of all this. No address that a stranger named is gone to before [`guard`] has seen it.
@@ -38,7 +38,6 @@
 //! **No `private_key_jwt`.** A client here is public, or has a secret of its own at each issuer; it never signs an assertion
 //! that another server could be made to accept.
 
-pub(crate) mod challenge;
 mod client;
 pub(crate) mod documents;
 mod entry;

@@ -21,13 +21,13 @@ use http::{Method, Request, Response, StatusCode, header};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use super::challenge::{self, Bearer};
 use super::documents::{self, ResourceMetadata, ServerMetadata};
 use super::guard::{self, AddressError};
 use super::{McpServer, OFFLINE, ServiceError, Unfit};
 use crate::Broker;
 use crate::host::{Host, SendFault};
 use crate::provider::{Failure, USER_AGENT};
+use http_auth::challenge::{self, Bearer};
 
 /// What there is to know of an MCP server and its authorization server. Every URL has passed the guard.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -117,8 +117,7 @@ impl<H: Host> Broker<'_, H> {
             .header("mcp-protocol-version", "2026-07-28")
             .header("mcp-method", "tools/list");
         let answer = self.call(request, KNOCK.to_vec(), &server.url, end).await?;
-        let headers = answer.headers().get_all(header::WWW_AUTHENTICATE).iter().map(http::HeaderValue::as_bytes);
-        let bearer = challenge::bearer(headers).unwrap_or_default();
+        let bearer = challenge::bearer(answer.headers()).unwrap_or_default();
         Ok((answer.status() == StatusCode::UNAUTHORIZED, bearer))
     }
 

@@ -14,7 +14,7 @@ use crate::names::ServiceId;
 use crate::people::cookies::Cookie;
 use crate::people::sign_in::{self, Next};
 use crate::people::{By, Caller, local};
-use crate::secret::Secret;
+use sealing::Secret;
 
 /// `GET /auth/{service}`: what will be connected, and the button that does it.
 pub async fn offer<H: Host>(

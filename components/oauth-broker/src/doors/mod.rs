@@ -23,7 +23,6 @@ use crate::Broker;
 use crate::discovery;
 use crate::host::Host;
 use crate::names::{AccountName, ConnectionId, ServiceId, Subject};
-use crate::secret;
 
 /// The longest body of a request, in bytes.
 pub const BODY_LIMIT: usize = 64 * 1024;
@@ -101,7 +100,7 @@ fn connection(subject: Subject, service: ServiceId, account: Option<&str>) -> Re
 /// An answer in JSON, which nobody may keep (RFC 6749 section 5.1).
 pub fn json(status: StatusCode, body: &impl Serialize) -> Response<Vec<u8>> {
     let mut response = empty(status);
-    *response.body_mut() = secret::json(body).map(|mut json| std::mem::take(&mut *json)).unwrap_or_default();
+    *response.body_mut() = sealing::to_json(body).map(|mut json| std::mem::take(&mut *json)).unwrap_or_default();
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }

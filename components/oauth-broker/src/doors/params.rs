@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use http::Uri;
 
 use super::Refusal;
-use crate::secret::Secret;
+use sealing::Secret;
 
 /// The parameters of a query or a form: each at most once, and one without a value is as good as absent (RFC 6749
 /// section 3.1).

@@ -18,8 +18,8 @@ use crate::host::Host;
 use crate::names::{AccountName, ConnectionId, ServiceId, Subject};
 use crate::people::{self, By};
 use crate::policy::Handout;
-use crate::secret::Secret;
 use crate::settings::SettingError;
+use sealing::Secret;
 
 /// One question, in JSON or from the WIT interface.
 #[derive(Deserialize)]

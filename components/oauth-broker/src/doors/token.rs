@@ -15,7 +15,7 @@ use crate::host::Host;
 use crate::names::{ConnectionId, ServiceId};
 use crate::people::{self, By, local};
 use crate::policy::Handout;
-use crate::secret::Secret;
+use sealing::Secret;
 
 /// `POST /token/{service}`
 pub async fn post<H: Host>(

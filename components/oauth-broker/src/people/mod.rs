@@ -16,7 +16,8 @@ pub mod local;
 pub mod session;
 pub mod sign_in;
 
-use http::{HeaderMap, Request, header};
+use http::Request;
+use http_auth::BearerError;
 
 use crate::Broker;
 use crate::doors::Refusal;
@@ -43,7 +44,7 @@ impl<H: Host> Broker<'_, H> {
     /// The person who is calling for themselves: by an API key, by being at the machine in local mode, or by a session.
     /// None when nobody has signed in.
     pub(crate) fn person(&self, request: &Request<Vec<u8>>) -> Result<Option<Subject>, Refusal> {
-        if let Some(key) = bearer(request.headers()) {
+        if let Some(key) = key(request, Refusal::Bearer)? {
             return self.holder_of_api_key(key)?.map(Some).ok_or(Refusal::Bearer);
         }
         let public_url = self.settings.public_url()?;
@@ -60,7 +61,7 @@ impl<H: Host> Broker<'_, H> {
         request: &Request<Vec<u8>>,
         subject_token: Option<&str>,
     ) -> Result<Caller, Refusal> {
-        let Some(key) = bearer(request.headers()) else {
+        let Some(key) = key(request, Refusal::Client)? else {
             local::check_no_browser(request, self.settings.public_url()?).map_err(|refusal| match refusal {
                 local::Refused::NotLocal => Refusal::Client,
                 local::Refused::Foreign(why) => Refusal::Foreign(why),
@@ -84,7 +85,9 @@ impl<H: Host> Broker<'_, H> {
         request: &Request<Vec<u8>>,
         subject_token: Option<&str>,
     ) -> Result<Caller, Refusal> {
-        let Some(key) = bearer(request.headers()) else { return self.caller_for_token(request, subject_token) };
+        let Some(key) = key(request, Refusal::Client)? else {
+            return self.caller_for_token(request, subject_token);
+        };
         let keys = self.settings.service_keys()?;
         let service = keys.owner_of(key).ok_or(Refusal::Client)?;
         Ok(Caller { subject: self.subject_behind(subject_token)?, by: By::Service(service.to_owned()) })
@@ -92,7 +95,7 @@ impl<H: Host> Broker<'_, H> {
 
     /// The name of the admin who is calling.
     pub(crate) fn admin(&self, request: &Request<Vec<u8>>) -> Result<String, Refusal> {
-        let Some(key) = bearer(request.headers()) else {
+        let Some(key) = key(request, Refusal::Admin)? else {
             local::check_no_browser(request, self.settings.public_url()?).map_err(|refusal| match refusal {
                 local::Refused::NotLocal => Refusal::Admin,
                 local::Refused::Foreign(why) => Refusal::Foreign(why),
@@ -117,8 +120,10 @@ impl<H: Host> Broker<'_, H> {
     }
 }
 
-/// The bearer token of a request (RFC 6750 section 2.1).
-fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let (scheme, token) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+/// The key that the request shows as its bearer; `malformed` if it cannot be one.
+fn key(request: &Request<Vec<u8>>, malformed: Refusal) -> Result<Option<&str>, Refusal> {
+    http_auth::bearer(request.headers()).map_err(|error| match error {
+        BearerError::Several => Refusal::Request("there is more than one Authorization header"),
+        BearerError::Form => malformed,
+    })
 }

@@ -12,7 +12,7 @@ use super::Grant;
 use super::dialect::Asking;
 use super::moment::{moment, number};
 use crate::catalogue::{LifetimeUnit, Service};
-use crate::secret::Secret;
+use sealing::Secret;
 
 /// The standard answer as the `oauth2` crate reads it: RFC 6749 section 5.1, with the scopes as a list and the extra
 /// values that the row names.

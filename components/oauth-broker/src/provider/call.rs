@@ -6,7 +6,7 @@ use super::dialect::{self, Outgoing, base64, sensitive};
 use super::{Failure, Held};
 use crate::catalogue::{Address, Call, CallAuth, Service};
 use crate::host::Host;
-use crate::secret::Secret;
+use sealing::Secret;
 
 /// Makes the call, and gives its answer whatever it is; none when something that it needs is not there.
 pub async fn make<H: Host>(

@@ -8,7 +8,7 @@ use sha2::Sha256;
 use super::{Failure, call};
 use crate::catalogue::Service;
 use crate::doors::params::Params;
-use crate::secret::Secret;
+use sealing::Secret;
 
 /// Checks what a row says of its provider's callbacks.
 pub fn check(service: &Service, params: &Params) -> Result<(), Failure> {

@@ -13,7 +13,7 @@ use super::answer::at;
 use super::{Failure, USER_AGENT, answer, id_token};
 use crate::catalogue::{Body, ClientAuth, Service};
 use crate::host::Host;
-use crate::secret::Secret;
+use sealing::Secret;
 
 /// What is being asked, as some providers nest the answer to a code and not that to a refresh.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

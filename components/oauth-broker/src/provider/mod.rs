@@ -31,9 +31,9 @@ pub use failure::Failure;
 use crate::catalogue::{Call, Pkce, Service};
 use crate::doors::params::Params;
 use crate::host::Host;
-use crate::secret::Secret;
 use answer::Answer;
 use dialect::Asking;
+use sealing::Secret;
 
 /// What a provider granted.
 #[derive(Debug)]

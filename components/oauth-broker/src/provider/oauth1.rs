@@ -15,7 +15,7 @@ use super::dialect::{self, Outgoing, sensitive};
 use super::{Begun, Failure, Returned};
 use crate::catalogue::{Body, Service};
 use crate::host::Host;
-use crate::secret::Secret;
+use sealing::Secret;
 
 /// Fetches a request token (section 2.1), and sends the person to where it is authorised (section 2.2). What binds the
 /// answer to its flow is a state in our own callback URL.

@@ -7,7 +7,7 @@ use super::*;
 use crate::Broker;
 use crate::catalogue::Service;
 use crate::provider::{self, Failure, Grant, Held};
-use crate::secret::Secret;
+use sealing::Secret;
 
 /// A service of which the settings say `rest`.
 fn service(world: &World, rest: Value) -> Service {

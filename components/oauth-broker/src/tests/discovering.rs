@@ -385,11 +385,11 @@ fn a_server_of_2025_03_26_is_its_own_authorization_server() {
 /// Item 63: no address of a private network, wherever it is named, is gone to.
 #[test]
 fn nobody_is_led_to_a_private_address() {
-    let private = "https://169.254.169.254/latest";
+    let private = "https://10.0.0.7/latest";
     let why = "is not an address to go to: it is an address of this machine or of a private network";
     let refuses_before_going = |world: &World, what: &str| {
         refuses(world, what);
-        assert!(!sent_to(world, "169.254.169.254"), "{what}");
+        assert!(!sent_to(world, "10.0.0.7"), "{what}");
     };
     let world = world();
     challenge(&world, &format!(r#"Bearer resource_metadata="{private}""#));
@@ -405,7 +405,9 @@ fn nobody_is_led_to_a_private_address() {
     for (bad, why) in [
         ("http://login.example.net", "it has to be https (http is for loopback addresses)"),
         ("http://127.0.0.1:3000", "it is an address of this machine or of a private network"),
-        ("https://oauth-broker.spin.internal", "*.spin.internal is not outside"),
+        ("https://oauth-broker.spin.internal", "`*.spin.internal`, `self.alt` and link-local hosts are not outside"),
+        ("https://self.alt/auth/evil", "`*.spin.internal`, `self.alt` and link-local hosts are not outside"),
+        ("https://169.254.169.254/latest", "`*.spin.internal`, `self.alt` and link-local hosts are not outside"),
         ("/relative", "not a URL"),
         ("https://u:p@login.example.net", "a user name, a password or a fragment has no place in it"),
         ("https://login.example.net?x", "it has a query"),
@@ -915,7 +917,10 @@ fn an_entry_of_an_mcp_server_says_what_is_wrong_with_it() {
             "`notes`: `mcp_server`: it has to be https (http is for loopback addresses)",
         ),
         (json!({ "mcp_server": "mcp.example.com" }), "`notes`: `mcp_server`: not a URL"),
-        (json!({ "mcp_server": "https://x.spin.internal/" }), "`notes`: `mcp_server`: *.spin.internal is not outside"),
+        (
+            json!({ "mcp_server": "https://x.spin.internal/" }),
+            "`notes`: `mcp_server`: `*.spin.internal`, `self.alt` and link-local hosts are not outside",
+        ),
         (json!({ "mcp_server": SERVER, "token_url": "x" }), "`notes`: unknown field `token_url`"),
         (
             json!({ "mcp_server": SERVER, "client_secret": "canary-secret" }),

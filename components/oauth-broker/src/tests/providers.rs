@@ -256,7 +256,7 @@ fn a_setting_that_is_not_understood_is_named_and_not_shown() {
             json!({ "client_id": "id", "token_url": "http://canary.example/" }),
             "`github`: `token_url`: it has to be https",
         ),
-        (json!({ "client_id": "id", "token_url": "https://x.spin.internal/" }), "*.spin.internal is not outside"),
+        (json!({ "client_id": "id", "token_url": "https://x.spin.internal/" }), "link-local hosts are not outside"),
         (json!({ "client_id": "id", "authorize_params": { "state": "x" } }), "may not set `state`"),
         (json!({ "client_id": "id", "pkce": "plain" }), "`github`: unknown variant `plain`"),
     ] {

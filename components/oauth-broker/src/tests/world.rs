@@ -135,7 +135,11 @@ impl World {
         self.answers.borrow_mut().push_back(Err(fault));
     }
 
-    pub fn handle(&self, request: Request<Vec<u8>>) -> Response<Vec<u8>> {
+    pub fn handle(&self, mut request: Request<Vec<u8>>) -> Response<Vec<u8>> {
+        // As Spin does.
+        if !request.headers().contains_key("spin-client-addr") {
+            request.headers_mut().insert("spin-client-addr", "127.0.0.1:50000".parse().unwrap());
+        }
         run(crate::handle(self, request))
     }
 

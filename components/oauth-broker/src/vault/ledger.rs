@@ -22,7 +22,6 @@ use super::rows::RowError;
 use super::{Vault, VaultKey};
 use crate::Broker;
 use crate::host::Host;
-use crate::secret;
 use crate::settings::SettingError;
 
 /// Key ids, and the mark of each key.
@@ -88,7 +87,7 @@ impl<H: Host> Broker<'_, H> {
     }
 
     fn write_ledger(&self, ledger: &Ledger) -> Result<(), RowError> {
-        let row = secret::json(ledger).map_err(|_| RowError::Form)?;
+        let row = sealing::to_json(ledger).map_err(|_| RowError::Form)?;
         Ok(self.host.set(KEY, &row)?)
     }
 }

@@ -7,7 +7,6 @@ use thiserror::Error;
 use super::{OpenError, Place};
 use crate::Broker;
 use crate::host::{Host, StoreFault};
-use crate::secret;
 use crate::settings::SettingError;
 
 /// Why a row could not be read or written. The row is as it was.
@@ -55,7 +54,7 @@ impl<H: Host> Broker<'_, H> {
 
     pub(crate) fn seal(&self, place: Place, value: &impl Serialize) -> Result<Vec<u8>, RowError> {
         let vault = self.settings.vault()?;
-        let plain = secret::json(value).map_err(|_| RowError::Form)?;
+        let plain = sealing::to_json(value).map_err(|_| RowError::Form)?;
         Ok(vault.seal(place, &plain, self.random()))
     }
 }

@@ -1,4 +1,4 @@
-//! What keeps a secret from being printed, or from staying in memory?
+//! Keeps secrets from being printed and from staying in memory.
 
 use std::{fmt, io};
 
@@ -38,7 +38,7 @@ impl Drop for Secret {
 impl ZeroizeOnDrop for Secret {}
 
 /// A value as JSON, in memory that is wiped when it is dropped, and whose earlier, smaller places were wiped too.
-pub fn json(value: &impl Serialize) -> Result<Zeroizing<Vec<u8>>, serde_json::Error> {
+pub fn to_json(value: &impl Serialize) -> Result<Zeroizing<Vec<u8>>, serde_json::Error> {
     let mut bytes = Growing(Zeroizing::new(Vec::with_capacity(1024)));
     serde_json::to_writer(&mut bytes, value)?;
     Ok(bytes.0)
@@ -80,7 +80,7 @@ mod tests {
     fn what_grows_stays_what_it_was() {
         for length in [0, 1, 1022, 1023, 1024, 5000] {
             let secret = Secret::from("x".repeat(length));
-            assert_eq!(*json(&secret).unwrap(), serde_json::to_vec(&secret).unwrap());
+            assert_eq!(*to_json(&secret).unwrap(), serde_json::to_vec(&secret).unwrap());
         }
     }
 }

@@ -1,17 +1,18 @@
-//! How is JSON read and changed without touching what need not change?
+//! Reads JSON that was written by strangers, and changes it without touching what need not change.
 //!
 //! One level at a time: an object's members as slices of the text, each value unread. What is not asked for is never
-//! decoded, so unknown fields, the form of numbers, escapes, order and whitespace survive byte for byte, and the depth
+//! decoded, so unknown members, the form of numbers, escapes, order and white space survive byte for byte, and the depth
 //! of a value costs nothing (serde_json skips it without recursion). Changes are cuts in the text.
 //!
-//! A name that decides something and stands twice is an error ([`Twice`]): two readers could take different ones, and
-//! what is checked here would not be what the upstream does.
+//! Readers differ in what they take a text for: Go's `encoding/json` matches names without regard to case and takes the
+//! last of them, JavaScript takes the last of two equal names, others the first. So a name that decides something must
+//! stand in its object once, and no other name may be one that some reader takes for it ([`Ambiguous`]).
 
 use std::borrow::Cow;
 use std::fmt;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, MapAccess, Visitor};
+use serde::de::{DeserializeOwned, Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use thiserror::Error;
 
@@ -21,10 +22,47 @@ pub struct Object<'a> {
     members: Vec<(Cow<'a, str>, &'a str)>,
 }
 
-/// A name that decides something is there twice.
-#[derive(Debug, PartialEq, Eq, Error)]
-#[error("\"{0}\" is there twice")]
-pub struct Twice(pub &'static str);
+/// Readers could take different members for the one of a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum Ambiguous {
+    #[error("\"{0}\" is there twice")]
+    Twice(&'static str),
+    #[error("a member's name differs from \"{0}\" only in a way that some readers do not see")]
+    LookAlike(&'static str),
+}
+
+/// `bytes` without the byte order mark that some editors and servers put before JSON, which RFC 8259 section 8.1 lets a
+/// reader pass over.
+pub fn without_bom(bytes: &[u8]) -> &[u8] {
+    bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)
+}
+
+/// Reads a document that came from outside.
+///
+/// Errors: it is not JSON in UTF-8, has not the shape of `T`, or is an object in which a name stands twice.
+pub fn document<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, serde_json::Error> {
+    let text = without_bom(bytes);
+    if let Ok(members) = serde_json::from_slice::<Members<'_>>(text) {
+        let mut names: Vec<&str> = members.0.iter().map(|(name, _)| &**name).collect();
+        names.sort_unstable();
+        if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
+            return Err(serde_json::Error::custom(format_args!("the member {:?} is there twice", twice[0])));
+        }
+    }
+    serde_json::from_slice(text)
+}
+
+/// Returns true if some reader takes a member called `name` for the one called `wanted`, although it is not: by letters
+/// that fold together (Go's `encoding/json`: also U+017F for s and U+212A for k), or by a NUL that ends a name.
+fn is_taken_for(name: &str, wanted: &str) -> bool {
+    let name = name.split('\0').next().unwrap_or_default();
+    let fold = |letter: char| match letter {
+        '\u{17f}' => 's',
+        '\u{212a}' => 'k',
+        letter => letter.to_ascii_lowercase(),
+    };
+    name.chars().map(fold).eq(wanted.chars().map(fold))
+}
 
 impl<'a> Object<'a> {
     /// Reads `text`, which has to be one JSON object and nothing else.
@@ -34,21 +72,33 @@ impl<'a> Object<'a> {
     }
 
     /// The text of the value of `name`.
-    pub fn get(&self, name: &'static str) -> Result<Option<&'a str>, Twice> {
-        let mut found = self.members.iter().filter(|(member, _)| member == name);
-        match (found.next(), found.next()) {
-            (value, None) => Ok(value.map(|(_, value)| *value)),
-            _ => Err(Twice(name)),
+    pub fn get(&self, name: &'static str) -> Result<Option<&'a str>, Ambiguous> {
+        let mut found = None;
+        for (member, value) in &self.members {
+            if member == name {
+                if found.is_some() {
+                    return Err(Ambiguous::Twice(name));
+                }
+                found = Some(*value);
+            } else if is_taken_for(member, name) {
+                return Err(Ambiguous::LookAlike(name));
+            }
         }
+        Ok(found)
     }
 
-    /// The object under `name`; none where it is absent or something else.
-    pub fn object(&self, name: &'static str) -> Result<Option<Object<'a>>, Twice> {
+    /// Checks that each of `names` stands here at most once, and that no reader takes another member for it.
+    pub fn check(&self, names: &[&'static str]) -> Result<(), Ambiguous> {
+        names.iter().try_for_each(|name| self.get(name).map(drop))
+    }
+
+    /// The object under `name`; `None` if it is absent or something else.
+    pub fn object(&self, name: &'static str) -> Result<Option<Object<'a>>, Ambiguous> {
         Ok(self.get(name)?.and_then(|value| Object::parse(value).ok()))
     }
 
-    /// The string under `name`; none where it is absent or something else.
-    pub fn string(&self, name: &'static str) -> Result<Option<Cow<'a, str>>, Twice> {
+    /// The string under `name`; `None` if it is absent or something else.
+    pub fn string(&self, name: &'static str) -> Result<Option<Cow<'a, str>>, Ambiguous> {
         Ok(self.get(name)?.and_then(string))
     }
 
@@ -229,7 +279,37 @@ mod tests {
     #[test]
     fn a_name_that_decides_may_stand_only_once_however_it_is_spelt() {
         let object = Object::parse(r#"{"name":"allowed","n\u0061me":"denied"}"#).unwrap();
-        assert_eq!(object.get("name"), Err(Twice("name")));
+        assert_eq!(object.get("name"), Err(Ambiguous::Twice("name")));
+    }
+
+    /// A01: Go's `encoding/json` takes the last member whose name folds to the field's.
+    #[test]
+    fn a_name_that_some_reader_takes_for_a_deciding_one_is_refused() {
+        for name in ["Name", "NAME", "n\\u0041me", "name\\u0000", "name\\u0000x"] {
+            let text = format!(r#"{{"name":"allowed","{name}":"denied"}}"#);
+            assert_eq!(Object::parse(&text).unwrap().get("name"), Err(Ambiguous::LookAlike("name")), "{name}");
+        }
+        for (text, name) in [
+            ("{\"param\u{17f}\":1}", "params"),
+            ("{\"ta\u{17f}\u{212a}Id\":1}", "taskId"),
+            (r#"{"ta\u017fkid":1}"#, "taskId"),
+        ] {
+            assert_eq!(Object::parse(text).unwrap().check(&["id", name]), Err(Ambiguous::LookAlike(name)), "{text}");
+        }
+        for other in ["nam", "names", "n ame", "name ", "n\u{e0}me", "\u{130}d", "n\\u0000ame"] {
+            let text = format!(r#"{{"name":"allowed","{other}":1}}"#);
+            assert_eq!(Object::parse(&text).unwrap().get("name"), Ok(Some("\"allowed\"")), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_passed_over_and_two_equal_names_are_refused() {
+        use serde_json::Value;
+        assert_eq!(document::<Value>(b"\xef\xbb\xbf{\"a\":1}").unwrap()["a"], 1);
+        assert_eq!(document::<Value>(b"[1]").unwrap()[0], 1);
+        assert!(document::<Value>(br#"{"a":1,"\u0061":2}"#).is_err());
+        assert!(document::<Value>(b"\xef\xbb\xbf\xef\xbb\xbf{}").is_err());
+        assert!(document::<Value>(b"{\"a\":\"\xff\"}").is_err());
     }
 
     #[test]

@@ -1,0 +1,13 @@
+//! What both components know of HTTP authentication and of hosts: challenges, bearers, loopback, addresses and the guard of
+//! local mode.
+//!
+//! Pure functions over the `http` crate's types. Nothing here reads a setting or a store.
+
+pub mod address;
+pub mod bearer;
+pub mod challenge;
+pub mod local;
+pub mod origin;
+
+pub use bearer::{BearerError, bearer};
+pub use origin::Origin;
