@@ -5,11 +5,17 @@
 //! the one entry that it needs. Rules:
 //!
 //! * `url` is https, or http on loopback. Refused: `*.spin.internal`, relative URLs, user and password, fragments.
-//! * Keys that other clients keep in such files and that change nothing here are read over. A key that would change
-//!   what a server is offered with, but is not ours, makes the entry `unsupported` rather than be ignored. Any other
-//!   key is an error that names it.
+//! * Files of other programs load as they are: `mcpServers`, VS Code's `servers`, Zed's `context_servers` and opencode's
+//!   `mcp`, with comments and commas at the end. Other keys at the top are named in the log.
+//! * Keys of an entry that change nothing here are read over, and those that say the same in another word are understood. A
+//!   key that would change what a server is offered with, but cannot be followed, makes the entry `unsupported` rather
+//!   than be ignored. Any other key is an error that names it.
 //! * `timeout` is in seconds; from 1000 on it is taken as milliseconds, as half of the clients write it.
-//! * `${…}` in a URL or a header is some other program's placeholder: an error, so that it is never sent as it stands.
+//! * What another program fills in before use (`${TOKEN}`, `{env:TOKEN}`, …) is an error in a URL or a header, so that it is
+//!   never sent as it stands.
+
+mod placeholder;
+mod plain;
 
 use std::borrow::Cow;
 use std::fmt::Display;
@@ -23,28 +29,57 @@ use thiserror::Error;
 
 use crate::{kept, names, seats};
 use json::Object;
+use placeholder::placeholder;
+pub use plain::plain;
 
 /// Routes that a server's own route would hide.
 const RESERVED: [&str; 2] = ["servers", "sse"];
-const FILE_KEYS: [&str; 7] =
-    ["mcpServers", "endpoints", "resolutionSeconds", "streams", "browserOrigins", "$schema", "inputs"];
+const FILE_KEYS: [&str; 6] = ["endpoints", "resolutionSeconds", "streams", "browserOrigins", "$schema", "inputs"];
+/// Where programs keep their servers: Claude, Cursor and most others; VS Code; Zed; opencode (and VS Code's settings, with
+/// `servers` in it).
+const CONTAINERS: [&str; 4] = ["mcpServers", "servers", "context_servers", "mcp"];
 /// In `endpoints`: the one of all servers.
 pub const EVERYTHING: &str = "*";
-const LOCAL_PROCESS: [&str; 5] = ["command", "args", "env", "cwd", "envFile"];
-const READ_OVER: [&str; 11] =
-    ["alwaysAllow", "autoApprove", "dev", "gallery", "icon", "iconUrl", "isActive", "name", "note", "trust", "version"];
-const NOT_OURS: [(&str, &str); 10] = [
-    ("auth", "use \"service\""),
-    ("oauth", "use \"service\""),
-    ("headersHelper", "use \"service\""),
-    ("authProviderType", "use \"service\""),
-    ("disabledTools", "use \"tools\": {\"deny\": […]}"),
-    ("excludeTools", "use \"tools\": {\"deny\": […]}"),
-    ("includeTools", "use \"tools\": {\"allow\": […]}"),
-    ("enabledTools", "use \"tools\": {\"allow\": […]}"),
-    ("serverUrl", "use \"url\""),
-    ("httpUrl", "use \"url\""),
+const LOCAL_PROCESS: [&str; 6] = ["command", "args", "env", "environment", "cwd", "envFile"];
+/// Keys that change nothing here. A key that begins with `_`, `$`, `x-` or `/` is a comment.
+const READ_OVER: [&str; 30] = [
+    "alwaysAllow",
+    "autoApprove",
+    "autoStart",
+    "chatMenu",
+    "dev",
+    "disabledReason",
+    "displayName",
+    "gallery",
+    "icon",
+    "iconPath",
+    "iconUrl",
+    "id",
+    "initTimeout",
+    "label",
+    "metadata",
+    "name",
+    "note",
+    "notes",
+    "provider",
+    "reconnect",
+    "requiresOAuth",
+    "serverInstructions",
+    "source",
+    "sseReadTimeout",
+    "startup",
+    "tags",
+    "title",
+    "trust",
+    "version",
+    "watch",
 ];
+const NOT_OURS: [&str; 4] = ["auth", "oauth", "headersHelper", "authProviderType"];
+/// Other words for `url`: Gemini CLI (whose `url` is an address of the older transport), Windsurf.
+const URLS: [&str; 3] = ["httpUrl", "url", "serverUrl"];
+/// Other words for `tools.allow` and `tools.deny`: Gemini CLI, Windsurf, Roo Code.
+const ALLOWS: [&str; 2] = ["includeTools", "enabledTools"];
+const DENIES: [&str; 2] = ["excludeTools", "disabledTools"];
 /// Header fields that are the gateway's own towards an upstream, or the host's.
 const OWN_HEADERS: [&str; 16] = [
     "accept",
@@ -91,6 +126,8 @@ pub enum Fault {
 }
 
 pub struct Config<'a> {
+    /// Keys at the top of the file that say nothing here.
+    pub foreign: Vec<Cow<'a, str>>,
     entries: Vec<Entry<'a>>,
     /// For how long a resolution may be used again; see [`kept`].
     pub resolution_seconds: u64,
@@ -161,18 +198,15 @@ struct Tools<'a> {
 }
 
 impl<'a> Config<'a> {
+    /// Reads the file, which has to be JSON: [`plain`] makes it so.
     pub fn read(text: &'a str) -> Result<Self, ConfigError> {
         let file = Object::parse(text).map_err(ConfigError::NotJson)?;
-        if let Some((key, _)) = file.members().find(|(key, _)| !FILE_KEYS.contains(&&***key)) {
-            return Err(ConfigError::Shape(format!("unknown key \"{key}\"")));
-        }
+        let is_known = |key: &str| FILE_KEYS.contains(&key) || CONTAINERS.contains(&key);
+        let foreign = file.members().map(|(key, _)| key).filter(|key| !is_known(key)).cloned().collect();
         let resolution_seconds = number(&file, "resolutionSeconds", kept::SECONDS, kept::MOST_SECONDS)?;
         let streams = number(&file, "streams", seats::SEATS, seats::SEATS)?;
         let browser_origins = browser_origins(&file)?;
-        let servers = file.get("mcpServers").map_err(|twice| ConfigError::Shape(twice.to_string()))?;
-        let servers = servers.ok_or_else(|| ConfigError::Shape("\"mcpServers\" is missing".into()))?;
-        let servers =
-            Object::parse(servers).map_err(|_| ConfigError::Shape("\"mcpServers\" has to be an object".into()))?;
+        let servers = container(&file)?;
         let mut entries: Vec<Entry<'a>> = Vec::new();
         for (name, text) in servers.members() {
             let prefix = names::prefix(name).into_owned();
@@ -185,7 +219,7 @@ impl<'a> Config<'a> {
             entries.push(Entry { name: name.clone(), prefix, text, clash });
         }
         let endpoints = endpoints(&file, &entries)?;
-        Ok(Self { entries, endpoints, resolution_seconds, streams, browser_origins })
+        Ok(Self { foreign, entries, endpoints, resolution_seconds, streams, browser_origins })
     }
 
     /// The servers of the endpoint called `name`, in the file's order; none where it is not one.
@@ -233,6 +267,28 @@ fn number<N: FromStr + PartialOrd + Display + Copy>(
     let Some(text) = file.get(key).map_err(|twice| ConfigError::Shape(twice.to_string()))? else { return Ok(usual) };
     let number = text.parse().ok().filter(|number| *number <= most);
     number.ok_or_else(|| ConfigError::Shape(format!("\"{key}\" has to be 0 to {most}")))
+}
+
+/// The object that holds the servers.
+fn container<'a>(file: &Object<'a>) -> Result<Object<'a>, ConfigError> {
+    let mut found = None;
+    for key in CONTAINERS {
+        let Some(text) = file.get(key).map_err(|ambiguous| ConfigError::Shape(ambiguous.to_string()))? else {
+            continue;
+        };
+        if let Some((other, _)) = found {
+            return Err(ConfigError::Shape(format!("has servers under \"{other}\" and under \"{key}\"")));
+        }
+        found = Some((key, text));
+    }
+    let (key, text) = found.ok_or_else(|| ConfigError::Shape("\"mcpServers\" is missing".into()))?;
+    let wrong = || ConfigError::Shape(format!("\"{key}\" has to be an object"));
+    let servers = Object::parse(text).map_err(|_| wrong())?;
+    match servers.find("servers").filter(|_| key == "mcp") {
+        // VS Code's settings.json.
+        Some(inner) => Object::parse(inner).map_err(|_| wrong()),
+        None => Ok(servers),
+    }
 }
 
 fn browser_origins(file: &Object<'_>) -> Result<Option<Vec<Origin>>, ConfigError> {
@@ -312,41 +368,59 @@ impl<'a> Entry<'a> {
             return Err(Fault::Misconfigured(clash.clone()));
         }
         let keys = Object::parse(self.text).map_err(|_| wrong("the entry", "has to be an object"))?;
+        let has_url = URLS.iter().any(|key| keys.find(key).is_some());
         let mut unsupported = None;
-        for (key, _) in keys.members() {
+        for (key, value) in keys.members() {
             match &**key {
-                "type" | "transport" | "transportType" | "url" | "service" | "account" | "headers" | "tools"
-                | "description" | "disabled" | "timeout" => {}
-                key if READ_OVER.contains(&key) => {}
+                "type" | "transport" | "transportType" | "service" | "account" | "headers" | "tools"
+                | "description" | "disabled" | "enabled" | "isActive" | "timeout" => {}
+                key if READ_OVER.contains(&key) || key.starts_with(['_', '$', '/']) || key.starts_with("x-") => {}
+                key if URLS.contains(&key) || ALLOWS.contains(&key) || DENIES.contains(&key) => {}
+                // Beside a URL, only `command` says that there is a process to start.
                 key if LOCAL_PROCESS.contains(&key) => {
-                    unsupported =
-                        Some("it is started as a local process (stdio): put a bridge to HTTP in front".into());
-                }
-                key => match NOT_OURS.iter().find(|(known, _)| *known == key) {
-                    Some((known, instead)) => {
-                        unsupported = Some(format!("its key \"{known}\" is another program's: {instead}"))
+                    if key == "command" || !has_url {
+                        unsupported =
+                            Some("it is started as a local process (stdio): put a bridge to HTTP in front".into());
                     }
-                    None => return Err(Fault::Misconfigured(format!("unknown key \"{key}\""))),
-                },
+                }
+                // `"oauth": false` and `"oauth": {}` say nothing.
+                key if NOT_OURS.contains(&key) => {
+                    if !matches!(value, "false" | "null" | "{}") {
+                        unsupported = Some(format!("its key \"{key}\" is another program's: use \"service\""));
+                    }
+                }
+                key => return Err(Fault::Misconfigured(format!("unknown key \"{key}\""))),
             }
         }
-        if matches!(one(&keys, "disabled")?, Some("true")) {
+        if one(&keys, "disabled")? == Some("true")
+            || one(&keys, "enabled")? == Some("false")
+            || one(&keys, "isActive")? == Some("false")
+        {
             return Err(Fault::Disabled);
         }
         for key in ["type", "transport", "transportType"] {
-            match text(&keys, key)?.as_deref() {
-                None | Some("http" | "streamable-http" | "streamableHttp" | "streamable_http") => {}
-                Some(kind @ ("stdio" | "sse" | "ws" | "websocket")) => {
+            let Some(kind) = text(&keys, key)? else { continue };
+            match kind.to_ascii_lowercase().replace(['-', '_'], "").as_str() {
+                "http" | "streamablehttp" | "streamable" | "remote" => {}
+                "sse" => {
+                    unsupported.get_or_insert_with(|| {
+                        "its transport is \"sse\", which is no longer spoken to servers: write the server's Streamable HTTP \
+                         URL (often it ends with /mcp) and \"type\": \"http\""
+                            .into()
+                    });
+                }
+                "stdio" | "local" | "ws" | "websocket" | "builtin" | "inmemory" => {
                     unsupported.get_or_insert_with(|| format!("its transport is \"{kind}\": only Streamable HTTP is"));
                 }
-                Some(_) => return Err(wrong(key, "has to be \"http\" (or \"stdio\", \"sse\", which are listed only)")),
+                _ => return Err(wrong(key, "has to be \"http\" (or \"stdio\", \"sse\", which are listed only)")),
             }
         }
         if let Some(reason) = unsupported {
             return Err(Fault::Unsupported(reason));
         }
 
-        let url = text(&keys, "url")?.ok_or_else(|| wrong("url", "is missing"))?;
+        let url = URLS.iter().find_map(|key| text(&keys, key).transpose()).transpose()?;
+        let url = url.ok_or_else(|| wrong("url", "is missing"))?;
         let service = text(&keys, "service")?;
         let account = text(&keys, "account")?;
         if account.is_some() && service.is_none() {
@@ -430,8 +504,8 @@ impl<'a> Server<'a> {
 }
 
 fn upstream_url(url: &str) -> Result<Uri, Fault> {
-    if url.contains("${") {
-        return Err(wrong("url", "holds a placeholder, which nothing fills in here"));
+    if placeholder(url).is_some() {
+        return Err(wrong("url", "holds a placeholder, which nothing fills in here: write the value"));
     }
     if url.contains('#') {
         return Err(wrong("url", "must not have a fragment"));
@@ -461,8 +535,10 @@ fn headers(keys: &Object<'_>) -> Result<Vec<(HeaderName, HeaderValue)>, Fault> {
         .map(|(name, value)| {
             let of = |problem: &str| wrong("headers", &format!("\"{name}\" {problem}"));
             let value = json::string(value).ok_or_else(|| of("has to be a string"))?;
-            if value.contains("${") {
-                return Err(of("holds a placeholder, which nothing fills in here"));
+            if placeholder(&value).is_some() {
+                return Err(of(
+                    "holds a placeholder, which nothing fills in here: write the value, or use \"service\"",
+                ));
             }
             let known = HeaderName::from_bytes(name.as_bytes()).map_err(|_| of("is not a header's name"))?;
             if OWN_HEADERS.contains(&known.as_str()) {
@@ -476,18 +552,32 @@ fn headers(keys: &Object<'_>) -> Result<Vec<(HeaderName, HeaderValue)>, Fault> {
 }
 
 fn tools<'a>(keys: &Object<'a>) -> Result<Tools<'a>, Fault> {
-    let Some(tools) = one(keys, "tools")? else { return Ok(Tools::default()) };
-    let tools = Object::parse(tools).map_err(|_| wrong("tools", "has to be {\"allow\": […], \"deny\": […]}"))?;
+    let listed = |key: &'static str| match one(keys, key)? {
+        None => Ok(None),
+        Some(list) => names_in(list).map(Some).ok_or_else(|| wrong(key, "has to be a list of names")),
+    };
+    let [other_allow, other_deny] =
+        [ALLOWS, DENIES].map(|words| words.into_iter().find_map(|key| listed(key).transpose()));
+    let (other_allow, other_deny) = (other_allow.transpose()?, other_deny.transpose()?);
+    let others = Tools { allow: other_allow, deny: other_deny.unwrap_or_default(), ..Tools::default() };
+    let Some(text) = one(keys, "tools")? else { return Ok(others) };
+    if others.allow.is_some() || !others.deny.is_empty() {
+        return Err(wrong("tools", "stands beside another program's key for the same: keep one of them"));
+    }
+    if let Some(allow) = names_in(text) {
+        return Ok(Tools { allow: Some(allow), ..Tools::default() });
+    }
+    let tools = Object::parse(text)
+        .map_err(|_| wrong("tools", "has to be a list of names or {\"allow\": […], \"deny\": […]}"))?;
     let known = ["allow", "deny", "rename", "describe", "pin", "pins"];
     if let Some((key, _)) = tools.members().find(|(key, _)| !known.contains(&&***key)) {
         return Err(Fault::Misconfigured(format!("unknown key \"{key}\" in \"tools\"")));
     }
     let patterns = |key| match one(&tools, key)? {
         None => Ok(None),
-        Some(patterns) => json::array(patterns)
-            .and_then(|patterns| patterns.into_iter().map(json::string).collect::<Option<Vec<_>>>())
-            .map(Some)
-            .ok_or_else(|| wrong("tools", &format!("\"{key}\" has to be a list of names"))),
+        Some(patterns) => {
+            names_in(patterns).map(Some).ok_or_else(|| wrong("tools", &format!("\"{key}\" has to be a list of names")))
+        }
     };
     let pairs = |key| match one(&tools, key)? {
         None => Ok(Vec::new()),
@@ -526,6 +616,11 @@ fn tools<'a>(keys: &Object<'a>) -> Result<Tools<'a>, Fault> {
         rename,
         describe: pairs("describe")?,
     })
+}
+
+/// The strings of the list that `text` is.
+fn names_in(text: &str) -> Option<Vec<Cow<'_, str>>> {
+    json::array(text)?.into_iter().map(json::string).collect()
 }
 
 fn patience(keys: &Object<'_>) -> Result<Duration, Fault> {

@@ -2,8 +2,8 @@
 //!
 //! Tools and prompts: `server__name`. The server's part never holds `__` and never ends with `_`, so the first `__` is
 //! always the joint, and the way back needs no table: [`join`] and [`split`] are each other's inverse. The server's part
-//! is made to fit SEP-986 without dots (some models' APIs refuse them); the server's own name is left as it is, unless
-//! the whole is longer than the 64 characters that all clients take, or has characters that SEP-986 does not allow.
+//! and the whole name fit `^[a-zA-Z0-9_-]{1,64}$`, which is what models' APIs take: SEP-986 also allows dots, and they do
+//! not. The server's own name is left as it is, unless the whole is longer than that or has other characters.
 //! Then it ends with `_x` and eight digits of a digest, and only the server's list knows the way back.
 //!
 //! Resources: `gatehouse://server/` and the URI as it is, where it has to be told apart.
@@ -43,12 +43,19 @@ pub fn prefix(server: &str) -> Cow<'_, str> {
         made.truncate(LONGEST_PREFIX - DIGITS - 1);
         made = [&made, "-", &digest(server)].concat();
     }
+    // Letters that are not ASCII would all become the same.
+    if !server.is_ascii() {
+        let letters = made.trim_matches('-');
+        let room = LONGEST_PREFIX - DIGITS - 1;
+        let start = if letters.is_empty() { "server" } else { cut(letters, room) };
+        return Cow::Owned([start.trim_end_matches(['-', '_']), "-", &digest(server)].concat());
+    }
     if made.is_empty() { Cow::Borrowed("server") } else { Cow::Owned(made) }
 }
 
 /// The name of what the server that `prefix` stands for calls `own`.
 pub fn join(prefix: &str, own: &str) -> String {
-    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
     let name = [prefix, JOINT, own].concat();
     if name.len() <= LONGEST && name.chars().all(fits) {
         return name;
@@ -109,7 +116,7 @@ mod tests {
                     let prefix = prefix(&name);
                     assert!(!prefix.contains("__") && !prefix.ends_with('_') && !prefix.is_empty(), "{prefix}");
                     assert_eq!(super::prefix(&prefix), prefix, "a prefix is its own prefix");
-                    for tool in ["echo", "_x", "__x", "a__b", "get-sum", "a.b_c", "_"] {
+                    for tool in ["echo", "_x", "__x", "a__b", "get-sum", "_"] {
                         assert_eq!(split(&join(&prefix, tool)), Some((&*prefix, tool)));
                     }
                 }
@@ -117,6 +124,7 @@ mod tests {
         }
     }
 
+    /// R23: `calendar.read` too; models' APIs take `^[a-zA-Z0-9_-]{1,64}$`.
     #[test]
     fn a_name_that_not_every_client_takes_is_shortened_to_one_that_is_its_own() {
         let long = "a".repeat(70);
@@ -124,10 +132,10 @@ mod tests {
         let prefix = prefix(&server);
         assert!(prefix.len() <= LONGEST_PREFIX, "{prefix}");
         let mut seen = std::collections::BTreeSet::new();
-        for own in [&*long, &long[1..], "get/sum", "get sum", "é", "https://x/y"] {
+        for own in [&*long, &long[1..], "get/sum", "calendar.read", "get sum", "é", "https://x/y"] {
             let name = join(&prefix, own);
             assert!(name.len() <= LONGEST && is_short(&name) && seen.insert(name.clone()), "{name}");
-            assert!(name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.')), "{name}");
+            assert!(name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-')), "{name}");
             assert_eq!(split(&name).map(|(server, _)| server), Some(&*prefix));
             assert_eq!(name, join(&prefix, own), "always the same");
         }
@@ -140,6 +148,14 @@ mod tests {
             assert_eq!(split_uri(&join_uri("up", uri)), Some(("up", uri)));
         }
         assert_eq!(split_uri("test://a/b"), None);
+    }
+
+    /// R30: letters that are not ASCII would all become the same.
+    #[test]
+    fn names_in_other_scripts_are_told_apart() {
+        let names = ["天气", "地图", "天气1", "地图1", "café", "cafe", "Ж", "é"].map(|name| prefix(name).into_owned());
+        assert_eq!(names.iter().collect::<std::collections::BTreeSet<_>>().len(), names.len(), "{names:?}");
+        assert!(names[0].starts_with("server-") && names[4].starts_with("caf-") && names[5] == "cafe", "{names:?}");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_auth::Origin;
 use http_auth::local::{self, Foreign};
 
-use crate::config::{Config, Server};
+use crate::config::{Config, Server, plain};
 use crate::eras::{Decision, Route, Site, Target, Word, accepted, accepts, decide, legacy, modern};
 use crate::host::Host;
 use crate::passage::Line;
@@ -82,10 +82,13 @@ async fn respond<H: Host>(
         None => host.servers().map_err(|problem| misconfigured(host, &format!("servers.json: {problem}")))?.into(),
     };
     let file = std::str::from_utf8(&file).map_err(|_| misconfigured(host, "servers.json: not UTF-8"))?;
-    let config = Config::read(file).map_err(|error| misconfigured(host, &error.to_string()))?;
+    // What was kept is plain already.
+    let file = if known.is_some() { Cow::from(file) } else { plain(file) };
+    let config = Config::read(&file).map_err(|error| misconfigured(host, &error.to_string()))?;
     guard_pages(head, &own, &config, &place)?;
     if known.is_none() {
-        stranger.note_file(host, file, config.resolution_seconds);
+        stranger.note_file(host, &file, config.resolution_seconds);
+        note_foreign(host, &config);
     }
     let random = |bytes: &mut [u8]| host.random(bytes);
     let route = match place {
@@ -198,6 +201,15 @@ fn calls_of<'d>(decision: &'d Decision<'d>) -> Box<dyn Iterator<Item = &'d Targe
         Decision::Relay(relay) => Box::new(std::iter::once(&relay.target)),
         Decision::Batch(decisions) => Box::new(decisions.iter().flat_map(calls_of)),
         _ => Box::new(std::iter::empty()),
+    }
+}
+
+/// Names the keys of the file that say nothing here: one of them may be a mistyped one of ours.
+fn note_foreign(host: &impl Host, config: &Config<'_>) {
+    const MOST: usize = 8;
+    if !config.foreign.is_empty() {
+        let names: Vec<String> = config.foreign.iter().take(MOST).map(|name| json::quoted(name)).collect();
+        host.log(&format!("gateway: servers.json: read over at its top: {}", names.join(", ")));
     }
 }
 

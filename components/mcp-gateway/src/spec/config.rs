@@ -1,6 +1,6 @@
 //! `servers.json`: what loads, what is refused, and that a bad server costs itself alone.
 
-use crate::config::{Config, Fault};
+use crate::config::{Config, Fault, plain};
 
 /// What becomes of one entry.
 fn entry(text: &str) -> Result<(), Fault> {
@@ -37,8 +37,8 @@ fn what_gatehouse_cannot_run_is_listed_with_the_reason() {
         (r#"{"type":"stdio","command":"x","envFile":".env"}"#, "local process"),
         (r#"{"type":"sse","url":"https://a.example/sse"}"#, "\"sse\""),
         (r#"{"url":"https://a.example","oauth":{"clientId":"x"}}"#, "\"service\""),
-        (r#"{"url":"https://a.example","disabledTools":["x"]}"#, "\"deny\""),
-        (r#"{"serverUrl":"https://a.example"}"#, "\"url\""),
+        (r#"{"type":"local","command":["npx","x"],"environment":{"A":"b"},"enabled":true}"#, "local process"),
+        (r#"{"url":"https://a.example","auth":{"CLIENT_ID":"x"}}"#, "\"service\""),
     ] {
         match entry(text) {
             Err(Fault::Unsupported(reason)) => assert!(reason.contains(said), "{reason}"),
@@ -54,7 +54,134 @@ fn an_unknown_key_is_an_error_that_names_it() {
     assert!(misconfigured(r#"{"url":"https://a.example","tools":{"alow":[]}}"#).contains("\"alow\""));
     assert!(misconfigured(r#"{"url":"https://a.example","url":"https://b.example"}"#).contains("\"url\""));
     let error = Config::read(r#"{"mcpServers":{},"servers":{}}"#).err().unwrap().to_string();
-    assert!(error.contains("\"servers\""), "{error}");
+    assert!(error.contains("\"servers\"") && error.contains("\"mcpServers\""), "{error}");
+}
+
+/// R13: a list is the allow list; so are other programs' words for it.
+#[test]
+fn tools_may_be_a_list() {
+    let offers = |keys: &str, tool: &str| {
+        let file = format!(r#"{{"mcpServers":{{"x":{{"url":"https://a.example",{keys}}}}}}}"#);
+        let config = Config::read(&file).unwrap();
+        config.entries()[0].server().unwrap_or_else(|fault| panic!("{keys}: {fault}")).offers(tool)
+    };
+    for keys in [r#""tools":["echo"]"#, r#""includeTools":["echo"]"#, r#""enabledTools":["echo"]"#] {
+        assert!(offers(keys, "echo") && !offers(keys, "other"), "{keys}");
+    }
+    assert!(offers(r#""tools":["*"]"#, "anything"));
+    assert!(!offers(r#""tools":[]"#, "anything"));
+    for keys in [r#""excludeTools":["echo"]"#, r#""disabledTools":["echo"]"#] {
+        assert!(!offers(keys, "echo") && offers(keys, "other"), "{keys}");
+    }
+    let both = misconfigured(r#"{"url":"https://a.example","tools":["a"],"disabledTools":["b"]}"#);
+    assert!(both.contains("\"tools\""), "{both}");
+    assert!(misconfigured(r#"{"url":"https://a.example","includeTools":"a"}"#).contains("\"includeTools\""));
+}
+
+/// R14: what changes nothing is read over, and `enabled` is honoured.
+#[test]
+fn keys_of_other_programs_are_read_over_or_honoured() {
+    for text in [
+        r#"{"url":"https://a.example","enabled":true,"env":{"A":"b"},"_comment":"x","type":"HTTP"}"#,
+        r#"{"url":"https://a.example","oauth":false,"$note":1,"x-note":2,"//":"y"}"#,
+        r#"{"url":"https://a.example","type":"Streamable-HTTP","args":[],"cwd":"/"}"#,
+    ] {
+        assert_eq!(entry(text), Ok(()), "{text}");
+    }
+    for text in [
+        r#"{"url":"https://a.example","enabled":false}"#,
+        r#"{"url":"https://a.example","disabled":true,"enabled":true}"#,
+        r#"{"url":"https://a.example","isActive":false}"#,
+    ] {
+        assert_eq!(entry(text), Err(Fault::Disabled), "{text}");
+    }
+    assert!(matches!(entry(r#"{"url":"https://a.example","command":"npx"}"#), Err(Fault::Unsupported(_))));
+}
+
+/// R15: an unfilled placeholder is an error and never sent.
+#[test]
+fn placeholders_are_errors_that_name_the_header() {
+    for value in ["Bearer {env:TOKEN}", "Bearer $TOKEN", "Bearer ${input:token}", "Bearer <token>", "{{TOKEN}}"] {
+        let error = misconfigured(&format!(r#"{{"url":"https://a.example","headers":{{"Authorization":"{value}"}}}}"#));
+        assert!(error.contains("\"Authorization\" holds a placeholder"), "{error}");
+        assert!(misconfigured(&format!(r#"{{"url":"https://a.example/{value}"}}"#)).contains("\"url\""), "{value}");
+    }
+}
+
+/// R16, R12: comments, a comma at the end, a byte order mark, VS Code's form, and foreign keys at the top.
+#[test]
+fn files_of_other_programs_load() {
+    for (program, text) in [
+        (
+            "Claude Desktop",
+            r#"{"mcpServers":{"x":{"type":"http","url":"https://a.example/mcp"}},"globalShortcut":"","preferences":{}}"#,
+        ),
+        (
+            "Claude Code",
+            r#"{"mcpServers":{"x":{"type":"http","url":"https://a.example/mcp","headers":{"X-Key":"k"},"env":{}}}}"#,
+        ),
+        (
+            "VS Code",
+            "\u{feff}{\n  // servers\n  \"inputs\": [],\n  \"servers\": {\"x\": {\"type\": \"http\", \"url\": \"https://a.example/mcp\",},},\n}",
+        ),
+        (
+            "VS Code settings",
+            r#"{"mcp":{"inputs":[],"servers":{"x":{"url":"https://a.example/mcp"}}},"editor.tabSize":2}"#,
+        ),
+        ("Cursor", r#"{"mcpServers":{"x":{"url":"https://a.example/mcp","headers":{}}}}"#),
+        (
+            "Windsurf",
+            r#"{"mcpServers":{"x":{"serverUrl":"https://a.example/mcp","disabled":false,"disabledTools":[]}}}"#,
+        ),
+        (
+            "Gemini CLI",
+            r#"{"theme":"x","mcpServers":{"x":{"httpUrl":"https://a.example/mcp","timeout":5000,"trust":false,"includeTools":["a"]}}}"#,
+        ),
+        (
+            "Copilot CLI",
+            r#"{"mcpServers":{"x":{"type":"http","url":"https://a.example/mcp","headers":{},"tools":["*"]}}}"#,
+        ),
+        (
+            "Roo Code",
+            r#"{"mcpServers":{"x":{"type":"streamable-http","url":"https://a.example/mcp","alwaysAllow":[],"disabled":false,"timeout":60}}}"#,
+        ),
+        (
+            "Cline",
+            r#"{"mcpServers":{"x":{"type":"streamableHttp","url":"https://a.example/mcp","autoApprove":[],"disabled":false}}}"#,
+        ),
+        (
+            "Zed",
+            r#"{"context_servers":{"x":{"source":"custom","enabled":true,"url":"https://a.example/mcp","headers":{}}},"ui_font_size":16}"#,
+        ),
+        (
+            "opencode",
+            r#"{"$schema":"https://opencode.ai/config.json","mcp":{"x":{"type":"remote","url":"https://a.example/mcp","enabled":true,"oauth":{},"timeout":5000}}}"#,
+        ),
+        (
+            "LibreChat",
+            r#"{"version":"1.2.1","mcpServers":{"x":{"type":"streamable-http","url":"https://a.example/mcp","timeout":30000,"initTimeout":10000,"serverInstructions":true,"chatMenu":false,"requiresOAuth":false,"title":"X","iconPath":"x.png"}}}"#,
+        ),
+        (
+            "LM Studio",
+            r#"{"mcpServers":{"x":{"url":"https://a.example/mcp","headers":{"Authorization":"Bearer abc"}}}}"#,
+        ),
+    ] {
+        let text = plain(text);
+        let config = Config::read(&text).unwrap_or_else(|error| panic!("{program}: {error}"));
+        let server = config.entries()[0].server().unwrap_or_else(|fault| panic!("{program}: {fault}"));
+        assert_eq!((&*server.name, server.url.to_string().as_str()), ("x", "https://a.example/mcp"), "{program}");
+    }
+    let config = Config::read(r#"{"mcpServers":{},"theme":1,"resolutionSecond":0,"streams":1}"#).unwrap();
+    assert_eq!(config.foreign, ["theme", "resolutionSecond"]);
+}
+
+/// R30: names in other scripts.
+#[test]
+fn servers_with_names_in_other_scripts_are_usable() {
+    let file = r#"{"mcpServers":{"天气":{"url":"https://a.example"},"地图":{"url":"https://b.example"}}}"#;
+    let config = Config::read(file).unwrap();
+    let prefixes: Vec<String> = config.servers().map(|server| server.prefix.to_owned()).collect();
+    assert!(prefixes.len() == 2 && prefixes[0] != prefixes[1], "{prefixes:?}");
 }
 
 #[test]
