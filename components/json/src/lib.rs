@@ -9,10 +9,11 @@
 //! stand in its object once, and no other name may be one that some reader takes for it ([`Ambiguous`]).
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::Deserialize;
-use serde::de::{DeserializeOwned, Deserializer, Error as _, MapAccess, Visitor};
+use serde::de::{DeserializeOwned, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use thiserror::Error;
 
@@ -37,31 +38,65 @@ pub fn without_bom(bytes: &[u8]) -> &[u8] {
     bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)
 }
 
-/// Reads a document that came from outside.
+/// `bytes` without a byte order mark, as a document from outside that is safe to read.
 ///
-/// Errors: it is not JSON in UTF-8, has not the shape of `T`, or is an object in which a name stands twice.
-pub fn document<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, serde_json::Error> {
+/// One function for all types that are then read, because each type that serde reads is code of its own.
+///
+/// Errors: it is not JSON in UTF-8, or an object in it, at any depth, has a name twice. The text names the member and
+/// quotes no value.
+pub fn check(bytes: &[u8]) -> Result<&[u8], serde_json::Error> {
     let text = without_bom(bytes);
-    if let Ok(members) = serde_json::from_slice::<Members<'_>>(text) {
-        let mut names: Vec<&str> = members.0.iter().map(|(name, _)| &**name).collect();
-        names.sort_unstable();
-        if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
-            return Err(serde_json::Error::custom(format_args!("the member {:?} is there twice", twice[0])));
-        }
-    }
-    serde_json::from_slice(text)
+    serde_json::from_slice::<Unambiguous>(text)?;
+    Ok(text)
 }
 
-/// Returns true if some reader takes a member called `name` for the one called `wanted`, although it is not: by letters
-/// that fold together (Go's `encoding/json`: also U+017F for s and U+212A for k), or by a NUL that ends a name.
-fn is_taken_for(name: &str, wanted: &str) -> bool {
+/// Reads a document that came from outside.
+///
+/// Errors: those of [`check`], or it has not the shape of `T`.
+pub fn document<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, serde_json::Error> {
+    serde_json::from_slice(check(bytes)?)
+}
+
+/// Returns true if some reader takes `name` for `wanted`, although it is another: by letters that fold together (Go's
+/// `encoding/json` and others: also U+017F for s, U+212A for k, U+0130 and U+0131 for i), by a NUL that ends a name, or
+/// by half of a pair of surrogates that is left out.
+pub fn is_taken_for(name: &str, wanted: &str) -> bool {
+    // Most names differ in their first letter.
+    let (first, other) = (name.bytes().next().unwrap_or_default(), wanted.bytes().next().unwrap_or_default());
+    if first.is_ascii() && first != b'\\' && !first.eq_ignore_ascii_case(&other) {
+        return false;
+    }
+    let name = without_halves(name);
     let name = name.split('\0').next().unwrap_or_default();
     let fold = |letter: char| match letter {
         '\u{17f}' => 's',
         '\u{212a}' => 'k',
+        '\u{130}' | '\u{131}' => 'i',
         letter => letter.to_ascii_lowercase(),
     };
     name.chars().map(fold).eq(wanted.chars().map(fold))
+}
+
+/// `name`, if it is one that no string can hold (see [`name`]), decoded without its halves of pairs.
+fn without_halves(name: &str) -> Cow<'_, str> {
+    if !name.contains('\\') {
+        return Cow::Borrowed(name);
+    }
+    let mut kept = String::with_capacity(name.len() + 2);
+    let mut rest = name;
+    while let Some(at) = rest.find("\\u") {
+        let (before, escape) = rest.split_at(at);
+        let Some((escape, after)) = escape.split_at_checked(6) else { break };
+        let is_half =
+            matches!(escape.as_bytes().get(2..4), Some([b'd' | b'D', b'8' | b'9' | b'a'..=b'f' | b'A'..=b'F']));
+        kept.push_str(before);
+        if !is_half {
+            kept.push_str(escape);
+        }
+        rest = after;
+    }
+    let quoted = ["\"", &kept, rest, "\""].concat();
+    string(&quoted).map_or(Cow::Borrowed(name), |text| Cow::Owned(text.into_owned()))
 }
 
 impl<'a> Object<'a> {
@@ -105,6 +140,13 @@ impl<'a> Object<'a> {
     /// The object as it stands.
     pub fn text(&self) -> &'a str {
         self.text
+    }
+
+    /// A name that stands here more than once.
+    pub fn twice(&self) -> Option<&str> {
+        let mut names: Vec<&str> = self.members.iter().map(|(name, _)| &**name).collect();
+        names.sort_unstable();
+        names.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| pair[0])
     }
 
     /// The text of the first value of `name`, where nothing is decided by it.
@@ -212,6 +254,64 @@ impl<'a> Edits<'a> {
     }
 }
 
+/// Any document in which no object has a name twice.
+struct Unambiguous;
+
+impl<'de> Deserialize<'de> for Unambiguous {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Self)
+    }
+}
+
+impl<'de> Visitor<'de> for Unambiguous {
+    type Value = Self;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("JSON")
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_unit<E>(self) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self, A::Error> {
+        while items.next_element::<Self>()?.is_some() {}
+        Ok(self)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self, A::Error> {
+        let mut names = BTreeSet::new();
+        while let Some(name) = members.next_key::<String>()? {
+            members.next_value::<Self>()?;
+            if names.contains(&name) {
+                return Err(A::Error::custom(format_args!("the member {name:?} is there twice")));
+            }
+            names.insert(name);
+        }
+        Ok(self)
+    }
+}
+
 #[derive(Deserialize)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
@@ -285,7 +385,16 @@ mod tests {
     /// A01: Go's `encoding/json` takes the last member whose name folds to the field's.
     #[test]
     fn a_name_that_some_reader_takes_for_a_deciding_one_is_refused() {
-        for name in ["Name", "NAME", "n\\u0041me", "name\\u0000", "name\\u0000x"] {
+        for name in [
+            "Name",
+            "NAME",
+            "n\\u0041me",
+            "name\\u0000",
+            "name\\u0000x",
+            "n\\ud800ame",
+            "Name\\uDFFF",
+            "\\udc00n\\u0061me\\u0000",
+        ] {
             let text = format!(r#"{{"name":"allowed","{name}":"denied"}}"#);
             assert_eq!(Object::parse(&text).unwrap().get("name"), Err(Ambiguous::LookAlike("name")), "{name}");
         }
@@ -293,10 +402,25 @@ mod tests {
             ("{\"param\u{17f}\":1}", "params"),
             ("{\"ta\u{17f}\u{212a}Id\":1}", "taskId"),
             (r#"{"ta\u017fkid":1}"#, "taskId"),
+            ("{\"ur\u{131}\":1}", "uri"),
+            ("{\"\u{130}D\":1}", "id"),
         ] {
             assert_eq!(Object::parse(text).unwrap().check(&["id", name]), Err(Ambiguous::LookAlike(name)), "{text}");
         }
-        for other in ["nam", "names", "n ame", "name ", "n\u{e0}me", "\u{130}d", "n\\u0000ame"] {
+        for other in [
+            "nam",
+            "names",
+            "n ame",
+            "name ",
+            "n\u{e0}me",
+            "\u{130}d",
+            "n\\u0000ame",
+            "",
+            "\\ud800",
+            "\\\\name",
+            "\\\\u\u{e9}\u{e9}\u{e9}",
+            "\\\\u1",
+        ] {
             let text = format!(r#"{{"name":"allowed","{other}":1}}"#);
             assert_eq!(Object::parse(&text).unwrap().get("name"), Ok(Some("\"allowed\"")), "{other}");
         }
@@ -307,7 +431,11 @@ mod tests {
         use serde_json::Value;
         assert_eq!(document::<Value>(b"\xef\xbb\xbf{\"a\":1}").unwrap()["a"], 1);
         assert_eq!(document::<Value>(b"[1]").unwrap()[0], 1);
-        assert!(document::<Value>(br#"{"a":1,"\u0061":2}"#).is_err());
+        for twice in [r#"{"a":1,"\u0061":2}"#, r#"[{"x":[{"a":1,"b":{},"a":1}]}]"#] {
+            let error = document::<Value>(twice.as_bytes()).unwrap_err().to_string();
+            assert!(error.starts_with(r#"the member "a" is there twice"#), "{error}");
+        }
+        assert_eq!(document::<Value>(br#"{"a":{"b":1.5},"b":[null,true,-1,"x"],"A":{"b":2}}"#).unwrap()["A"]["b"], 2);
         assert!(document::<Value>(b"\xef\xbb\xbf\xef\xbb\xbf{}").is_err());
         assert!(document::<Value>(b"{\"a\":\"\xff\"}").is_err());
     }

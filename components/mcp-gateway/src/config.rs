@@ -213,8 +213,13 @@ impl<'a> Config<'a> {
             let clash = if RESERVED.contains(&&*prefix) {
                 Some(format!("the name \"{prefix}\" is a route of the gateway itself: choose another"))
             } else {
-                let other = entries.iter().find(|other| other.prefix == prefix);
-                other.map(|other| format!("its name is told apart from \"{}\" by nothing: choose another", other.name))
+                entries.iter_mut().find(|other| other.prefix == prefix).map(|other| {
+                    if other.name == *name {
+                        // Which of the two the operator means, and whose rules, only they know.
+                        return other.clash.insert(format!("\"{name}\" stands there twice: choose another")).clone();
+                    }
+                    format!("its name is told apart from \"{}\" by nothing: choose another", other.name)
+                })
             };
             entries.push(Entry { name: name.clone(), prefix, text, clash });
         }
@@ -530,25 +535,25 @@ fn upstream_url(url: &str) -> Result<Uri, Fault> {
 fn headers(keys: &Object<'_>) -> Result<Vec<(HeaderName, HeaderValue)>, Fault> {
     let Some(headers) = one(keys, "headers")? else { return Ok(Vec::new()) };
     let headers = Object::parse(headers).map_err(|_| wrong("headers", "has to be an object"))?;
-    headers
-        .members()
-        .map(|(name, value)| {
-            let of = |problem: &str| wrong("headers", &format!("\"{name}\" {problem}"));
-            let value = json::string(value).ok_or_else(|| of("has to be a string"))?;
-            if placeholder(&value).is_some() {
-                return Err(of(
-                    "holds a placeholder, which nothing fills in here: write the value, or use \"service\"",
-                ));
-            }
-            let known = HeaderName::from_bytes(name.as_bytes()).map_err(|_| of("is not a header's name"))?;
-            if OWN_HEADERS.contains(&known.as_str()) {
-                return Err(of("is the gateway's own"));
-            }
-            let mut value = HeaderValue::from_str(&value).map_err(|_| of("is not a header's value"))?;
-            value.set_sensitive(true);
-            Ok((known, value))
-        })
-        .collect()
+    let mut read: Vec<(HeaderName, HeaderValue)> = Vec::new();
+    for (name, value) in headers.members() {
+        let of = |problem: &str| wrong("headers", &format!("\"{name}\" {problem}"));
+        let value = json::string(value).ok_or_else(|| of("has to be a string"))?;
+        if placeholder(&value).is_some() {
+            return Err(of("holds a placeholder, which nothing fills in here: write the value, or use \"service\""));
+        }
+        let known = HeaderName::from_bytes(name.as_bytes()).map_err(|_| of("is not a header's name"))?;
+        if OWN_HEADERS.contains(&known.as_str()) {
+            return Err(of("is the gateway's own"));
+        }
+        if read.iter().any(|(other, _)| *other == known) {
+            return Err(of("is there twice"));
+        }
+        let mut value = HeaderValue::from_str(&value).map_err(|_| of("is not a header's value"))?;
+        value.set_sensitive(true);
+        read.push((known, value));
+    }
+    Ok(read)
 }
 
 fn tools<'a>(keys: &Object<'a>) -> Result<Tools<'a>, Fault> {
@@ -581,10 +586,15 @@ fn tools<'a>(keys: &Object<'a>) -> Result<Tools<'a>, Fault> {
     };
     let pairs = |key| match one(&tools, key)? {
         None => Ok(Vec::new()),
-        Some(text) => Object::parse(text)
-            .ok()
-            .and_then(|pairs| pairs.members().map(|(own, text)| Some((own.clone(), json::string(text)?))).collect())
-            .ok_or_else(|| wrong("tools", &format!("\"{key}\" has to be an object of strings"))),
+        Some(text) => {
+            let pairs = Object::parse(text)
+                .map_err(|_| wrong("tools", &format!("\"{key}\" has to be an object of strings")))?;
+            if let Some(twice) = pairs.twice() {
+                return Err(wrong("tools", &format!("\"{key}\" has \"{twice}\" twice")));
+            }
+            let pairs = pairs.members().map(|(own, text)| Some((own.clone(), json::string(text)?))).collect();
+            Option::ok_or_else(pairs, || wrong("tools", &format!("\"{key}\" has to be an object of strings")))
+        }
     };
     let rename: Vec<(Cow<'a, str>, Cow<'a, str>)> = pairs("rename")?;
     if let Some((_, twice)) = rename

@@ -14,8 +14,8 @@ use crate::host::Host;
 use crate::ranking::{self, Document};
 use crate::relay::tool_error;
 use crate::visitor::Visitor;
-use crate::{lists, names};
-use json::{Object, quoted};
+use crate::{decisive, lists, names};
+use json::{Ambiguous, Object, quoted};
 
 pub const FIND: &str = "gatehouse_find_tools";
 pub const DESCRIBE: &str = "gatehouse_describe_tool";
@@ -59,14 +59,17 @@ const LINE: usize = 160;
 /// So much of a description is looked through.
 const SEARCHED: usize = 4096;
 
-/// The call that is inside of a call of [`CALL`], in its place; none where there is no call in it.
-pub fn inner<'a>(params: &Object<'a>, outer: &Handle<'a>) -> Option<(Handle<'a>, Inner<'a>)> {
-    let place = params.get("arguments").ok()??;
-    let call = Object::parse(place).ok()?;
-    let value = call.string("name").ok()??;
-    let arguments = call.get("arguments").ok()?.filter(|text| *text != "null").unwrap_or("{}");
-    let is_object = arguments.starts_with('{');
-    is_object.then_some((Handle { by: By::Tool, value, text: outer.text }, Inner { place, arguments }))
+/// The call that is inside of a call of [`CALL`], in its place; `None` if there is no call in it.
+///
+/// Errors: the server could read another call in it.
+pub fn inner<'a>(params: &Object<'a>, outer: &Handle<'a>) -> Result<Option<(Handle<'a>, Inner<'a>)>, Ambiguous> {
+    let Some(place) = params.get("arguments")? else { return Ok(None) };
+    let Ok(call) = Object::parse(place) else { return Ok(None) };
+    decisive::call(&call)?;
+    let arguments = call.find("arguments").filter(|text| *text != "null").unwrap_or("{}");
+    let name = call.string("name")?.filter(|_| arguments.starts_with('{'));
+    let handle = |value| Handle { by: By::Tool, value, text: outer.text };
+    Ok(name.map(|name| (handle(name), Inner { place, arguments })))
 }
 
 /// What a model is told whose [`CALL`] has no call in it.

@@ -12,7 +12,7 @@ use crate::eras::modern::may_ask;
 use crate::lists::Kind;
 use crate::session::Capabilities;
 use crate::upstream::{self, Failure};
-use crate::{jsonrpc, names};
+use crate::{decisive, jsonrpc, names};
 use json::{Edits, Object};
 
 pub struct Fit<'a> {
@@ -63,20 +63,22 @@ impl Fit<'_> {
     /// A message of a stream, as the client gets it.
     pub fn message(&self, text: String) -> Result<Fitted, Failure> {
         let message = Object::parse(&text).map_err(|_| Failure::NotMcp)?;
-        let Some(method) = message.string("method").map_err(|_| Failure::NotMcp)? else {
+        decisive::message(&message).map_err(|_| Failure::NotMcp)?;
+        let Some(method) = message.find("method") else {
             if self.is_of_another(&message) {
                 return Ok(Fitted::NotForThisClient);
             }
             drop(message);
             return self.answer(text);
         };
-        match message.get("id").map_err(|_| Failure::NotMcp)? {
-            Some(id) => Ok(self.asked(&text, &message, &method, id)),
-            None if method == "notifications/cancelled" => Ok(self.withdrawn(&text, &message)),
+        let (method, params) = upstream::said(&message, method)?;
+        match message.find("id") {
+            Some(id) => Ok(self.asked(&text, params.as_ref(), &method, id)),
+            None if method == "notifications/cancelled" => Ok(self.withdrawn(&text, params.as_ref())),
             // A stream that was asked for by the client is for all that the server has to say on it.
             None if self.method == "subscriptions/listen" || self.client.dialect().hears(&method, &message) => {
                 let changed = Kind::changed_by(&method);
-                drop((method, message));
+                drop((method, params, message));
                 Ok(Fitted::Said(text, changed))
             }
             None => Ok(Fitted::NotForThisClient),
@@ -85,13 +87,12 @@ impl Fit<'_> {
 
     /// A request of the upstream: passed on if the client said that it can be asked this, and else answered here, so
     /// that the upstream does not wait for it.
-    fn asked(&self, text: &str, message: &Object<'_>, method: &str, id: &str) -> Fitted {
-        let params = message.object("params").ok().flatten();
+    fn asked(&self, text: &str, params: Option<&Object<'_>>, method: &str, id: &str) -> Fitted {
         if method == "ping" {
             return Fitted::ForTheUpstream(jsonrpc::result(id, "{}"));
         }
         let may_ask = !self.client.is_modern() || may_ask(self.method);
-        if !may_ask || !self.profile.allow(method, params.as_ref()) {
+        if !may_ask || !self.profile.allow(method, params) {
             return Fitted::ForTheUpstream(jsonrpc::error(
                 Some(id),
                 jsonrpc::METHOD_NOT_FOUND,
@@ -100,7 +101,7 @@ impl Fit<'_> {
             ));
         }
         if self.client.is_modern() {
-            return Fitted::Asks(Question::read(method, params.as_ref(), id));
+            return Fitted::Asks(Question::read(method, params, id));
         }
         let mut edits = Edits::new(text);
         edits.replace(id, asks::outward(self.prefix, id));
@@ -108,10 +109,8 @@ impl Fit<'_> {
     }
 
     /// The upstream no longer needs the answer to a request of its own.
-    fn withdrawn(&self, text: &str, message: &Object<'_>) -> Fitted {
-        let params = message.object("params").ok().flatten();
-        let id = params.as_ref().and_then(|params| params.get("requestId").ok().flatten());
-        match id {
+    fn withdrawn(&self, text: &str, params: Option<&Object<'_>>) -> Fitted {
+        match params.and_then(|params| params.find("requestId")) {
             Some(id) if !self.client.is_modern() => {
                 let mut edits = Edits::new(text);
                 edits.replace(id, asks::outward(self.prefix, id));
@@ -134,39 +133,43 @@ impl Fit<'_> {
 
     /// The answer itself, as the client gets it.
     pub fn answer(&self, text: String) -> Result<Fitted, Failure> {
+        let message = Object::parse(&text).map_err(|_| Failure::NotMcp)?;
+        decisive::message(&message).map_err(|_| Failure::NotMcp)?;
+        if message.find("method").is_some() || self.is_of_another(&message) {
+            return Err(Failure::NotMcp);
+        }
         if self.changes_nothing() {
+            drop(message);
             return Ok(Fitted::Answer(jsonrpc::respond(StatusCode::OK, text.into_bytes())));
         }
         let text = text.as_str();
-        let message = Object::parse(text).map_err(|_| Failure::NotMcp)?;
-        if self.is_of_another(&message) {
-            return Err(Failure::NotMcp);
-        }
-        let get = |name| message.get(name).map_err(|_| Failure::NotMcp);
         let dialect = self.client.dialect();
         let mut status = StatusCode::OK;
         let mut edits = Edits::new(text);
-        match get("id")? {
+        match message.find("id") {
             Some(id) if id != self.id => edits.replace(id, self.id.to_owned()),
             Some(_) => {}
             None => edits.rework(&message, &[], &["\"id\":", self.id].concat()),
         }
-        if let Some(result) = get("result")? {
-            if self.names_tasks
-                && let Ok(members) = Object::parse(result)
-                && let Ok(Some(text)) = members.get("taskId")
-                && let Some(task) = json::string(text)
-            {
-                edits.replace(text, json::quoted(&names::join_task(self.prefix, &task)));
-            }
-            if !self.same_era {
+        if let Some(result) = message.find("result") {
+            // Within an era it is between the client and the server alone.
+            if self.names_tasks || !self.same_era {
                 let members = Object::parse(result).map_err(|_| Failure::NotMcp)?;
-                if matches!(members.string("resultType"), Ok(Some(kind)) if kind == "input_required") {
-                    return Ok(Fitted::Wants(result.to_owned()));
+                decisive::result(&members).map_err(|_| Failure::NotMcp)?;
+                if self.names_tasks
+                    && let Some(text) = members.find("taskId")
+                    && let Some(task) = json::string(text)
+                {
+                    edits.replace(text, json::quoted(&names::join_task(self.prefix, &task)));
                 }
-                dialect.fit_result(self.method, &members, &mut edits);
+                if !self.same_era {
+                    if matches!(members.string("resultType"), Ok(Some(kind)) if kind == "input_required") {
+                        return Ok(Fitted::Wants(result.to_owned()));
+                    }
+                    dialect.fit_result(self.method, &members, &mut edits);
+                }
             }
-        } else if let Some(error) = get("error")? {
+        } else if let Some(error) = message.find("error") {
             let members = Object::parse(error).map_err(|_| Failure::NotMcp)?;
             let code = members.get("code").ok().flatten().ok_or(Failure::NotMcp)?;
             let known: i64 = code.parse().unwrap_or(jsonrpc::INTERNAL_ERROR);

@@ -218,7 +218,7 @@ impl<H: Host> Holder<'_, H> {
     async fn sort(&mut self, next: Result<Option<String>, Failure>) -> Result<Option<String>, Failure> {
         let text = next?.ok_or(Failure::BrokeOff)?;
         let message = Object::parse(&text).map_err(|_| Failure::NotMcp)?;
-        if message.get("method") == Ok(None) {
+        if message.find("method").is_none() {
             let is_ours = !self.fit.is_of_another(&message);
             return Ok(is_ours.then_some(text));
         }

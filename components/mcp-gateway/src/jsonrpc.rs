@@ -5,6 +5,8 @@ use std::borrow::Cow;
 use http::{HeaderValue, Response, StatusCode, header};
 use json::{Ambiguous, Object};
 
+use crate::decisive;
+
 pub const PARSE_ERROR: i64 = -32700;
 pub const INVALID_REQUEST: i64 = -32600;
 pub const METHOD_NOT_FOUND: i64 = -32601;
@@ -37,6 +39,8 @@ pub struct Request<'a> {
     pub id: &'a str,
     pub method: Cow<'a, str>,
     pub params: Option<Object<'a>>,
+    /// `_meta` of the params, if it is an object.
+    pub meta: Option<Object<'a>>,
 }
 
 /// Why a text is no message, and the id that it could still be answered with.
@@ -56,32 +60,39 @@ impl<'a> Incoming<'a> {
             };
             Malformed { id: None, code, message: message.into() }
         })?;
-        let id = object.get("id").map_err(|twice| invalid(None, twice))?;
+        let id = object.get("id").map_err(|ambiguous| invalid(None, ambiguous))?;
         let usable = id.filter(|id| id.starts_with(|c: char| matches!(c, '"' | '-' | '0'..='9')));
         let invalid = |message: &'static str| Malformed { id: usable, code: INVALID_REQUEST, message: message.into() };
-        let twice = |ambiguous: Ambiguous| self::invalid(usable, ambiguous);
-        if object.string("jsonrpc").map_err(twice)?.as_deref() != Some("2.0") {
+        let ambiguous = |ambiguous: Ambiguous| self::invalid(usable, ambiguous);
+        decisive::message(&object).map_err(ambiguous)?;
+        if object.string("jsonrpc").map_err(ambiguous)?.as_deref() != Some("2.0") {
             return Err(invalid("Invalid Request: \"jsonrpc\" has to be \"2.0\""));
         }
-        let Some(method) = object.get("method").map_err(twice)? else {
-            let answers =
-                object.get("result").map_err(twice)?.is_some() || object.get("error").map_err(twice)?.is_some();
+        let answers = object.find("result").is_some() || object.find("error").is_some();
+        let Some(method) = object.find("method") else {
             return if answers {
                 Ok(Self::Response { text, id: usable })
             } else {
                 Err(invalid("Invalid Request: neither a method nor a result"))
             };
         };
+        if answers {
+            return Err(invalid("Invalid Request: both a method and a result"));
+        }
         let method = json::string(method).ok_or_else(|| invalid("Invalid Request: \"method\" has to be a string"))?;
-        let params = match object.get("params").map_err(twice)? {
+        let params = match object.find("params") {
             None => None,
             Some(params) => {
                 Some(Object::parse(params).map_err(|_| invalid("Invalid Request: \"params\" has to be an object"))?)
             }
         };
+        let meta = match &params {
+            None => None,
+            Some(params) => decisive::params(&method, params).map_err(ambiguous)?,
+        };
         match (id, usable) {
             (None, _) => Ok(Self::Notification(Notification { text, method, params })),
-            (Some(_), Some(id)) => Ok(Self::Request(Request { text, id, method, params })),
+            (Some(_), Some(id)) => Ok(Self::Request(Request { text, id, method, params, meta })),
             (Some(_), None) => Err(invalid("Invalid Request: \"id\" has to be a string or a number")),
         }
     }
@@ -115,7 +126,8 @@ pub fn refuse(status: StatusCode, id: Option<&str>, message: &str) -> Response<V
     respond(status, error(id, i64::from(status.as_u16()), message, None))
 }
 
-fn invalid<'a>(id: Option<&'a str>, ambiguous: Ambiguous) -> Malformed<'a> {
+/// Why a message is refused in which readers could take different members for the one that decides.
+pub fn invalid(id: Option<&str>, ambiguous: Ambiguous) -> Malformed<'_> {
     Malformed { id, code: INVALID_REQUEST, message: format!("Invalid Request: {ambiguous}").into() }
 }
 

@@ -31,6 +31,7 @@
 pub mod asks;
 pub mod config;
 pub mod connections;
+pub mod decisive;
 pub mod describe;
 pub mod eras;
 pub mod finding;

@@ -26,14 +26,14 @@ use crate::passage::{Line, Stopped};
 use crate::session::Capabilities;
 use crate::upstream::{self, Link, Messages, Peer, legacy, modern};
 use crate::visitor::{Standing, Visitor};
-use crate::{jsonrpc, lists, owners, relay, routes, subscriptions};
+use crate::{decisive, jsonrpc, lists, owners, relay, routes, subscriptions};
 use json::{Edits, Object, quoted};
 
 const DEADLINE: Duration = Duration::from_secs(5);
 const LONGEST: Duration = Duration::from_secs(30 * 60);
 /// Between two looks for what a legacy client has subscribed to.
 const LOOK: Duration = Duration::from_secs(2);
-const SUBSCRIPTION: &str = "io.modelcontextprotocol/subscriptionId";
+pub const SUBSCRIPTION: &str = "io.modelcontextprotocol/subscriptionId";
 const UPDATED: &str = "notifications/resources/updated";
 
 /// What is listened for, as flags of `notifications` and the notifications that they stand for.
@@ -300,10 +300,12 @@ impl Filter {
     /// Keeps what `message` acknowledges; none when it is something else.
     fn keep_accepted(&mut self, message: &str) -> Option<()> {
         let message = Object::parse(message).ok()?;
-        if message.string("method").ok()?? != "notifications/subscriptions/acknowledged" {
+        decisive::message(&message).ok()?;
+        let (method, params) = upstream::said(&message, message.find("method")?).ok()?;
+        if method != "notifications/subscriptions/acknowledged" {
             return None;
         }
-        let accepted = message.object("params").ok()??.object("notifications").ok()??;
+        let accepted = params?.object("notifications").ok()??;
         for (set, (flag, ..)) in self.flags.iter_mut().zip(FLAGS) {
             *set &= accepted.find(flag) == Some("true");
         }
@@ -409,8 +411,11 @@ fn fit<'a>(listen: &Listen<'_>, link: &Link<'a>) -> Fit<'a> {
 /// A message as a modern client gets it that listens as `id`.
 fn heard(id: &str, peer: &Peer, filter: &Filter, text: String) -> Fitted {
     let Ok(message) = Object::parse(&text) else { return Fitted::NotForThisClient };
-    let Ok(Some(method)) = message.string("method") else { return Fitted::NotForThisClient };
-    if let Ok(Some(asked)) = message.get("id") {
+    let Some(method) = message.find("method").filter(|_| decisive::message(&message).is_ok()) else {
+        return Fitted::NotForThisClient;
+    };
+    let Ok((method, params)) = upstream::said(&message, method) else { return Fitted::NotForThisClient };
+    if let Some(asked) = message.find("id") {
         return Fitted::ForTheUpstream(match &*method {
             "ping" => jsonrpc::result(asked, "{}"),
             _ => jsonrpc::error(Some(asked), jsonrpc::METHOD_NOT_FOUND, "Method not found", None),
@@ -421,9 +426,7 @@ fn heard(id: &str, peer: &Peer, filter: &Filter, text: String) -> Fitted {
     }
     let changed = lists::Kind::changed_by(&method);
     let mut edits = Edits::new(&text);
-    let params = message.object("params").ok().flatten();
-    let uri = params.as_ref().and_then(|params| params.get("uri").ok().flatten());
-    if let Some(uri) = uri
+    if let Some(uri) = params.as_ref().and_then(|params| params.find("uri"))
         && let Some(own) = json::string(uri)
         && let Some((_, client)) = filter.uris.iter().find(|(known, client)| *known == own && client != known)
     {

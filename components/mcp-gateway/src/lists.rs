@@ -26,7 +26,7 @@ use crate::pins::{self, NOTICE};
 use crate::session::Capabilities;
 use crate::upstream::{self, ANSWER_LIMIT, Failure, Link, Outgoing, Peer};
 use crate::visitor::{Standing, Visitor};
-use crate::{connections, finding};
+use crate::{connections, decisive, finding};
 use json::{Edits, Object, quoted};
 
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -403,7 +403,7 @@ fn place(kind: &Kind, link: Link<'_>) -> Place {
 
 async fn ask<H: Host>(host: &H, kind: &'static Kind, link: Link<'_>) -> Found {
     let mut listed = Listed { s: LONGEST_SECONDS, p: true, ..Listed::default() };
-    let mut size = 0;
+    let (mut size, mut unclear) = (0, 0);
     let mut cursor: Option<String> = None;
     for _ in 0..MOST_PAGES {
         let members = cursor.as_ref().map(|cursor| ["\"cursor\":", cursor].concat()).unwrap_or_default();
@@ -431,15 +431,23 @@ async fn ask<H: Host>(host: &H, kind: &'static Kind, link: Link<'_>) -> Found {
             return Err(Failure::TooLong);
         }
         let result = upstream::result_of(&page).ok_or(Failure::NotMcp)?;
-        let entries = result.get(kind.member).ok().flatten().and_then(json::array).ok_or(Failure::NotMcp)?;
-        listed.l.extend(entries.into_iter().map(str::to_owned));
+        let entries = result.find(kind.member).and_then(json::array).ok_or(Failure::NotMcp)?;
+        let asked = entries.len();
+        let clear = |entry: &&str| Object::parse(entry).is_ok_and(|entry| decisive::entry(&entry).is_ok());
+        let before = listed.l.len();
+        listed.l.extend(entries.into_iter().filter(clear).map(str::to_owned));
+        unclear += asked - (listed.l.len() - before);
         let ttl = result.find("ttlMs").map(|ttl| ttl.parse::<u64>().unwrap_or(0) / 1000);
         listed.s = listed.s.min(ttl.unwrap_or(LEGACY_SECONDS));
         listed.p &= matches!(result.string("cacheScope"), Ok(Some(scope)) if scope == "public");
-        cursor = match result.get("nextCursor") {
-            Ok(Some(next)) if next.starts_with('"') => Some(next.to_owned()),
+        cursor = match result.find("nextCursor") {
+            Some(next) if next.starts_with('"') => Some(next.to_owned()),
             _ => break,
         };
+    }
+    if unclear > 0 {
+        let what = "left out: readers would differ about what their members say";
+        host.log(&format!("gateway: {}: {unclear} entries of {} are {what}", link.server.prefix, kind.method));
     }
     Ok(Some(listed))
 }

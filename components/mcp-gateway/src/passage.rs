@@ -326,13 +326,14 @@ async fn deliver_json<H: Host>(
             held.extend_from_slice(&chunk);
         }
         let can_pass = as_it_is && held.len() > SMALL && !line.has_begun();
+        let is_marked = can_pass && upstream::take_mark(&mut held);
         if let (true, To::Client(client)) = (can_pass, &mut line.to) {
             if !held.trim_ascii_start().starts_with(b"{") {
                 return Err(Failure::NotMcp.into());
             }
             let mut head = jsonrpc::respond(StatusCode::OK, Vec::new()).map(drop);
             // Else it would end with a small chunk of its own, which waits for the client's delayed acknowledgement.
-            if let Some(length) = length {
+            if let Some(length) = length.filter(|_| !is_marked) {
                 head.headers_mut().insert(header::CONTENT_LENGTH, length);
             }
             client.start(head, &held).await.map_err(|Gone| Stopped::Gone)?;
@@ -346,16 +347,7 @@ async fn deliver_json<H: Host>(
             return Err(Failure::TooLong.into());
         }
     }
-    // As much as can be seen without reading it: HTML, events, nothing, or half a message may be called JSON.
-    if !held.trim_ascii().starts_with(b"{") || !held.trim_ascii().ends_with(b"}") {
-        return Err(Failure::NotMcp.into());
-    }
-    if as_it_is {
-        line.answer(jsonrpc::respond(StatusCode::OK, held)).await;
-        return Ok(Delivered::Done);
-    }
-    let text = String::from_utf8(held).map_err(|_| Failure::NotMcp)?;
-    Ok(match fit.answer(text)? {
+    Ok(match fit.answer(upstream::text(held)?)? {
         Fitted::Wants(text) => Delivered::Wants(text),
         Fitted::Answer(response) => {
             line.answer(response).await;

@@ -27,7 +27,9 @@ use crate::session::Session;
 use crate::upstream::modern::Input;
 use crate::upstream::{self, Answered, Content, Failure, Link, Outgoing, Peer};
 use crate::visitor::{Standing, Visitor};
-use crate::{asks, connections, finding, held, jsonrpc, letters, lists, memory, names, owners, pins, subscriptions};
+use crate::{
+    asks, connections, decisive, finding, held, jsonrpc, letters, lists, memory, names, owners, pins, subscriptions,
+};
 use json::{Edits, Object, quoted};
 
 /// How often one request may be sent: each time but the first because the upstream wanted more.
@@ -278,13 +280,14 @@ fn repeats_arguments(relay: &Relay<'_>) -> bool {
 /// Asks a legacy client for what the result of a modern upstream wants, and waits for its answers.
 pub async fn ask<H: Host>(host: &H, line: &mut Line<'_, H>, link: Link<'_>, result: &str) -> Result<Input, Halt> {
     let wanted = Object::parse(result).map_err(|_| Failure::NotMcp)?;
-    let state = wanted.get("requestState").ok().flatten().map(str::to_owned);
+    let state = wanted.find("requestState").map(str::to_owned);
     let requests = wanted.object("inputRequests").map_err(|_| Failure::NotMcp)?;
     let mut open = Vec::new();
     for (key, text) in requests.iter().flat_map(Object::members) {
         let request = Object::parse(text).map_err(|_| Failure::NotMcp)?;
-        let method = request.string("method").ok().flatten().ok_or(Failure::NotMcp)?;
-        let params = request.object("params").ok().flatten();
+        decisive::message(&request).map_err(|_| Failure::NotMcp)?;
+        let method = request.find("method").ok_or(Failure::NotMcp)?;
+        let (method, params) = upstream::said(&request, method)?;
         if !line.takes_events() || open.len() == MOST_ASKED || !link.profile.allow(&method, params.as_ref()) {
             return Err(Failure::AsksTooMuch.into());
         }

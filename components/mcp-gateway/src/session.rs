@@ -9,7 +9,7 @@
 use base64ct::{Base64UrlUnpadded, Encoding};
 
 use crate::eras::legacy::Version;
-use json::Object;
+use json::{Ambiguous, Object};
 
 const MARK: &str = "gh1";
 
@@ -40,27 +40,31 @@ impl Capabilities {
     pub const TASKS: Self = Self(128);
 
     /// Reads `params.capabilities` of `initialize`, or what a modern request says in its place.
-    pub fn read(capabilities: &Object<'_>) -> Self {
-        let of = |name| capabilities.object(name).ok().flatten();
-        let has = |object: &Option<Object<'_>>, name| {
-            object.as_ref().is_some_and(|object| matches!(object.get(name), Ok(Some(_))))
+    ///
+    /// Errors: a server could read something else in it.
+    pub fn read(capabilities: &Object<'_>) -> Result<Self, Ambiguous> {
+        let has = |object: &Option<Object<'_>>, name| match object {
+            Some(object) => object.get(name).map(|value| value.is_some()),
+            None => Ok(false),
         };
-        let (sampling, roots, elicitation) = (of("sampling"), of("roots"), of("elicitation"));
-        let extensions = of("extensions");
-        let url = has(&elicitation, "url");
-        [
+        let sampling = capabilities.object("sampling")?;
+        let roots = capabilities.object("roots")?;
+        let elicitation = capabilities.object("elicitation")?;
+        let extensions = capabilities.object("extensions")?;
+        let url = has(&elicitation, "url")?;
+        let form = has(&elicitation, "form")?;
+        let declared = [
             (sampling.is_some(), Self::SAMPLING),
-            (has(&sampling, "tools"), Self::SAMPLING_TOOLS),
-            (has(&sampling, "context"), Self::SAMPLING_CONTEXT),
+            (has(&sampling, "tools")?, Self::SAMPLING_TOOLS),
+            (has(&sampling, "context")?, Self::SAMPLING_CONTEXT),
             (roots.is_some(), Self::ROOTS),
-            (has(&roots, "listChanged"), Self::ROOTS_CHANGE),
-            (elicitation.is_some() && (!url || has(&elicitation, "form")), Self::ELICITATION),
+            (has(&roots, "listChanged")?, Self::ROOTS_CHANGE),
+            (elicitation.is_some() && (!url || form), Self::ELICITATION),
             (url, Self::ELICITATION_URL),
-            (has(&extensions, "io.modelcontextprotocol/tasks"), Self::TASKS),
-        ]
-        .into_iter()
-        .filter(|(declared, _)| *declared)
-        .fold(Self::NONE, |all, (_, bit)| Self(all.0 | bit.0))
+            (has(&extensions, "io.modelcontextprotocol/tasks")?, Self::TASKS),
+        ];
+        let bits = declared.into_iter().filter(|(declared, _)| *declared);
+        Ok(bits.fold(Self::NONE, |all, (_, bit)| Self(all.0 | bit.0)))
     }
 
     /// The same, as it is declared to an upstream.
@@ -141,7 +145,7 @@ mod tests {
     fn an_id_says_all_that_the_session_is() {
         let declared = r#"{"sampling":{},"elicitation":{"url":{}},"x":1}"#;
         for version in Version::ALL {
-            let client = Capabilities::read(&Object::parse(declared).unwrap());
+            let client = Capabilities::read(&Object::parse(declared).unwrap()).unwrap();
             let session = Session { version, client, nonce: [7; 16] };
             assert_eq!(Session::read(&session.id()), Some(session));
             assert_eq!(client.0, 1 | 8, "links alone are not forms");
@@ -164,9 +168,9 @@ mod tests {
                 r#"{"sampling":{"tools":{},"context":{}},"elicitation":{"form":{},"url":{}}}"#,
             ),
         ] {
-            let read = Capabilities::read(&Object::parse(declared).unwrap());
+            let read = Capabilities::read(&Object::parse(declared).unwrap()).unwrap();
             assert_eq!(read.write(), told);
-            assert_eq!(Capabilities::read(&Object::parse(told).unwrap()), read);
+            assert_eq!(Capabilities::read(&Object::parse(told).unwrap()), Ok(read));
         }
     }
 
@@ -174,7 +178,7 @@ mod tests {
     fn a_legacy_upstream_is_not_told_of_what_its_era_does_not_have_or_no_modern_client_does() {
         let declared =
             r#"{"roots":{"listChanged":true},"elicitation":{},"extensions":{"io.modelcontextprotocol/tasks":{}}}"#;
-        let read = Capabilities::read(&Object::parse(declared).unwrap()).in_legacy();
+        let read = Capabilities::read(&Object::parse(declared).unwrap()).unwrap().in_legacy();
         assert_eq!(read.write(), r#"{"roots":{},"elicitation":{"form":{}}}"#);
         assert_eq!(read.name(), (2 | 4).to_string(), "nor has it a session for that");
     }

@@ -234,9 +234,13 @@ fn initialize<'a>(request: &Request<'a>, takes_events: bool, site: &Site<'_>) ->
     };
     let version = Version::read(&asked).unwrap_or(Version::LATEST);
     let declared = params.and_then(|params| params.object("capabilities").ok().flatten());
+    let declared = match declared.as_ref().map(Capabilities::read).transpose() {
+        Ok(declared) => declared.unwrap_or_default(),
+        Err(ambiguous) => return Decision::Refuse(malformed_answer(&jsonrpc::invalid(Some(request.id), ambiguous))),
+    };
     let mut nonce = [0; 16];
     (site.random)(&mut nonce);
-    let session = Session { version, client: declared.as_ref().map(Capabilities::read).unwrap_or_default(), nonce };
+    let session = Session { version, client: declared, nonce };
     let client = AnyClient::Legacy(Client { session: Some(session), takes_events });
     Decision::Describe(Describe { client, id: request.id })
 }

@@ -38,10 +38,10 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 
 use crate::config::{Config, EVERYTHING, Server};
-use crate::jsonrpc::{self, Incoming, Request};
+use crate::jsonrpc::{self, Incoming, Malformed, Request};
 use crate::lists::Kind;
 use crate::session::{Capabilities, Session};
-use crate::{connections, finding, names, pins};
+use crate::{connections, decisive, finding, names, pins};
 use json::{Edits, Object};
 
 /// What is to be done about a request.
@@ -268,6 +268,14 @@ impl Client {
         jsonrpc::respond(self.dialect().status(code), jsonrpc::error(Some(id), code, message, data))
     }
 
+    /// The answer to a message that is none. Its status is 400 in both eras, whatever its code.
+    pub fn malformed(&self, malformed: &Malformed<'_>) -> Response<Vec<u8>> {
+        match self {
+            Self::Legacy(_) => legacy::malformed_answer(malformed),
+            Self::Modern(_) => modern::malformed_answer(malformed),
+        }
+    }
+
     /// A list of the gateway's own as an HTTP answer, which may be kept for so many milliseconds.
     pub fn cacheable(&self, id: &str, members: &str, ttl: u64, public: bool) -> Response<Vec<u8>> {
         jsonrpc::respond(StatusCode::OK, jsonrpc::result(id, &self.dialect().cacheable(members, ttl, public)))
@@ -293,9 +301,7 @@ pub fn decide<'a>(head: &'a Parts, body: &'a [u8], site: &Site<'a>) -> Decision<
         return legacy::decide_batch(head, text, site);
     }
     match Incoming::read(text) {
-        Ok(Incoming::Request(request)) if modern::meta(&request).is_some() => {
-            modern::decide_request(head, request, site)
-        }
+        Ok(Incoming::Request(request)) if modern::is_named_in(&request) => modern::decide_request(head, request, site),
         read => legacy::decide(head, read, site),
     }
 }
@@ -307,7 +313,7 @@ pub fn text<'a>(head: &Parts, body: &'a [u8]) -> Result<&'a str, Response<Vec<u8
         let message = "Content-Type has to be application/json";
         return Err(jsonrpc::refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, None, message));
     }
-    std::str::from_utf8(body).map_err(|_| {
+    std::str::from_utf8(json::without_bom(body)).map_err(|_| {
         let body = jsonrpc::error(None, jsonrpc::PARSE_ERROR, "Parse error: not UTF-8", None);
         jsonrpc::respond(StatusCode::BAD_REQUEST, body)
     })
@@ -414,6 +420,8 @@ fn decide_common<'a>(head: &Parts, client: Client, request: Request<'a>, site: &
                 _ => return invalid("ref"),
             }
         }
+        // To a server that reads it in another way it would be one whose name and rules were not looked at.
+        method if decisive::looks_like_another(method) => return unknown_method(client, &request),
         _ => return relay(head, client, request, None, None, site),
     };
     let handle = within.and_then(|within| {
@@ -422,9 +430,13 @@ fn decide_common<'a>(head: &Parts, client: Client, request: Request<'a>, site: &
     });
     match handle {
         Some(outer) if by == By::Tool && outer.value == finding::CALL && site.is_searched() => {
-            match params().and_then(|params| finding::inner(params, &outer)) {
-                Some((handle, inner)) => relay(head, client, request, Some(handle), Some(inner), site),
-                None => Decision::Answer(client.result(request.id, &finding::no_call())),
+            match params().map(|params| finding::inner(params, &outer)) {
+                Some(Ok(Some((handle, inner)))) => relay(head, client, request, Some(handle), Some(inner), site),
+                Some(Err(ambiguous)) => {
+                    let malformed = jsonrpc::invalid(Some(request.id), ambiguous);
+                    Decision::Refuse(client.malformed(&malformed))
+                }
+                Some(Ok(None)) | None => Decision::Answer(client.result(request.id, &finding::no_call())),
             }
         }
         Some(handle) => relay(head, client, request, Some(handle), None, site),

@@ -14,7 +14,7 @@ use super::{
     Client as AnyClient, Decision, Describe, Dialect, IMPLEMENTATION, Listen, Site, accepted, accepts, decide_common,
     unknown_method,
 };
-use crate::jsonrpc::{self, Incoming, Request};
+use crate::jsonrpc::{self, Incoming, Malformed, Request};
 use crate::lists::is_cacheable;
 use crate::session::Capabilities;
 use json::{Edits, Object};
@@ -171,11 +171,9 @@ pub fn named_in(headers: &HeaderMap) -> bool {
     is_date && version > super::legacy::Version::LATEST.name()
 }
 
-/// The `_meta` of a request, if it names a protocol version.
-pub fn meta<'a>(request: &Request<'a>) -> Option<Object<'a>> {
-    let meta = request.params.as_ref()?.object("_meta").ok().flatten()?;
-    // Twice is for the decision to refuse, so it counts as named.
-    (meta.get(META_VERSION) != Ok(None)).then_some(meta)
+/// Returns true if the request names a protocol version of its own.
+pub fn is_named_in(request: &Request<'_>) -> bool {
+    request.meta.as_ref().is_some_and(|meta| meta.find(META_VERSION).is_some())
 }
 
 pub fn decide<'a>(head: &'a Parts, text: &'a str, site: &Site<'a>) -> Decision<'a> {
@@ -185,8 +183,13 @@ pub fn decide<'a>(head: &'a Parts, text: &'a str, site: &Site<'a>) -> Decision<'
         Ok(Incoming::Response { .. }) => {
             refuse(None, jsonrpc::INVALID_REQUEST, "Invalid Request: a client answers nothing", None)
         }
-        Err(malformed) => refuse(malformed.id, malformed.code, &malformed.message, None),
+        Err(malformed) => Decision::Refuse(malformed_answer(&malformed)),
     }
+}
+
+pub fn malformed_answer(malformed: &Malformed<'_>) -> Response<Vec<u8>> {
+    let body = jsonrpc::error(malformed.id, malformed.code, &malformed.message, None);
+    jsonrpc::respond(StatusCode::BAD_REQUEST, body)
 }
 
 pub fn decide_request<'a>(head: &'a Parts, request: Request<'a>, site: &Site<'a>) -> Decision<'a> {
@@ -239,11 +242,9 @@ fn check<'a>(headers: &HeaderMap, request: &Request<'_>) -> Result<Client, Decis
 
     let version = field(headers, PROTOCOL_VERSION)
         .map_err(|()| mismatch("Header mismatch: MCP-Protocol-Version is malformed"))?;
-    let meta = request.params.as_ref().map(|params| params.object("_meta"));
-    let meta = match meta {
-        Some(Ok(Some(meta))) => meta,
-        Some(Err(_)) => return Err(invalid("Invalid params: \"_meta\" is there twice")),
-        _ => {
+    let meta = match &request.meta {
+        Some(meta) => meta,
+        None => {
             if let Some(version) = version.as_deref().filter(|version| *version != VERSION) {
                 return Err(unsupported(id, version));
             }
@@ -286,10 +287,10 @@ fn check<'a>(headers: &HeaderMap, request: &Request<'_>) -> Result<Client, Decis
         }
     }
     let level = meta.string(META_LOG_LEVEL).ok().flatten();
-    Ok(Client {
-        level: level.and_then(|level| LEVELS.iter().position(|known| *known == level)),
-        capabilities: Capabilities::read(&capabilities),
-    })
+    let capabilities = Capabilities::read(&capabilities)
+        .map_err(|ambiguous| Decision::Refuse(malformed_answer(&jsonrpc::invalid(id, ambiguous))))?;
+    let level = level.and_then(|level| LEVELS.iter().position(|known| *known == level));
+    Ok(Client { level, capabilities })
 }
 
 /// The one value of a header field, decoded; an error when it is there more than once or malformed.

@@ -133,14 +133,14 @@ fn a_tool_that_is_hidden_is_as_unknown_as_one_that_does_not_exist() {
 
 #[test]
 fn a_call_that_names_its_tool_twice_or_not_at_all_is_refused() {
-    for params in [r#"{"name":"up__echo","n\u0061me":"up__get-sum"}"#, "{}", r#"{"name":7}"#] {
+    for (params, expected) in [
+        (r#"{"name":"up__echo","n\u0061me":"up__get-sum"}"#, (400, -32600)),
+        ("{}", (OK, -32602)),
+        (r#"{"name":7}"#, (OK, -32602)),
+    ] {
         let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{params}}}"#);
         let world = World::with(modern(echo));
-        assert_eq!(
-            world.serve(with_body(Era::Legacy.call("/mcp", "up__echo"), &body)).error(),
-            (OK, -32602),
-            "{params}"
-        );
+        assert_eq!(world.serve(with_body(Era::Legacy.call("/mcp", "up__echo"), &body)).error(), expected, "{params}");
         assert_eq!(world.sent().len(), 0);
     }
 }

@@ -243,8 +243,25 @@ fn names_that_cannot_be_told_apart_or_hide_a_route_are_refused() {
         "servers":{"url":"https://c.example"},"sse":{"url":"https://d.example"},"e":{"url":"https://e.example"},"e":{"url":"https://f.example"}}}"#;
     let config = Config::read(file).unwrap();
     let states: Vec<bool> = config.entries().iter().map(|entry| entry.server().is_ok()).collect();
-    assert_eq!(states, [true, false, false, false, true, false]);
+    assert_eq!(states, [true, false, false, false, false, false]);
     assert_eq!(config.find("a-b").unwrap().name, "a b");
+}
+
+/// A01: two programs that read the file could follow different rules.
+#[test]
+fn a_name_that_stands_twice_in_an_entry_is_an_error_that_names_it() {
+    for (keys, said) in [
+        (r#""tools":{"deny":["x"]},"tools":{}"#, "tools"),
+        (r#""URL":"https://b.example""#, "URL"),
+        (r#""tools":{"deny":["x"],"d\u0065ny":[]}"#, "deny"),
+        (r#""tools":{"deny":["x"],"Deny":[]}"#, "Deny"),
+        (r#""tools":{"rename":{"a":"b","a":"c"}}"#, "\"a\""),
+        (r#""tools":{"describe":{"a":"b","a":"c"}}"#, "\"a\""),
+        (r#""headers":{"X-Key":"a","x-key":"b"}"#, "x-key"),
+    ] {
+        let error = misconfigured(&format!(r#"{{"url":"https://a.example",{keys}}}"#));
+        assert!(error.contains(said), "{error}");
+    }
 }
 
 #[test]

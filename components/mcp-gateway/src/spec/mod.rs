@@ -1,5 +1,6 @@
 //! What the gateway does, as sentences: each test is one. `world` is what is around it, `upstreams` the servers behind it.
 
+mod ambiguous;
 mod asking;
 mod bytes;
 mod calls;
@@ -17,6 +18,7 @@ mod modern;
 mod odd;
 mod pairings;
 mod pinning;
+mod readers;
 mod searching;
 mod streams;
 mod upstreams;

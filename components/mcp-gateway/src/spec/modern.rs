@@ -90,7 +90,7 @@ fn a_version_in_meta_makes_a_request_modern_even_for_another_version_header() {
     let got = world.serve(with_header(list(), "mcp-protocol-version", "2025-11-25"));
     assert_eq!(got.error(), (400, -32020), "it must not slip through as a legacy one");
     let doubled = body(&format!(r#"{{{},"io.modelcontextprotocol/protocolVersion":"2025-11-25"}}"#, Era::META));
-    assert_eq!(world.serve(with_body(list(), &doubled)).error(), (400, -32602));
+    assert_eq!(world.serve(with_body(list(), &doubled)).error(), (400, -32600));
 }
 
 #[test]

@@ -123,7 +123,6 @@ fn what_is_asked_wrongly_is_told_to_the_model() {
         (OWN[1], r#"{"names":["create_issue"]}"#, "up__create_issue"),
         (OWN[2], "{}", "name"),
         (OWN[2], r#"{"name":"up__echo","arguments":"{}"}"#, "object"),
-        (OWN[2], r#"{"name":"up__echo","name":"up__create_issue"}"#, "name"),
         (OWN[2], r#"{"name":"create_issue"}"#, "up__create_issue"),
         (OWN[2], r#"{"name":"gatehouse_call_tool","arguments":{"name":"up__echo"}}"#, "Unknown tool"),
     ] {

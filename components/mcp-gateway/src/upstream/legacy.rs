@@ -105,7 +105,7 @@ pub async fn initialize<H: Host>(host: &H, link: Link<'_>, level: Option<&str>) 
         Asked::Refused => return Err(Failure::Status(head.status.as_u16())),
     };
     let result = result_of(&message).ok_or(Failure::NotMcp)?;
-    let version = text_of(result.get("protocolVersion").ok().flatten());
+    let version = text_of(result.find("protocolVersion"));
     let version = version.filter(|version| Version::read(version).is_some()).ok_or(Failure::NotMcp)?;
     let session = Session { id: session_id(&head), version, level: level.map(str::to_owned) };
 

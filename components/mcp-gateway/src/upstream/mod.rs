@@ -21,6 +21,7 @@
 pub mod legacy;
 pub mod modern;
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use http::request::Builder;
@@ -33,10 +34,10 @@ use crate::config::Server;
 use crate::eras::media_type;
 use crate::fit::text_of;
 use crate::host::{AccessToken, Caller, Host, SendError, Source, within};
-use crate::memory;
 use crate::memory::Facts;
 use crate::session::Capabilities;
 use crate::sse::{Parser, Piece};
+use crate::{decisive, memory};
 use json::Object;
 
 /// The most of an answer that is held at once.
@@ -296,7 +297,9 @@ async fn receive<H: Host>(
         status @ (429 | 502 | 503 | 504) => Err(Failure::Status(status)),
         _ => {
             let body = within(host, link.server.patience, collect(body, ERROR_LIMIT)).await;
-            Ok(Content::Error(head.status, body.and_then(Result::ok).unwrap_or_default()))
+            let mut body = body.and_then(Result::ok).unwrap_or_default();
+            take_mark(&mut body);
+            Ok(Content::Error(head.status, body))
         }
     }
 }
@@ -343,9 +346,7 @@ async fn message<H: Host>(host: &H, link: Link<'_>, content: Content<H::Body>) -
     let read = async {
         match content {
             Content::Error(status, _) => Err(Failure::Status(status.as_u16())),
-            Content::Json(body, _) => {
-                String::from_utf8(collect(body, ANSWER_LIMIT).await?).map_err(|_| Failure::NotMcp)
-            }
+            Content::Json(body, _) => text(collect(body, ANSWER_LIMIT).await?),
             Content::Events(body) => {
                 let mut messages = Messages::<H>::new(body);
                 while let Some(text) = messages.next().await? {
@@ -359,6 +360,19 @@ async fn message<H: Host>(host: &H, link: Link<'_>, content: Content<H::Body>) -
         }
     };
     within(host, link.server.patience, read).await.unwrap_or(Err(Failure::Late))
+}
+
+/// The text of a body.
+pub fn text(mut body: Vec<u8>) -> Result<String, Failure> {
+    take_mark(&mut body);
+    String::from_utf8(body).map_err(|_| Failure::NotMcp)
+}
+
+/// Takes the byte order mark away, if `body` has one, so that all who read it after this read the same.
+pub fn take_mark(body: &mut Vec<u8>) -> bool {
+    let mark = body.len() - json::without_bom(body).len();
+    body.drain(..mark);
+    mark > 0
 }
 
 /// The messages of an event stream.
@@ -378,7 +392,7 @@ impl<H: Host> Messages<H> {
         loop {
             let piece = if self.ended { self.parser.end() } else { self.parser.piece() };
             match piece.map_err(|_| Failure::TooLong)? {
-                Some(Piece::Message(text)) => return Ok(Some(text)),
+                Some(Piece::Message(message)) => return text(message.into_bytes()).map(Some),
                 Some(Piece::Comment) => {}
                 None if self.ended => return Ok(None),
                 None => match self.body.chunk().await? {
@@ -461,22 +475,38 @@ fn content_type(head: &Parts) -> String {
     head.headers.get(header::CONTENT_TYPE).map(media_type).unwrap_or_default()
 }
 
+/// What a server asks or says in `message`, whose `method` is this text: the method, and the params.
+pub fn said<'a>(message: &Object<'a>, method: &'a str) -> Result<(Cow<'a, str>, Option<Object<'a>>), Failure> {
+    if message.find("result").is_some() || message.find("error").is_some() {
+        return Err(Failure::NotMcp);
+    }
+    let method = json::string(method).ok_or(Failure::NotMcp)?;
+    let params = message.object("params").map_err(|_| Failure::NotMcp)?;
+    if let Some(params) = &params {
+        decisive::params(&method, params).map_err(|_| Failure::NotMcp)?;
+    }
+    Ok((method, params))
+}
+
 pub fn error_code(message: &Object<'_>) -> Option<i64> {
     message.object("error").ok()??.get("code").ok()??.parse().ok()
 }
 
-/// The text of the result in an answer, where it is one.
+/// The result in an answer to a question of the gateway's own, if it is one.
 pub fn result_of(message: &str) -> Option<Object<'_>> {
     let message = Object::parse(message).ok()?;
-    message.object("result").ok()?
+    decisive::message(&message).ok()?;
+    let result = message.object("result").ok()??;
+    decisive::own_result(&result).ok()?;
+    Some(result)
 }
 
 /// What a server of one era said of itself in `result`.
 fn facts_of(result: &Object<'_>, modern: bool) -> Facts {
-    let capabilities = result.get("capabilities").ok().flatten().filter(|text| Object::parse(text).is_ok());
+    let capabilities = result.find("capabilities").filter(|text| Object::parse(text).is_ok());
     Facts {
         capabilities: capabilities.unwrap_or("{}").to_owned(),
-        instructions: text_of(result.get("instructions").ok().flatten()),
+        instructions: text_of(result.find("instructions")),
         modern,
     }
 }

@@ -94,7 +94,7 @@ pub async fn discover<H: Host>(host: &H, link: Link<'_>) -> Result<Option<Facts>
     };
     let Asked::Message(message) = answer else { return Ok(None) };
     let Some(result) = result_of(&message) else { return Ok(None) };
-    let versions = result.get("supportedVersions").ok().flatten().and_then(json::array).unwrap_or_default();
+    let versions = result.find("supportedVersions").and_then(json::array).unwrap_or_default();
     let is_one = versions.into_iter().any(|version| json::string(version).as_deref() == Some(VERSION));
     Ok(is_one.then(|| facts_of(&result, true)))
 }
