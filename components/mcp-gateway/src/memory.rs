@@ -57,6 +57,13 @@ struct PeerRow {
     /// Which parameters a modern upstream wants to see in headers, by tool.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     p: Option<String>,
+    /// It is at the URL with a slash added or taken away.
+    #[serde(default, skip_serializing_if = "is_false")]
+    d: bool,
+}
+
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 impl PeerRow {
@@ -107,11 +114,13 @@ impl Facts {
 /// How upstreams speak with one caller, as this request knows it: what was kept with the broker's answer (`kept`), and
 /// what it has found since.
 #[derive(Clone, Default, Serialize, Deserialize)]
-#[serde(transparent)]
 pub struct Met {
     rows: RefCell<Vec<(String, PeerRow)>>,
     #[serde(skip)]
     has_news: Cell<bool>,
+    /// The upstreams that have led to the URL with a slash added or taken away, since the request began.
+    #[serde(skip)]
+    moved: RefCell<Vec<String>>,
 }
 
 impl Met {
@@ -120,9 +129,30 @@ impl Met {
         self.has_news.get()
     }
 
+    /// Notes that `link` has led to its URL with a slash added or taken away. False if it had before.
+    pub fn note_slash(&self, link: Link<'_>) -> bool {
+        let is_new = !self.has_slash(link);
+        if is_new {
+            self.moved.borrow_mut().push(name(link));
+        }
+        is_new
+    }
+
+    /// Returns true if `link` is at its URL with a slash added or taken away.
+    pub fn has_slash(&self, link: Link<'_>) -> bool {
+        let name = name(link);
+        self.moved.borrow().contains(&name) || self.rows.borrow().iter().any(|(known, row)| row.d && *known == name)
+    }
+
     fn row(&self, link: Link<'_>) -> Option<PeerRow> {
         let name = name(link);
         self.rows.borrow().iter().find(|(known, _)| *known == name).map(|(_, row)| row.clone())
+    }
+
+    fn drop_row(&self, link: Link<'_>) {
+        let name = name(link);
+        self.rows.borrow_mut().retain(|(known, _)| *known != name);
+        self.has_news.set(true);
     }
 
     fn note(&self, link: Link<'_>, row: PeerRow) {
@@ -157,14 +187,20 @@ pub fn recall_anew<H: Host>(host: &H, link: Link<'_>) -> Option<Peer> {
 
 /// Remembers how `link.server` speaks with this caller.
 pub fn keep<H: Host>(host: &H, link: Link<'_>, peer: &Peer) {
-    let t = host.now();
+    let (t, d) = (host.now(), link.caller.met.has_slash(link));
     let row = match peer.clone() {
-        Peer::Modern(modern) => PeerRow { t, v: None, s: None, l: modern.level, p: modern.headers },
-        Peer::Legacy(session) => PeerRow { t, v: Some(session.version), s: session.id, l: session.level, p: None },
+        Peer::Modern(modern) => PeerRow { t, v: None, s: None, l: modern.level, p: modern.headers, d },
+        Peer::Legacy(session) => PeerRow { t, v: Some(session.version), s: session.id, l: session.level, p: None, d },
     };
     let text = serde_json::to_vec(&row).unwrap_or_default();
     Place::of("u", link, &link.profile.name()).write(host, link.caller, &text);
     link.caller.met.note(link, row);
+}
+
+/// Has how `link.server` speaks with this caller found out again.
+pub fn forget<H: Host>(host: &H, link: Link<'_>) {
+    Place::of("u", link, &link.profile.name()).forget(host, link.caller);
+    link.caller.met.drop_row(link);
 }
 
 /// What `link.server` last said of itself.

@@ -23,8 +23,6 @@ pub enum Piece {
 pub enum SseError {
     #[error("an event is longer than 16 MiB")]
     TooLong,
-    #[error("an event is not UTF-8")]
-    NotText,
 }
 
 /// Reads a stream in pieces of any size.
@@ -139,7 +137,10 @@ impl Parser {
         if !wanted {
             return Ok(None);
         }
-        String::from_utf8(data).map(|data| Some(Piece::Message(data))).map_err(|_| SseError::NotText)
+        // An event stream is decoded with U+FFFD for what is not UTF-8 (HTML section 9.2.6, Encoding's "UTF-8 decode").
+        let text =
+            String::from_utf8(data).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
+        Ok(Some(Piece::Message(text)))
     }
 }
 

@@ -38,6 +38,7 @@ pub enum Version {
 impl Version {
     pub const ALL: [Self; 4] = [Self::V20241105, Self::V20250326, Self::V20250618, Self::V20251125];
     pub const LATEST: Self = Self::V20251125;
+    pub const NEWEST_FIRST: [Self; 4] = [Self::V20251125, Self::V20250618, Self::V20250326, Self::V20241105];
 
     pub fn read(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|version| version.name() == text)

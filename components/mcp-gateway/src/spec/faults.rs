@@ -1,6 +1,6 @@
 //! What an upstream does wrong costs one proper answer that says so, soon, and nothing later.
 
-use super::upstreams::{echo, event, events_reply, json_reply, legacy, legacy_stateless, modern};
+use super::upstreams::{echo, event, events_reply, json_reply, legacy, legacy_stateless, legacy_that_can, modern};
 use super::*;
 
 type Kind = fn() -> Upstream;
@@ -132,19 +132,271 @@ fn what_answers_another_request_is_read_over_and_what_follows_the_answer_too() {
 /// What the gateway asks by itself has nobody who could lose patience.
 #[test]
 fn a_handshake_that_never_ends_is_given_up() {
-    for slow in ["server/discover", "initialize"] {
+    let world = World::with(never_ending("initialize", legacy(echo)));
+    let got = world.serve(Era::Modern.call("/mcp", "up__echo"));
+    assert!(got.text().contains("it took too long to answer"), "{}", got.text());
+    assert!(world.elapsed() <= Duration::from_secs(61), "{:?}", world.elapsed());
+}
+
+/// Answers `slow` by a stream that says something now and then, for ever.
+fn never_ending(slow: &'static str, inner: Upstream) -> Upstream {
+    Box::new(move |sent| match sent.method() {
+        method if method == slow => {
+            let dripping =
+                (0..10_000).flat_map(|_| [Piece::Bytes(b": x\n\n".into()), Piece::Wait(Duration::from_secs(20))]);
+            events_reply(dripping.collect())
+        }
+        _ => inner(sent),
+    })
+}
+
+/// R27: `server/discover` is never answered, in any way; `initialize` is, and that is remembered.
+#[test]
+fn a_server_that_never_answers_discover_is_initialized() {
+    let silent: fn() -> Upstream = || {
         let inner = legacy(echo);
-        let world = World::with(Box::new(move |sent| match sent.method() {
-            method if method == slow => {
-                let dripping =
-                    (0..10_000).flat_map(|_| [Piece::Bytes(b": x\n\n".into()), Piece::Wait(Duration::from_secs(20))]);
-                events_reply(dripping.collect())
+        Box::new(move |sent| if sent.method() == "server/discover" { Reply::NeverAnswers } else { inner(sent) })
+    };
+    let dripping: fn() -> Upstream = || never_ending("server/discover", legacy(echo));
+    for upstream in [silent, dripping] {
+        for era in [Era::Legacy, Era::Modern] {
+            let world = World::with(upstream());
+            assert!(world.serve(era.call("/mcp", "up__echo")).text().contains("hi of echo"), "{era:?}");
+            assert!(world.elapsed() <= Duration::from_secs(11), "{:?}", world.elapsed());
+            world.sent();
+            assert!(world.serve(era.call("/mcp", "up__echo")).text().contains("hi of echo"), "{era:?}");
+            assert_eq!(world.methods(), ["tools/call"], "{era:?}");
+        }
+    }
+}
+
+/// R27, the other way round: a modern server that is only slow is waited for.
+#[test]
+fn a_modern_server_that_is_slow_to_answer_discover_is_waited_for() {
+    let inner = modern(echo);
+    let world = World::with(Box::new(move |sent| match (sent.method().as_str(), inner(sent)) {
+        ("server/discover", Reply::Answer(status, headers, pieces)) => {
+            let late = std::iter::once(Piece::Wait(Duration::from_secs(20))).chain(pieces);
+            Reply::Answer(status, headers, late.collect())
+        }
+        (_, reply) => reply,
+    }));
+    assert!(world.serve(Era::Modern.call("/mcp", "up__echo")).text().contains("hi of echo"));
+}
+
+/// R28: `initialize` is tried before a server is called down.
+#[test]
+fn an_error_to_discover_is_no_outage_of_a_legacy_server() {
+    for status in [400, 403, 404, 405, 406, 415, 429, 500, 501, 502, 503, 504] {
+        let inner = legacy(echo);
+        let world = World::with(Box::new(move |sent| match sent.method().as_str() {
+            "server/discover" => Reply::Answer(status, vec![], vec![]),
+            _ => inner(sent),
+        }));
+        for era in [Era::Legacy, Era::Modern] {
+            assert!(world.serve(era.call("/mcp", "up__echo")).text().contains("hi of echo"), "{status} {era:?}");
+        }
+    }
+}
+
+/// R51: -32022 names the versions that are spoken, and is not taken for legacy by itself.
+#[test]
+fn a_version_that_is_not_supported_is_no_sign_of_the_older_era() {
+    let refusing = |supported: &'static str, legacy_too: bool| {
+        let inner = legacy(echo);
+        World::with(Box::new(move |sent| match sent.method().as_str() {
+            "server/discover" => json_reply(
+                400,
+                format!(
+                    r#"{{"jsonrpc":"2.0","id":"0","error":{{"code":-32022,"message":"no","data":{{"supported":[{supported}]}}}}}}"#
+                ),
+            ),
+            _ if legacy_too => inner(sent),
+            _ => Reply::Answer(400, vec![], vec![]),
+        }))
+    };
+    let got = refusing(r#""2027-01-01","2028-01-01""#, false).serve(Era::Modern.call("/mcp", "up__echo")).text();
+    assert!(got.contains("it speaks only the protocol versions 2027-01-01, 2028-01-01"), "{got}");
+    let both = refusing(r#""2027-01-01","2025-11-25""#, true);
+    assert!(both.serve(Era::Modern.call("/mcp", "up__echo")).text().contains("hi of echo"));
+}
+
+/// R10: a server refuses the version of `initialize` with an error instead of naming its own.
+#[test]
+fn a_server_that_refuses_the_version_is_asked_with_another() {
+    let refusing = |data: &'static str, speaks: &'static [&'static str], status: u16| {
+        let inner = legacy_stateless(echo);
+        World::with(Box::new(move |sent| {
+            let message = sent.json();
+            let version = message["params"]["protocolVersion"].as_str().unwrap_or_default().to_owned();
+            match sent.method().as_str() {
+                "server/discover" => Reply::Answer(404, vec![], vec![]),
+                "initialize" if !speaks.contains(&version.as_str()) => json_reply(
+                    status,
+                    format!(
+                        r#"{{"jsonrpc":"2.0","id":{},"error":{{"code":-32602,"message":"Unsupported protocol version"{data}}}}}"#,
+                        message["id"]
+                    ),
+                ),
+                _ => inner(sent),
+            }
+        }))
+    };
+    let asked = |world: &World| -> Vec<String> {
+        let sent = world.sent();
+        let versions = sent.iter().filter(|sent| sent.method() == "initialize");
+        versions.map(|sent| sent.json()["params"]["protocolVersion"].as_str().unwrap().to_owned()).collect()
+    };
+    for status in [200, 400] {
+        let world =
+            refusing(r#","data":{"supported":["2025-06-18"],"requested":"2025-11-25"}"#, &["2025-06-18"], status);
+        assert!(world.serve(Era::Modern.call("/mcp", "up__echo")).text().contains("hi of echo"), "{status}");
+        assert_eq!(asked(&world), ["2025-11-25", "2025-06-18"]);
+        let world = refusing("", &["2025-03-26"], status);
+        assert!(world.serve(Era::Legacy.call("/mcp", "up__echo")).text().contains("hi of echo"), "{status}");
+        assert_eq!(asked(&world), ["2025-11-25", "2025-06-18", "2025-03-26"]);
+        let world = refusing(r#","data":{"supported":["1999-01-01"]}"#, &[], status);
+        let got = world.serve(Era::Modern.call("/mcp", "up__echo")).text();
+        assert!(got.contains("it speaks only the protocol versions 1999-01-01"), "{got}");
+        assert_eq!(asked(&world).len(), 1);
+    }
+}
+
+/// R32: `notifications/initialized` is taken and never answered.
+#[test]
+fn a_server_that_never_answers_initialized_can_be_called() {
+    let inner = legacy(echo);
+    let world = World::with(Box::new(move |sent| match sent.method().as_str() {
+        "notifications/initialized" => Reply::NeverAnswers,
+        _ => inner(sent),
+    }));
+    for era in [Era::Legacy, Era::Modern] {
+        assert!(world.serve(era.call("/mcp", "up__echo")).text().contains("hi of echo"), "{era:?}");
+    }
+    assert!(world.elapsed() <= Duration::from_secs(5), "{:?}", world.elapsed());
+}
+
+/// R04: a restarted server may call a lost session a missing right. A new session comes before a new token.
+#[test]
+fn a_lost_session_that_is_called_unauthorized_costs_no_token() {
+    for status in [401, 403, 404, 400] {
+        let sessions = Rc::new(Cell::new(0));
+        let (inner, now) = (legacy_that_can(r#"{"tools":{}}"#, echo, sessions.clone(), 404), sessions.clone());
+        let world = World::with_service(
+            Box::new(move |sent| {
+                let known = format!("session-{}", now.get());
+                match sent.header("mcp-session-id") {
+                    Some(session) if session != known => Reply::Answer(status, vec![], vec![]),
+                    _ => inner(sent),
+                }
+            }),
+            [token("t")],
+        );
+        for era in [Era::Legacy, Era::Modern] {
+            assert!(world.serve(era.call("/mcp", "up__echo")).text().contains("hi of echo"));
+            // The server restarts.
+            sessions.set(sessions.get() + 100);
+            world.sent();
+            world.asked.borrow_mut().clear();
+            let got = world.serve(era.call("/mcp", "up__echo")).text();
+            assert!(got.contains("hi of echo"), "{status} {era:?}: {got}");
+            assert_eq!(world.methods(), ["tools/call", "initialize", "notifications/initialized", "tools/call"]);
+            assert_eq!(world.asked.borrow().len(), 1, "no other token is asked for");
+        }
+    }
+}
+
+/// R04: where the token really is refused, a new session is tried once and no more is sent than that.
+#[test]
+fn a_token_that_ends_in_a_session_is_renewed_after_one_new_session_was_tried() {
+    let valid = Rc::new(Cell::new("a"));
+    let (now, inner) = (valid.clone(), legacy(echo));
+    let world = World::with_service(
+        Box::new(move |sent| match sent.header("authorization") {
+            Some(value) if value == format!("Bearer {}", now.get()) => inner(sent),
+            _ => Reply::Answer(401, vec![], vec![]),
+        }),
+        [token("a")],
+    );
+    assert!(world.serve(Era::Modern.call("/mcp", "up__echo")).text().contains("hi of echo"));
+    valid.set("b");
+    world.outcomes.borrow_mut().insert("s", [token("a"), token("b")].into());
+    world.sent();
+    assert!(world.serve(Era::Modern.call("/mcp", "up__echo")).text().contains("hi of echo"));
+    let methods = world.methods();
+    assert_eq!(methods[..2], ["tools/call", "initialize"], "{methods:?}");
+    assert_eq!(methods.last().unwrap(), "tools/call");
+}
+
+/// R31: the model is told when to come again.
+#[test]
+fn a_busy_server_says_when_to_come_again() {
+    for (status, inner) in [(429, modern(echo)), (503, legacy(echo))] {
+        let world = World::with(Box::new(move |sent| match sent.method().as_str() {
+            "tools/call" => Reply::Answer(status, vec![("retry-after", "7".into())], vec![]),
+            _ => inner(sent),
+        }));
+        for era in [Era::Legacy, Era::Modern] {
+            let got = world.serve(era.call("/mcp", "up__echo")).json();
+            let text = got["result"]["content"][0]["text"].as_str().unwrap();
+            assert!(got["result"]["isError"] == true && text.contains("in 7 seconds"), "{text}");
+        }
+    }
+}
+
+/// R33: a byte that is not UTF-8 becomes U+FFFD.
+#[test]
+fn an_event_with_a_wrong_byte_is_read() {
+    for (kind, inner) in KINDS {
+        let inner = inner();
+        let world = World::with(Box::new(move |sent| match sent.method().as_str() {
+            "tools/call" => {
+                let text = r#""content":[{"type":"text","text":"a?b"}],"resultType":"complete""#;
+                let message = format!(r#"data: {{"jsonrpc":"2.0","id":{},"result":{{{text}}}}}"#, sent.json()["id"]);
+                let bytes = message.into_bytes().into_iter().map(|byte| if byte == b'?' { 0xff } else { byte });
+                events_reply(vec![Piece::Bytes(bytes.chain(*b"\n\n").collect())])
             }
             _ => inner(sent),
         }));
-        let got = world.serve(Era::Modern.call("/mcp", "up__echo"));
-        assert!(got.text().contains("it took too long to answer"), "{}", got.text());
-        assert!(world.elapsed() <= Duration::from_secs(61), "{:?}", world.elapsed());
+        for era in [Era::Legacy, Era::Modern] {
+            let got = world.serve(era.call("/mcp", "up__echo")).text();
+            assert!(got.contains("a\u{fffd}b"), "{kind} {era:?}: {got}");
+        }
+    }
+}
+
+/// R34: a redirect that only adds or takes away a slash is followed, and remembered; any other names its place.
+#[test]
+fn a_redirect_that_only_adds_a_slash_is_followed() {
+    for (kind, inner) in KINDS {
+        for status in [307, 308] {
+            let inner = inner();
+            let world = World::new(
+                r#"{"mcpServers":{"up":{"url":"https://up.example/mcp?key=1"}}}"#,
+                vec![
+                    (
+                        "https://up.example/mcp?key=1",
+                        Box::new(move |_| Reply::Answer(status, vec![("location", "/mcp/?key=1".into())], vec![])),
+                    ),
+                    ("https://up.example/mcp/?key=1", inner),
+                ],
+            );
+            for era in [Era::Legacy, Era::Modern] {
+                let got = world.serve(era.call("/mcp", "up__echo")).text();
+                assert!(got.contains("hi of echo"), "{kind} {status} {era:?}: {got}");
+                world.sent();
+                world.serve(era.call("/mcp", "up__echo"));
+                assert_eq!(world.methods(), ["tools/call"], "{kind} {status} {era:?}: it is remembered");
+            }
+        }
+    }
+    for place in ["https://up.example/other", "https://evil.example/mcp/", "/mcp/x"] {
+        let redirect: Upstream = Box::new(move |_| Reply::Answer(308, vec![("location", place.into())], vec![]));
+        let world = World::with(redirect);
+        let got = world.serve(Era::Modern.call("/mcp", "up__echo")).text();
+        let shown = if place.starts_with('/') { ["https://up.example", place].concat() } else { place.to_owned() };
+        assert!(got.contains(&shown), "{got}");
+        assert!(world.sent().iter().all(|sent| sent.url == "https://up.example/mcp"), "nothing was sent elsewhere");
     }
 }
 

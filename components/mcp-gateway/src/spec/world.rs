@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
-use std::future::{pending, poll_fn};
+use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
@@ -389,7 +389,7 @@ impl Host for World {
         self.store.borrow_mut().remove(key);
     }
 
-    async fn send(&self, request: Request<Vec<u8>>, _: Duration) -> Result<Response<Script>, SendError> {
+    async fn send(&self, request: Request<Vec<u8>>, patience: Duration) -> Result<Response<Script>, SendError> {
         let (head, body) = request.into_parts();
         let header = |(name, value): (&http::HeaderName, &http::HeaderValue)| {
             (name.as_str().to_owned(), value.to_str().unwrap().to_owned())
@@ -402,7 +402,10 @@ impl Host for World {
         self.sent.borrow_mut().push(sent.clone());
         let anywhere = || self.upstreams.get(ANYWHERE).unwrap_or_else(|| panic!("nothing at {}", sent.url));
         match self.upstreams.get(sent.url.as_str()).unwrap_or_else(anywhere)(&sent) {
-            Reply::NeverAnswers => pending().await,
+            Reply::NeverAnswers => {
+                self.sleep(patience).await;
+                Err(SendError::Timeout)
+            }
             Reply::Fails(error) => Err(error),
             Reply::Answer(status, headers, pieces) => {
                 let mut response = Response::builder().status(status);

@@ -3,18 +3,22 @@
 use http::response::Parts;
 use http::{HeaderValue, Request, StatusCode, header};
 
-use super::{Asked, Content, Failure, Link, Messages, Session, ask, builder, facts_of, post, receive, result_of};
+use super::{
+    Asked, Content, Failure, Link, Messages, NOTICE, Session, ask, builder, dispatch, facts_of, post, receive,
+    result_of, url,
+};
 use crate::eras::legacy::{PROTOCOL_VERSION, SESSION_ID, Version};
 use crate::eras::modern::{META_CAPABILITIES, META_CLIENT, META_LOG_LEVEL, META_VERSION};
 use crate::eras::{IMPLEMENTATION, Relay};
 use crate::fit::text_of;
-use crate::host::Host;
+use crate::host::{Host, SendError, within};
 use crate::memory::Facts;
-use json::{Edits, quoted};
+use crate::names;
+use json::{Edits, Object, quoted};
 
 /// A POST within `session`.
 pub fn request(link: Link<'_>, session: &Session, body: Vec<u8>) -> Option<Request<Vec<u8>>> {
-    within(session, post(link)?).body(body).ok()
+    of_session(session, post(link)?).body(body).ok()
 }
 
 /// Opens the stream of what a server says outside of any answer; none where it has none. A session has one such stream:
@@ -39,16 +43,16 @@ pub async fn listen<H: Host>(
 }
 
 async fn get<H: Host>(host: &H, link: Link<'_>, session: &Session) -> Result<Content<H::Body>, Failure> {
-    let get = builder(link, Request::get(link.server.url.clone())).map(|builder| within(session, builder));
+    let get = builder(link, Request::get(url(link))).map(|builder| of_session(session, builder));
     let mut request = get.and_then(|get| get.body(Vec::new()).ok()).ok_or(Failure::NotMcp)?;
     request.headers_mut().remove(header::CONTENT_TYPE);
     request.headers_mut().insert(header::ACCEPT, HeaderValue::from_static("text/event-stream"));
-    receive(host, link, host.send(request, link.server.patience).await?).await
+    receive(host, link, dispatch(host, link, request, link.server.patience).await?).await
 }
 
 /// Says that a session is not needed any more.
 pub async fn end<H: Host>(host: &H, link: Link<'_>, session: &Session) {
-    let delete = builder(link, Request::delete(link.server.url.clone())).map(|builder| within(session, builder));
+    let delete = builder(link, Request::delete(url(link))).map(|builder| of_session(session, builder));
     if let Some(request) = delete.and_then(|delete| delete.body(Vec::new()).ok())
         && let Ok(answer) = host.send(request, link.server.patience).await
     {
@@ -61,11 +65,11 @@ pub async fn subscribe<H: Host>(host: &H, link: Link<'_>, session: &Session, met
     let members = ["\"uri\":", &quoted(uri)].concat();
     if let Some(request) = request(link, session, write_own(2, method, &members)) {
         // A server that does not watch it says nothing of it.
-        let _ = ask(host, link, request).await;
+        let _ = ask(host, link, request, link.server.patience).await;
     }
 }
 
-fn within(session: &Session, builder: http::request::Builder) -> http::request::Builder {
+fn of_session(session: &Session, builder: http::request::Builder) -> http::request::Builder {
     let builder = builder.header(PROTOCOL_VERSION, &session.version);
     match &session.id {
         Some(id) => builder.header(SESSION_ID, id),
@@ -93,34 +97,80 @@ pub fn write_own(id: u64, method: &str, members: &str) -> Vec<u8> {
 
 /// Opens a session: `initialize`, then `notifications/initialized`; and sets the log level that the one before had.
 pub async fn initialize<H: Host>(host: &H, link: Link<'_>, level: Option<&str>) -> Result<(Session, Facts), Failure> {
-    let latest = Version::LATEST.name();
-    let capabilities = link.profile.write();
-    let members =
-        format!(r#""protocolVersion":"{latest}","capabilities":{capabilities},"clientInfo":{IMPLEMENTATION}"#);
-    // It has no version header: nothing is negotiated yet.
-    let request = post(link).and_then(|post| post.body(write_own(0, "initialize", &members)).ok());
-    let (head, answer) = ask(host, link, request.ok_or(Failure::NotMcp)?).await?;
-    let message = match answer {
-        Asked::Message(message) => message,
-        Asked::Refused => return Err(Failure::Status(head.status.as_u16())),
-    };
+    let (head, message) = negotiate(host, link).await?;
     let result = result_of(&message).ok_or(Failure::NotMcp)?;
-    let version = text_of(result.find("protocolVersion"));
-    let version = version.filter(|version| Version::read(version).is_some()).ok_or(Failure::NotMcp)?;
+    let version = text_of(result.find("protocolVersion")).ok_or(Failure::NotMcp)?;
+    if Version::read(&version).is_none() {
+        return Err(Failure::Versions(names::cut(&version, 32).to_owned()));
+    }
     let session = Session { id: session_id(&head), version, level: level.map(str::to_owned) };
 
     let initialized = br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#.to_vec();
     let initialized = self::request(link, &session, initialized).ok_or(Failure::NotMcp)?;
-    // A server that wants it has it now; one that answers it with an error still has its session.
-    let answer = host.send(initialized, link.server.patience).await?;
-    super::drain(host, answer.into_body()).await;
+    // A server that wants it has it now; one that answers it with an error, or not at all, still has its session.
+    let answered = within(host, NOTICE, dispatch(host, link, initialized, link.server.patience)).await;
+    match answered {
+        Some(Ok(answer)) => super::drain(host, answer.into_body()).await,
+        Some(Err(error)) if error != SendError::Timeout => return Err(error.into()),
+        _ => {}
+    }
     if let Some(level) = level
         && let Some(request) = self::request(link, &session, write_own(1, SET_LEVEL, &level_member(level)))
     {
         // What it logs is not worth failing for.
-        let _ = ask(host, link, request).await;
+        let _ = ask(host, link, request, link.server.patience).await;
     }
     Ok((session, facts_of(&result, false)))
+}
+
+/// `initialize` for the newest version, and once more for each older one while the server refuses the version. A server
+/// should answer with a version of its own, but some answer with an error, which may name those that they speak.
+async fn negotiate<H: Host>(host: &H, link: Link<'_>) -> Result<(Parts, String), Failure> {
+    let mut versions = Version::NEWEST_FIRST.to_vec();
+    loop {
+        let Some(version) = (!versions.is_empty()).then(|| versions.remove(0)) else { return Err(Failure::NotMcp) };
+        let capabilities = link.profile.write();
+        let name = version.name();
+        let members =
+            format!(r#""protocolVersion":"{name}","capabilities":{capabilities},"clientInfo":{IMPLEMENTATION}"#);
+        // It has no version header: nothing is negotiated yet.
+        let request = post(link).and_then(|post| post.body(write_own(0, "initialize", &members)).ok());
+        let (head, answer) = ask(host, link, request.ok_or(Failure::NotMcp)?, link.server.patience).await?;
+        let (message, failure) = match answer {
+            Asked::Message(message) => (message, Failure::NotMcp),
+            Asked::Refused(body) => {
+                (String::from_utf8(body).unwrap_or_default(), Failure::Status(head.status.as_u16()))
+            }
+        };
+        let Some(supported) = refused_version(&message) else {
+            return if result_of(&message).is_some() { Ok((head, message)) } else { Err(failure) };
+        };
+        if !supported.is_empty() {
+            versions.retain(|version| supported.iter().any(|named| named == version.name()));
+            if versions.is_empty() {
+                return Err(Failure::Versions(supported.join(", ")));
+            }
+        }
+    }
+}
+
+/// The versions that a server names which refuses the one of `initialize`: perhaps none. `None` if it does not refuse it.
+fn refused_version(message: &str) -> Option<Vec<String>> {
+    const MOST: usize = 16;
+    let message = Object::parse(message).ok()?;
+    let error = message.object("error").ok()??;
+    let named = error.object("data").ok().flatten().and_then(|data| data.get("supported").ok()?.and_then(json::array));
+    let says_version = || {
+        let text = error.string("message").ok().flatten().unwrap_or_default().to_ascii_lowercase();
+        matches!(error.get("code"), Ok(Some("-32602" | "-32022"))) && text.contains("version")
+    };
+    match named {
+        Some(named) => {
+            let named = named.into_iter().take(MOST).filter_map(json::string);
+            Some(named.map(|version| names::cut(&version, 32).to_owned()).collect())
+        }
+        None => says_version().then(Vec::new),
+    }
 }
 
 pub const SET_LEVEL: &str = "logging/setLevel";

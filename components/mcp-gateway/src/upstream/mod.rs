@@ -4,9 +4,12 @@
 //! until the upstream itself contradicts:
 //!
 //! 1. `server/discover` in modern form. It has no side effects, so it may be tried on anything; a call may not. An
-//!    answer that lists 2026-07-28 makes the upstream modern.
-//! 2. Any other answer that is the server's own (not 401, 403, 429 or an outage): `initialize`, for the newest legacy
-//!    version, declaring what the client behind the request can be asked for; then `notifications/initialized`.
+//!    answer that lists 2026-07-28 makes the upstream modern. So does -32022 only if the versions that it names do.
+//! 2. Any other answer but 401, and none within [`DISCOVERY`]: `initialize`, for the newest legacy version, declaring what
+//!    the client behind the request can be asked for; then `notifications/initialized`. If the server refuses the
+//!    version, once more with one that it names, or with the next older ones.
+//! 3. If that fails too, what is told is the failure that says more: of a server that took too long to answer
+//!    `server/discover`, it is asked again with all the time that the server may take.
 //!
 //! So a warm call is one request to the upstream and a cold one two (modern) or four (legacy). A dual-era upstream is
 //! modern here: there is no session to lose.
@@ -42,9 +45,14 @@ use json::Object;
 
 /// The most of an answer that is held at once.
 pub const ANSWER_LIMIT: usize = 16 * 1024 * 1024;
+/// The longest address that a redirect is quoted with.
+const LONGEST_PLACE: usize = 512;
 /// An error's body is read this far.
 const ERROR_LIMIT: usize = 64 * 1024;
-/// More scopes than that are no one's rights.
+/// How long `server/discover` may take before `initialize` is tried.
+const DISCOVERY: Duration = Duration::from_secs(10);
+/// How long the answer to a notification is waited for.
+const NOTICE: Duration = Duration::from_secs(2);
 /// How long an upstream may take to end an answer that is complete, before its connection is given up.
 const DRAIN: Duration = Duration::from_millis(500);
 
@@ -120,8 +128,12 @@ pub enum Failure {
     Unreachable(#[from] SendError),
     #[error("it answered with status {0}")]
     Status(u16),
-    #[error("it has moved, and redirects are not followed: its \"url\" in servers.json has to change")]
-    Moved,
+    #[error("it is too busy (status {status}){}", .seconds.map(|seconds| format!(": call it again in {seconds} seconds")).unwrap_or_default())]
+    Busy { status: u16, seconds: Option<u32> },
+    #[error("it redirects to {}, and redirects are not followed: if that is right, write it as its \"url\" in servers.json", .0.as_deref().unwrap_or("another place"))]
+    Moved(Option<String>),
+    #[error("it speaks only the protocol versions {0}")]
+    Versions(String),
     #[error("what it answered is not MCP")]
     NotMcp,
     #[error("its answer broke off")]
@@ -160,7 +172,28 @@ pub async fn exchange<'w, H: Host>(
         None => (meet(host, link, None).await?.0, Learnt::Now),
     };
     loop {
-        let content = send(host, link, &peer, write(&peer)).await?;
+        let content = match send(host, link, &peer, write(&peer)).await {
+            Err(Failure::Moved(place)) if follows(link, place.as_deref()) => {
+                let content = send(host, link, &peer, write(&peer)).await?;
+                memory::keep(host, link, &peer);
+                content
+            }
+            // A server that has lost its sessions may take an unknown one for a missing right. Only a new session tells.
+            Err(failure @ (Failure::Refused | Failure::Forbidden)) if peer.shares_ids() && learnt != Learnt::Now => {
+                (peer, learnt) = match memory::recall_anew(host, link) {
+                    Some(newer) if learnt == Learnt::Before && newer != peer => (newer, Learnt::Meanwhile),
+                    _ => match open_again(host, link, &peer).await {
+                        Some(newer) => (newer, Learnt::Now),
+                        None => {
+                            memory::forget(host, link);
+                            return Err(failure);
+                        }
+                    },
+                };
+                continue;
+            }
+            content => content?,
+        };
         let denied = matches!(&content, Content::Error(status, body) if peer.is_denied_by(*status, body));
         if !denied || learnt == Learnt::Now {
             return Ok(Answered { peer, content });
@@ -170,6 +203,29 @@ pub async fn exchange<'w, H: Host>(
             _ => (meet_again(host, link, &peer).await?, Learnt::Now),
         };
     }
+}
+
+/// Returns true if a redirect to `place` only adds or takes away a slash, and was not followed before: from now on this
+/// request's links go there.
+fn follows(link: Link<'_>, place: Option<&str>) -> bool {
+    let shown = link.server.shown_url();
+    let is_slash =
+        place.is_some_and(|place| place.strip_suffix('/') == Some(&shown) || shown.strip_suffix('/') == Some(place));
+    is_slash && link.caller.met.note_slash(link)
+}
+
+/// The URL of the upstream, as far as it is known to have moved.
+fn url(link: Link<'_>) -> http::Uri {
+    let url = &link.server.url;
+    if !link.caller.met.has_slash(link) {
+        return url.clone();
+    }
+    let path = url.path();
+    let path = path.strip_suffix('/').map_or_else(|| [path, "/"].concat(), str::to_owned);
+    let query = url.query().map(|query| ["?", query].concat()).unwrap_or_default();
+    let mut parts = url.clone().into_parts();
+    parts.path_and_query = [path, query].concat().parse().ok();
+    http::Uri::from_parts(parts).unwrap_or_else(|_| url.clone())
 }
 
 /// When it was found out how an upstream speaks.
@@ -205,16 +261,32 @@ impl Peer {
 
 /// Finds out how the upstream speaks, of which is known that it is not as `before`, and keeps it.
 async fn meet<H: Host>(host: &H, link: Link<'_>, before: Option<&Peer>) -> Result<(Peer, Facts), Failure> {
-    let (peer, facts) = match modern::discover(host, link).await? {
-        Some(facts) => (Peer::Modern(Modern::default()), facts),
-        None => {
-            let (session, facts) = legacy::initialize(host, link, None).await?;
-            (Peer::Legacy(session), facts)
-        }
-    };
+    let (peer, facts) = introduce(host, link).await?;
     let peer = settle(host, link, peer, before);
     memory::keep_facts(host, link, &facts);
     Ok((peer, facts))
+}
+
+async fn introduce<H: Host>(host: &H, link: Link<'_>) -> Result<(Peer, Facts), Failure> {
+    let modern = |facts| (Peer::Modern(Modern::default()), facts);
+    let silence = match modern::discover(host, link, link.server.patience.min(DISCOVERY)).await? {
+        Discovered::Modern(facts) => return Ok(modern(facts)),
+        Discovered::Other(why) => why,
+    };
+    match legacy::initialize(host, link, None).await {
+        Ok((session, facts)) => Ok((Peer::Legacy(session), facts)),
+        // It may only be slow: a server that has just been started, say.
+        Err(_) if matches!(silence, Some(Failure::Late)) => {
+            match modern::discover(host, link, link.server.patience).await? {
+                Discovered::Modern(facts) => Ok(modern(facts)),
+                Discovered::Other(why) => Err(why.unwrap_or(Failure::NotMcp)),
+            }
+        }
+        Err(failure) => Err(match (silence, failure) {
+            (Some(said), Failure::NotMcp | Failure::Status(_)) => said,
+            (_, failure) => failure,
+        }),
+    }
 }
 
 /// Of requests that open a session at the same time all go by the first one's: what an upstream asks in a session is
@@ -243,7 +315,7 @@ pub async fn facts<H: Host>(host: &H, link: Link<'_>) -> Result<Facts, Failure> 
         return Ok(facts);
     }
     if let Some(Peer::Modern(_)) = memory::recall(host, link)
-        && let Some(facts) = modern::discover(host, link).await?
+        && let Discovered::Modern(facts) = modern::discover(host, link, link.server.patience).await?
     {
         memory::keep_facts(host, link, &facts);
         return Ok(facts);
@@ -253,13 +325,18 @@ pub async fn facts<H: Host>(host: &H, link: Link<'_>) -> Result<Facts, Failure> 
 
 /// The same for an upstream that was `before`: most often it has only lost its session.
 async fn meet_again<H: Host>(host: &H, link: Link<'_>, before: &Peer) -> Result<Peer, Failure> {
-    if let Peer::Legacy(before) = before
-        && let Ok((session, facts)) = legacy::initialize(host, link, before.level.as_deref()).await
-    {
-        memory::keep_facts(host, link, &facts);
-        return Ok(settle(host, link, Peer::Legacy(session), Some(&Peer::Legacy(before.clone()))));
+    match open_again(host, link, before).await {
+        Some(peer) => Ok(peer),
+        None => Ok(meet(host, link, Some(before)).await?.0),
     }
-    Ok(meet(host, link, Some(before)).await?.0)
+}
+
+/// A new session in the place of the one that was `before`. `None` if the upstream gives none.
+async fn open_again<H: Host>(host: &H, link: Link<'_>, before: &Peer) -> Option<Peer> {
+    let Peer::Legacy(session) = before else { return None };
+    let (session, facts) = legacy::initialize(host, link, session.level.as_deref()).await.ok()?;
+    memory::keep_facts(host, link, &facts);
+    Some(settle(host, link, Peer::Legacy(session), Some(before)))
 }
 
 async fn send<H: Host>(
@@ -288,13 +365,14 @@ async fn receive<H: Host>(
             "text/event-stream" => Ok(Content::Events(body)),
             _ => Err(Failure::NotMcp),
         },
-        300..=399 => Err(Failure::Moved),
+        300..=399 => Err(Failure::Moved(new_place(&head, link))),
         401 => Err(Failure::Refused),
         403 => Err(match challenge::missing_scopes(&head.headers) {
             Some(scopes) => Failure::NeedsScopes(scopes),
             None => Failure::Forbidden,
         }),
-        status @ (429 | 502 | 503 | 504) => Err(Failure::Status(status)),
+        status @ (429 | 503) => Err(Failure::Busy { status, seconds: seconds_in(&head) }),
+        status @ (502 | 504) => Err(Failure::Status(status)),
         _ => {
             let body = within(host, link.server.patience, collect(body, ERROR_LIMIT)).await;
             let mut body = body.and_then(Result::ok).unwrap_or_default();
@@ -304,20 +382,55 @@ async fn receive<H: Host>(
     }
 }
 
+/// Sends a small request of the gateway's own, and once more if the upstream leads to its URL with another slash.
+async fn dispatch<H: Host>(
+    host: &H,
+    link: Link<'_>,
+    request: Request<Vec<u8>>,
+    patience: Duration,
+) -> Result<http::Response<H::Body>, SendError> {
+    let mut again = request.clone();
+    let response = host.send(request, patience).await?;
+    if !matches!(response.status().as_u16(), 307 | 308) {
+        return Ok(response);
+    }
+    let (head, body) = response.into_parts();
+    if !follows(link, new_place(&head, link).as_deref()) {
+        return Ok(http::Response::from_parts(head, body));
+    }
+    drain(host, body).await;
+    *again.uri_mut() = url(link);
+    host.send(again, patience).await
+}
+
 /// The answer to a request of the gateway's own: the message, whole, and the head that it came with.
-async fn ask<H: Host>(host: &H, link: Link<'_>, request: Request<Vec<u8>>) -> Result<(Parts, Asked), Failure> {
-    let (head, body) = host.send(request, link.server.patience).await?.into_parts();
+async fn ask<H: Host>(
+    host: &H,
+    link: Link<'_>,
+    request: Request<Vec<u8>>,
+    patience: Duration,
+) -> Result<(Parts, Asked), Failure> {
+    let response = dispatch(host, link, request, patience).await?;
+    let (head, body) = response.into_parts();
     let kept = Parts::clone(&head);
     let asked = match receive(host, link, http::Response::from_parts(head, body)).await? {
-        Content::Error(..) => Asked::Refused,
-        content => Asked::Message(message(host, link, content).await?),
+        Content::Error(_, body) => Asked::Refused(body),
+        content => Asked::Message(message(host, content, patience).await?),
     };
     Ok((kept, asked))
 }
 
 enum Asked {
     Message(String),
-    Refused,
+    /// A status that is no success, with the body, which may be a message.
+    Refused(Vec<u8>),
+}
+
+/// Whether an upstream speaks the modern era.
+pub enum Discovered {
+    Modern(Facts),
+    /// It does not seem to, and this is the failure that says so, if it is one.
+    Other(Option<Failure>),
 }
 
 /// The answer that `content` brings, whole, or the code of the error that it is.
@@ -333,7 +446,7 @@ pub async fn answer<H: Host>(
             code.map(Err).ok_or(Failure::Status(status.as_u16()))
         }
         content => {
-            let text = message(host, link, content).await?;
+            let text = message(host, content, link.server.patience).await?;
             let code = code_of(&text).map_err(|_| Failure::NotMcp)?;
             Ok(code.map_or(Ok(text), Err))
         }
@@ -341,8 +454,8 @@ pub async fn answer<H: Host>(
 }
 
 /// The answer that `content` brings, whole; what comes before it in a stream is read over. All of it has to be there in the
-/// upstream's own time, however often it says something.
-async fn message<H: Host>(host: &H, link: Link<'_>, content: Content<H::Body>) -> Result<String, Failure> {
+/// within `patience`, however often the upstream says something.
+async fn message<H: Host>(host: &H, content: Content<H::Body>, patience: Duration) -> Result<String, Failure> {
     let read = async {
         match content {
             Content::Error(status, _) => Err(Failure::Status(status.as_u16())),
@@ -359,7 +472,7 @@ async fn message<H: Host>(host: &H, link: Link<'_>, content: Content<H::Body>) -
             }
         }
     };
-    within(host, link.server.patience, read).await.unwrap_or(Err(Failure::Late))
+    within(host, patience, read).await.unwrap_or(Err(Failure::Late))
 }
 
 /// The text of a body.
@@ -419,7 +532,7 @@ pub async fn tell<H: Host>(host: &H, link: Link<'_>, peer: &Peer, message: Vec<u
 pub async fn hand<H: Host>(host: &H, link: Link<'_>, peer: &Peer, message: Vec<u8>) -> Result<(), Failure> {
     let Peer::Legacy(session) = peer else { return Ok(()) };
     let request = legacy::request(link, session, message).ok_or(Failure::NotMcp)?;
-    let answer = host.send(request, link.server.patience).await?;
+    let answer = dispatch(host, link, request, link.server.patience).await?;
     let status = answer.status();
     drain(host, answer.into_body()).await;
     match status.as_u16() {
@@ -452,7 +565,7 @@ pub async fn drain<H: Host>(host: &H, mut body: H::Body) {
 
 /// What both eras send to a server: its own headers, and the token of the service, never the client's.
 fn post(link: Link<'_>) -> Option<Builder> {
-    builder(link, Request::post(link.server.url.clone()))
+    builder(link, Request::post(url(link)))
 }
 
 fn builder(link: Link<'_>, mut builder: Builder) -> Option<Builder> {
@@ -469,6 +582,30 @@ fn builder(link: Link<'_>, mut builder: Builder) -> Option<Builder> {
         headers.insert(header::AUTHORIZATION, value);
     }
     Some(builder)
+}
+
+/// Where a redirect leads, if that is a place that can be shown.
+fn new_place(head: &Parts, link: Link<'_>) -> Option<String> {
+    let place = head.headers.get(header::LOCATION)?.to_str().ok()?;
+    let is_absolute = place.starts_with("https://") || place.starts_with("http://");
+    let place = match (is_absolute, place.strip_prefix('/')) {
+        (true, _) => place.to_owned(),
+        (false, Some(path)) => [&origin_of(&link.server.url)?, "/", path].concat(),
+        (false, None) => return None,
+    };
+    // A query may hold a key.
+    let shown = place.split(['?', '#']).next().unwrap_or_default();
+    (shown.len() <= LONGEST_PLACE).then(|| shown.to_owned())
+}
+
+fn origin_of(url: &http::Uri) -> Option<String> {
+    Some([url.scheme_str()?, "://", url.authority()?.as_str()].concat())
+}
+
+/// `Retry-After` in seconds (RFC 9110 section 10.2.3); a date is not read. A day at most.
+fn seconds_in(head: &Parts) -> Option<u32> {
+    let seconds: u32 = head.headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+    Some(seconds.min(86_400))
 }
 
 fn content_type(head: &Parts) -> String {

@@ -1,17 +1,21 @@
 //! How is an upstream of 2026-07-28 spoken to?
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Request};
 
-use super::{Asked, Content, Failure, Link, Messages, Modern, Outgoing, ask, facts_of, post, receive, result_of};
+use super::{
+    Asked, Content, Discovered, Failure, Link, Messages, Modern, Outgoing, ask, dispatch, facts_of, post, receive,
+    result_of,
+};
 use crate::eras::legacy::PROTOCOL_VERSION;
 use crate::eras::modern::{
     META_CAPABILITIES, META_CLIENT, META_LOG_LEVEL, META_VERSION, METHOD, NAME, VERSION, encoded,
 };
 use crate::eras::{IMPLEMENTATION, Relay};
-use crate::host::Host;
-use crate::memory::Facts;
+use crate::host::{Host, SendError};
+use crate::names;
 use crate::session::Capabilities;
 use json::{Edits, Object, quoted};
 
@@ -81,22 +85,52 @@ pub fn write_own(id: &str, method: &str, members: &str) -> Vec<u8> {
         .into_bytes()
 }
 
-/// What the upstream says of itself, if it is of this era.
-pub async fn discover<H: Host>(host: &H, link: Link<'_>) -> Result<Option<Facts>, Failure> {
+/// What the upstream says of itself, if it is of this era. It has `patience` for its answer.
+///
+/// Errors: 401, and a connection that cannot be made: `initialize` would fare no better.
+pub async fn discover<H: Host>(host: &H, link: Link<'_>, patience: Duration) -> Result<Discovered, Failure> {
     let method = "server/discover";
     let body = write_own("0", method, "");
     let request = request(link, Outgoing { method, name: None, headers: Vec::new(), body });
-    let answer = match ask(host, link, request.ok_or(Failure::NotMcp)?).await {
+    let answer = match ask(host, link, request.ok_or(Failure::NotMcp)?, patience).await {
         Ok((_, answer)) => answer,
         // Servers of another era, and what stands before them, answer what they do not know in many ways.
-        Err(Failure::NotMcp) => return Ok(None),
-        Err(failure) => return Err(failure),
+        Err(Failure::NotMcp) => return Ok(Discovered::Other(None)),
+        Err(Failure::Unreachable(SendError::Timeout) | Failure::Late) => {
+            return Ok(Discovered::Other(Some(Failure::Late)));
+        }
+        Err(failure @ (Failure::Refused | Failure::Unreachable(_))) => return Err(failure),
+        Err(failure) => return Ok(Discovered::Other(Some(failure))),
     };
-    let Asked::Message(message) = answer else { return Ok(None) };
-    let Some(result) = result_of(&message) else { return Ok(None) };
-    let versions = result.find("supportedVersions").and_then(json::array).unwrap_or_default();
-    let is_one = versions.into_iter().any(|version| json::string(version).as_deref() == Some(VERSION));
-    Ok(is_one.then(|| facts_of(&result, true)))
+    let message = match answer {
+        Asked::Message(message) => message,
+        Asked::Refused(body) => String::from_utf8(body).unwrap_or_default(),
+    };
+    let versions = |object: &Object<'_>, name| {
+        let versions = object.find(name).and_then(json::array)?;
+        Some(versions.into_iter().filter_map(json::string).map(Cow::into_owned).collect::<Vec<_>>())
+    };
+    if let Some(result) = result_of(&message) {
+        let supported = versions(&result, "supportedVersions").unwrap_or_default();
+        return Ok(match supported.iter().any(|version| version == VERSION) {
+            true => Discovered::Modern(facts_of(&result, true)),
+            false if supported.is_empty() => Discovered::Other(None),
+            false => Discovered::Other(Some(of_other_versions(&supported))),
+        });
+    }
+    // It knows this era, and says which versions of it: ours is not taken for legacy by that alone.
+    let error = Object::parse(&message).ok().and_then(|message| message.object("error").ok()?);
+    let data = error
+        .filter(|error| matches!(error.get("code"), Ok(Some("-32022"))))
+        .and_then(|error| error.object("data").ok()?);
+    let supported = data.and_then(|data| versions(&data, "supported")).unwrap_or_default();
+    Ok(Discovered::Other((!supported.is_empty()).then(|| of_other_versions(&supported))))
+}
+
+fn of_other_versions(supported: &[String]) -> Failure {
+    const MOST: usize = 8;
+    let shown: Vec<&str> = supported.iter().take(MOST).map(|version| names::cut(version, 32)).collect();
+    Failure::Versions(shown.join(", "))
 }
 
 /// Opens a stream of what changes; `filter` is the text of the members of `notifications`. Its messages name it by `id`.
@@ -104,7 +138,7 @@ pub async fn listen<H: Host>(host: &H, link: Link<'_>, id: &str, filter: &str) -
     let method = "subscriptions/listen";
     let body = write_own(id, method, &format!(r#""notifications":{{{filter}}}"#));
     let request = request(link, Outgoing { method, name: None, headers: Vec::new(), body }).ok_or(Failure::NotMcp)?;
-    match receive(host, link, host.send(request, link.server.patience).await?).await? {
+    match receive(host, link, dispatch(host, link, request, link.server.patience).await?).await? {
         Content::Events(body) => Ok(Some(Messages::new(body))),
         Content::Json(..) | Content::Error(..) => Ok(None),
     }
