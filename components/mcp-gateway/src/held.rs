@@ -35,6 +35,7 @@ use crate::upstream::{self, Failure, Link, Messages, Peer};
 use crate::visitor::{Standing, Visitor};
 use crate::{jsonrpc, lists};
 use json::{Edits, Object, quoted};
+use sealing::age::is_recent;
 
 const PATIENCE_SECONDS: u64 = ASK_PATIENCE.as_secs();
 /// Between two signs of life of a holder, and when it is missed.
@@ -176,6 +177,8 @@ impl<H: Host> Holder<'_, H> {
                 }
             }
             looked = host.now();
+            // A clock that is set back makes nobody wait for longer.
+            until = until.min(looked + PATIENCE_SECONDS);
             let word = shelf.word(host).filter(|word| word.mark != heard);
             if let Some(word) = word {
                 heard.clone_from(&word.mark);
@@ -207,7 +210,7 @@ impl<H: Host> Holder<'_, H> {
                 }
                 let asked = std::mem::take(&mut self.next);
                 self.ask(asked);
-            } else if said > told || looked >= self.report.at + BEAT.as_secs() {
+            } else if said > told || looked.abs_diff(self.report.at) >= BEAT.as_secs() {
                 shelf.keep(host, &mut self.report);
             }
             told = said;
@@ -283,10 +286,11 @@ impl<H: Host> Holder<'_, H> {
         let mut until = host.now() + PATIENCE_SECONDS;
         while host.now() < until {
             host.sleep(LAST_LOOK).await;
+            until = until.min(host.now() + PATIENCE_SECONDS);
             if shelf.word(host).is_some_and(|word| matches!(word.says, Says::Thanks | Says::Cancels)) {
                 until = until.min(host.now() + LINGER_SECONDS);
             }
-            if host.now() >= self.report.at + BEAT.as_secs() {
+            if host.now().abs_diff(self.report.at) >= BEAT.as_secs() {
                 shelf.keep(host, &mut self.report);
             }
         }
@@ -324,7 +328,7 @@ pub async fn resume<H: Host>(
     fit: &Fit<'_>,
     line: &mut Line<'_, H>,
 ) -> Result<(), Halt> {
-    if host.now() > state.since + PATIENCE_SECONDS {
+    if !is_recent(state.since, host.now(), PATIENCE_SECONDS) {
         return Err(Failure::NoAnswer.into());
     }
     let shelf = Shelf::named(caller, state.shelf, state.name.clone());

@@ -21,13 +21,14 @@ use sha2::{Digest, Sha256};
 
 use crate::host::{AccessToken, Caller, Host, Outcome, Resolution, Secret, WantedService};
 use crate::memory::Met;
+use sealing::age::left;
 
 /// For how long, where `servers.json` does not say.
 pub const SECONDS: u64 = 10;
 /// The most that it may say.
 pub const MOST_SECONDS: u64 = 300;
 
-const FORMAT: u8 = 3;
+const FORMAT: u8 = 4;
 const NONCE: usize = 24;
 /// A token is not used again this close to its end: it may be on its way for a while.
 const BEFORE_END: u64 = 5;
@@ -50,6 +51,8 @@ pub struct Kept {
 struct Row {
     /// Until when the bearer is known.
     until: u64,
+    /// For how many seconds the bearer, the tokens and the file were allowed to be kept.
+    seconds: u64,
     subject: String,
     sealing_key: String,
     tokens: Vec<Token>,
@@ -89,8 +92,14 @@ impl Kept {
             kept.row = row;
         }
         let now = host.now();
-        kept.row.tokens.retain(|token| now < token.until);
-        kept.is_file_known = now < kept.row.file_until;
+        let seconds = kept.row.seconds.min(MOST_SECONDS);
+        // A clock that was ahead has written it. It goes, so that it does not count when that time comes.
+        if kept.row.until > now.saturating_add(seconds) {
+            kept.row = Row::default();
+            kept.forget(host);
+        }
+        kept.row.tokens.retain(|token| left(token.until, now, seconds) > 0);
+        kept.is_file_known = left(kept.row.file_until, now, seconds) > 0;
         kept
     }
 
@@ -110,6 +119,7 @@ impl Kept {
         if text.len() <= FILE_BYTES {
             self.row.file = text.to_owned();
             self.row.file_until = host.now() + seconds;
+            self.row.seconds = seconds;
             self.has_news = true;
         }
     }
@@ -163,6 +173,7 @@ impl Kept {
         }
         let ends = caller.expires_at.unwrap_or(u64::MAX).min(now + seconds);
         self.row.until = ends;
+        self.row.seconds = seconds;
         for (wanted, outcome) in outcomes {
             self.row.tokens.retain(|token| !token.is_for(wanted));
             let Outcome::Token(token) = outcome else { continue };

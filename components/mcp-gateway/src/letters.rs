@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 
 use crate::host::{Caller, Host};
 use crate::memory::Place;
+use sealing::age::is_recent;
 
 /// A letter that is older was meant for someone who has left.
 const KEPT_SECONDS: u64 = 10 * 60;
@@ -33,7 +34,7 @@ pub fn post<H: Host>(host: &H, caller: &Caller, to: &str, word: &str) {
 pub fn fetch<H: Host>(host: &H, caller: &Caller, to: &str) -> Option<String> {
     let place = place(caller, to);
     let letter: Letter = serde_json::from_slice(&place.read(host, caller)?).ok()?;
-    if letter.to != to || host.now().saturating_sub(letter.t) > KEPT_SECONDS {
+    if letter.to != to || !is_recent(letter.t, host.now(), KEPT_SECONDS) {
         return None;
     }
     place.forget(host, caller);

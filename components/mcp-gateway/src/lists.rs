@@ -28,6 +28,7 @@ use crate::upstream::{self, ANSWER_LIMIT, Failure, Link, Outgoing, Peer};
 use crate::visitor::{Standing, Visitor};
 use crate::{connections, decisive, finding};
 use json::{Edits, Object, quoted};
+use sealing::age::{SKEW, left};
 
 const DEADLINE: Duration = Duration::from_secs(10);
 const MOST_PAGES: usize = 64;
@@ -133,7 +134,8 @@ pub struct Listed {
 impl Listed {
     /// For how many seconds from `now` that is still true; never long, whatever the row says.
     fn left(&self, now: u64) -> u64 {
-        self.s.min(LONGEST_SECONDS).saturating_sub(now.abs_diff(self.t))
+        let most = self.s.min(LONGEST_SECONDS);
+        left(self.t.saturating_add(most), now, most + SKEW).min(most)
     }
 
     /// The text of each entry.

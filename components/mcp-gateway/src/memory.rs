@@ -33,6 +33,7 @@ use sha2::{Digest, Sha256};
 use crate::host::{Caller, Host};
 use crate::upstream::{Link, Modern, Peer, Session};
 use json::Object;
+use sealing::age::is_recent;
 
 const FORMAT: u8 = 2;
 const NONCE: usize = 24;
@@ -68,7 +69,7 @@ fn is_false(flag: &bool) -> bool {
 
 impl PeerRow {
     fn peer(self, host: &impl Host) -> Option<Peer> {
-        if host.now().saturating_sub(self.t) > BELIEVED_SECONDS {
+        if !is_recent(self.t, host.now(), BELIEVED_SECONDS) {
             return None;
         }
         Some(match self.v {
@@ -208,7 +209,7 @@ pub fn facts<H: Host>(host: &H, link: Link<'_>) -> Option<Facts> {
     let row: FactsRow = serde_json::from_slice(&Place::of("f", link, "").read(host, link.caller)?).ok()?;
     // A legacy server says it once in a session; a modern one can be asked at any time.
     let believed = if row.m { MODERN_FACTS_SECONDS } else { BELIEVED_SECONDS };
-    let is_fresh = host.now().saturating_sub(row.t) <= believed;
+    let is_fresh = is_recent(row.t, host.now(), believed);
     is_fresh.then_some(Facts { capabilities: row.c, instructions: row.i, modern: row.m })
 }
 

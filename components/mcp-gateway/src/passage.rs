@@ -209,7 +209,7 @@ impl<'h, H: Host> Line<'h, H> {
         }
         let Some(Watch { caller, key, looked }) = &mut self.watch else { return false };
         let now = self.host.now();
-        if now < *looked + LOOK.as_secs() {
+        if now.abs_diff(*looked) < LOOK.as_secs() {
             return false;
         }
         *looked = now;

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::host::{Caller, Host};
 use crate::memory::Place;
+use sealing::age::is_recent;
 
 /// The most seats of one subject.
 pub const SEATS: u8 = 64;
@@ -62,7 +63,7 @@ impl Seat {
     /// Whether another stream has it now. Looks only every now and then.
     pub fn is_lost<H: Host>(&mut self, host: &H) -> bool {
         let now = host.now();
-        if now < self.looked + LOOK_SECONDS {
+        if now.abs_diff(self.looked) < LOOK_SECONDS {
             return false;
         }
         self.looked = now;
@@ -91,7 +92,7 @@ fn choose<H: Host>(host: &H, caller: &Caller, seats: u8) -> u8 {
     let mut oldest = (u64::MAX, 0);
     for number in 0..seats {
         match read(host, caller, number) {
-            Some(row) if host.now().saturating_sub(row.t) <= LONGEST.as_secs() => oldest = oldest.min((row.t, number)),
+            Some(row) if is_recent(row.t, host.now(), LONGEST.as_secs()) => oldest = oldest.min((row.t, number)),
             _ => return number,
         }
     }

@@ -15,6 +15,7 @@ use crate::host::{Caller, Host};
 
 use crate::memory::Place;
 use crate::upstream::Failure;
+use sealing::age::is_recent;
 
 const SHELVES: u8 = 64;
 /// Some stores take no more than 400 KB.
@@ -136,7 +137,7 @@ impl Note for Word {
 impl Report {
     /// Whether its holder has not been heard of for so long that another may take its shelf.
     pub fn is_left(&self, host: &impl Host) -> bool {
-        host.now().saturating_sub(self.at) >= LEFT_SECONDS
+        !is_recent(self.at, host.now(), LEFT_SECONDS - 1)
     }
 
     /// Whether there is something new in it.

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::host::Host;
 use crate::memory::Place;
 use crate::upstream::Link;
+use sealing::age::is_recent;
 
 pub const MOST_URIS: usize = 64;
 /// Clients do not always say goodbye.
@@ -25,7 +26,7 @@ struct Note {
 /// What is subscribed to at `link.server`.
 pub fn noted<H: Host>(host: &H, link: Link<'_>) -> Vec<String> {
     let note = place(link).read(host, link.caller).and_then(|row| serde_json::from_slice::<Note>(&row).ok());
-    note.filter(|note| host.now().saturating_sub(note.t) <= KEPT_SECONDS).unwrap_or_default().uris
+    note.filter(|note| is_recent(note.t, host.now(), KEPT_SECONDS)).unwrap_or_default().uris
 }
 
 /// Notes that `uri` is, or is no longer, subscribed to.

@@ -1,4 +1,6 @@
-//! Keeps secrets from being printed and from staying in memory.
+//! Keeps secrets from being printed and from staying in memory, and says for how long a stored time is believed.
+
+pub mod age;
 
 use std::{fmt, io};
 

@@ -281,6 +281,40 @@ fn a_client_that_never_comes_back_costs_ten_minutes_and_the_upstream_is_told() {
     assert!(late["content"][0]["text"].as_str().unwrap().contains("no answer came in time"), "{late}");
 }
 
+/// A26: a `requestState` of a clock that was ahead is over, and a holder whose clock is set back waits no longer.
+#[test]
+fn a_held_call_ends_in_its_time_when_the_clock_was_ahead() {
+    let (world, answers) = asking(|_, _| vec![form("7"), Piece::Wait(Duration::from_secs(9999))]);
+    world.ahead.set(3600);
+    let (mut holder, _, state) = first(&world);
+    world.ahead.set(0);
+    let before = world.elapsed();
+    let got = comes_again(&world, &mut holder, again(&state, &format!(r#"{{"7":{}}}"#, accept("Alice"))));
+    assert!(got.text().contains("no answer came in time"), "{}", got.text());
+    assert!(answers.borrow().is_empty());
+    ends(&world, holder);
+    let took = (world.elapsed() - before).as_secs();
+    assert!((590..=602).contains(&took), "{took}");
+}
+
+/// A26: a holder whose clock is set back goes on to give signs of life.
+#[test]
+fn a_holder_whose_clock_is_set_back_is_not_missed() {
+    let (world, answers) =
+        asking(|id, answers| vec![form("7"), Piece::Wait(Duration::from_secs(90)), after(answers, 1, id)]);
+    let (holder, _, state) = first(&world);
+    let mut both = [holder, world.begin(again(&state, &format!(r#"{{"7":{}}}"#, accept("Alice"))))];
+    world.go_on(&mut both, |_| answers.borrow().len() == 1);
+    world.ahead.set(0_u64.wrapping_sub(3600));
+    let mut got = None;
+    world.go_on(&mut both, |all| {
+        got = all[1].got();
+        got.is_some()
+    });
+    let text = got.unwrap().text();
+    assert!(text.contains("Alice"), "{text}");
+}
+
 #[test]
 fn a_client_that_leaves_while_it_waits_has_cancelled() {
     let (world, answers) = asking(|_, _| vec![form("7"), Piece::Wait(Duration::from_secs(9999))]);

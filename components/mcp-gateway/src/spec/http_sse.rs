@@ -453,6 +453,26 @@ fn a_stream_lasts_half_an_hour_at_most_and_looks_less_often_when_nobody_speaks()
     assert!(stream.heard.borrow().pieces.len() > 100);
 }
 
+/// A26: its end and the looks at its seat are those of the clock as it is now.
+#[test]
+fn a_stream_whose_clock_is_set_back_lasts_no_longer_and_finds_its_seat_taken() {
+    let world = World::with(legacy(echo));
+    world.ahead.set(3600);
+    let mut stream = Stream::open(&world, "/mcp/sse");
+    world.ahead.set(0);
+    stream.run_until(|stream| stream.over);
+    assert!(world.elapsed() < Duration::from_secs(31 * 60), "{:?}", world.elapsed());
+
+    world.ahead.set(3600);
+    let mut stream = Stream::open(&world, "/mcp/sse");
+    world.ahead.set(0);
+    let before = world.elapsed();
+    // Its seat is free in the eyes of the newcomer.
+    let _newcomer = Stream::open(&world, "/mcp/sse");
+    stream.run_until(|stream| stream.over);
+    assert!(world.elapsed() - before < Duration::from_secs(30));
+}
+
 #[test]
 fn a_get_that_wants_no_events_or_has_no_bearer_is_refused() {
     let world = World::with(legacy(echo));

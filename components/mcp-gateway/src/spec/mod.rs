@@ -4,6 +4,7 @@ mod ambiguous;
 mod asking;
 mod bytes;
 mod calls;
+mod clocks;
 mod config;
 mod faults;
 mod features;

@@ -100,6 +100,8 @@ pub struct World {
     pub loaded: Cell<usize>,
     pub logged: RefCell<Vec<String>>,
     randoms: Cell<u64>,
+    /// By how many seconds the clock on the wall is wrong.
+    pub ahead: Cell<u64>,
     clock: Rc<Clock>,
 }
 
@@ -129,6 +131,7 @@ impl World {
             most: Cell::new(usize::MAX),
             logged: RefCell::default(),
             randoms: Cell::default(),
+            ahead: Cell::new(0),
             clock: Rc::default(),
         }
     }
@@ -418,7 +421,7 @@ impl Host for World {
     }
 
     fn now(&self) -> u64 {
-        1_800_000_000 + self.clock.now.get().as_secs()
+        (1_800_000_000 + self.clock.now.get().as_secs()).wrapping_add(self.ahead.get())
     }
 
     fn random(&self, bytes: &mut [u8]) {

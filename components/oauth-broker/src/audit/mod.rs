@@ -16,6 +16,7 @@ use crate::names::{ConnectionId, ServiceId, Subject};
 use crate::people::By;
 use crate::vault::{Kind, Place};
 use ring::Lines;
+use sealing::age::is_recent;
 
 /// Where lines are kept, beside the log: the setting `audit`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -157,7 +158,7 @@ impl<H: Host> Broker<'_, H> {
         let place = Place { kind: Kind::RefusalLimit, identity: &identity };
         let now = self.host.now();
         let last: Option<u64> = self.read(place).unwrap_or_default();
-        if last.is_some_and(|last| now.saturating_sub(last) < PAUSE) {
+        if last.is_some_and(|last| is_recent(last, now, PAUSE - 1)) {
             return;
         }
         if let Err(error) = self.write(place, &now) {

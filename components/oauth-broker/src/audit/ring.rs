@@ -24,6 +24,7 @@ use crate::host::Host;
 use crate::names::Subject;
 use crate::vault::rows::RowError;
 use crate::vault::{Kind, OpenError, Place};
+use sealing::age::is_recent;
 
 /// The lines of a time, oldest first.
 #[derive(Default, Serialize)]
@@ -72,8 +73,8 @@ impl<H: Host> Broker<'_, H> {
         let old = old.and_then(|sealed| vault.open(place, &sealed).ok());
         let row = old.as_ref().and_then(|plain| Row::parse(plain)).filter(|row| row.block == block);
         let Row { dropped, lines: stored, .. } = row.unwrap_or(Row { block, dropped: 0, lines: "" });
-        let since = self.host.now().saturating_sub(SAME);
-        let recent = |old: &&str| time_of(old).is_some_and(|time| time > since);
+        let now = self.host.now();
+        let recent = |old: &&str| time_of(old).is_some_and(|time| is_recent(time, now, SAME - 1));
         let alike = |old: &str| without_time(old) == without_time(line);
         if lines == Lines::Alike && stored.lines().rev().take_while(recent).any(alike) {
             return Ok(());

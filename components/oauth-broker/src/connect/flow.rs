@@ -19,6 +19,7 @@ use crate::names::ConnectionId;
 use crate::vault::rows::RowError;
 use crate::vault::{Kind, Place};
 use sealing::Secret;
+use sealing::age::{SKEW, left};
 
 #[derive(Serialize, Deserialize)]
 pub struct Flow {
@@ -85,7 +86,7 @@ impl<H: Host> Broker<'_, H> {
         let mut gone = Vec::new();
         pending.retain(|flow| {
             position += 1;
-            let stays = flow.expires > now && position > surplus;
+            let stays = is_open(flow.expires, now) && position > surplus;
             if !stays {
                 gone.push(flow.id.clone());
             }
@@ -100,7 +101,7 @@ impl<H: Host> Broker<'_, H> {
     }
 
     pub(super) fn flow(&self, id: &FlowId) -> Result<Option<Flow>, RowError> {
-        Ok(self.read_if_it_opens::<Flow>(id.place(&mut [""]))?.filter(|flow| flow.expires > self.host.now()))
+        Ok(self.read_if_it_opens::<Flow>(id.place(&mut [""]))?.filter(|flow| is_open(flow.expires, self.host.now())))
     }
 
     pub(super) fn keep_flow(&self, id: &FlowId, flow: &Flow) -> Result<(), RowError> {
@@ -110,6 +111,10 @@ impl<H: Host> Broker<'_, H> {
     pub(super) fn end_flow(&self, id: &FlowId) -> Result<(), RowError> {
         self.erase(id.place(&mut [""]))
     }
+}
+
+fn is_open(expires: u64, now: u64) -> bool {
+    left(expires, now, LIFETIME + SKEW) > 0
 }
 
 pub fn digest(secret: &str) -> String {

@@ -24,6 +24,7 @@ use crate::names::{ConnectionId, ServiceId, Subject};
 use crate::settings::SettingError;
 use crate::vault::rows::RowError;
 use crate::vault::{Kind, Place};
+use sealing::age::{SKEW, is_recent};
 
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Ticket {
@@ -95,8 +96,7 @@ impl<H: Host> Broker<'_, H> {
         let sealed = Base64UrlUnpadded::decode_vec(text).map_err(|_| ConnectError::Ticket)?;
         let plain = vault.open(TICKET, &sealed).map_err(|_| ConnectError::Ticket)?;
         let ticket: Ticket = serde_json::from_slice(&plain).map_err(|_| ConnectError::Ticket)?;
-        let age = self.host.now().saturating_sub(ticket.issued);
-        if age > LIFETIME || ticket.connection.service != *service {
+        if !is_recent(ticket.issued, self.host.now(), LIFETIME) || ticket.connection.service != *service {
             return Err(ConnectError::Ticket);
         }
         if ticket.connection.subject != *subject {
@@ -117,7 +117,12 @@ impl<H: Host> Broker<'_, H> {
     }
 
     fn used(&self, subject: &Subject) -> Result<Used, RowError> {
-        Ok(self.read_if_it_opens(place(&[subject.as_str()]))?.unwrap_or_default())
+        let mut used: Used = self.read_if_it_opens(place(&[subject.as_str()]))?.unwrap_or_default();
+        // A clock that was ahead must not use up what is issued until then.
+        if used.before > self.host.now() + SKEW {
+            used.before = 0;
+        }
+        Ok(used)
     }
 }
 

@@ -35,6 +35,7 @@ use crate::provider::{self, Failure, Revoked};
 use crate::settings::SettingError;
 use crate::vault::rows::RowError;
 use crate::vault::{Kind, Place};
+use sealing::age::{SKEW, left};
 
 /// What became of a connection that was to end. It is forgotten here in any case.
 #[derive(Debug, PartialEq, Eq)]
@@ -108,7 +109,7 @@ impl<H: Host> Broker<'_, H> {
             has_changed |= revocation.is_none();
             due.extend(revocation);
         }
-        due.retain(|revocation| revocation.next <= self.host.now());
+        due.retain(|revocation| left(revocation.next, self.host.now(), pause(revocation.attempts) + SKEW) == 0);
         due.truncate(AT_ONCE);
         for ended in join_all(due.into_iter().map(|revocation| self.end_for_good(revocation, 0))).await {
             ended?;
@@ -172,6 +173,8 @@ impl<H: Host> Broker<'_, H> {
     async fn revoke(&self, mut revocation: Revocation) -> Result<Disconnected, RowError> {
         let id = revocation.id.clone();
         let now = self.host.now();
+        // A clock that was ahead must not have it tried for longer.
+        revocation.since = revocation.since.min(now);
         let ended = match self.service(&id.service, revocation.connection.issued.as_ref()).await {
             Ok(None) => Disconnected::NotRevoked("there is no client of this service any more"),
             Err(ServiceError::Row(error)) => return Err(error),
@@ -200,7 +203,7 @@ impl<H: Host> Broker<'_, H> {
             },
         };
         if ended == Disconnected::Queued && now < revocation.since + GIVEN_UP {
-            revocation.next = now + (FIRST_PAUSE << (2 * revocation.attempts).min(16)).min(LONGEST_PAUSE);
+            revocation.next = now + pause(revocation.attempts);
             revocation.attempts += 1;
             // Another one may have been luckier meanwhile.
             if self.is_ending(&id, &revocation.connection.grant) {
@@ -325,6 +328,11 @@ impl Disconnected {
             Self::NotRevoked(reason) => Some(reason),
         }
     }
+}
+
+/// Seconds from an attempt to the next one, after so many that failed before.
+fn pause(attempts: u32) -> u64 {
+    (FIRST_PAUSE << attempts.saturating_mul(2).min(16)).min(LONGEST_PAUSE)
 }
 
 fn revocation_place<'a>(identity: &'a [&'a str]) -> Place<'a> {

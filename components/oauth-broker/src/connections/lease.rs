@@ -38,6 +38,7 @@ use crate::Broker;
 use crate::host::{CALL_LIMIT, Host};
 use crate::vault::rows::RowError;
 use crate::vault::{Kind, Place};
+use sealing::age::left;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Lease {
@@ -144,12 +145,12 @@ impl<H: Host> Broker<'_, H> {
 impl Lease {
     /// An end that no lease can have was written by a clock that was wrong, and is not waited for.
     fn is_held(&self, now: u64) -> bool {
-        (now + 1..=now + 2 * LEASE).contains(&self.until)
+        left(self.until, now, 2 * LEASE) > 0
     }
 
     /// Whether there is time for a call of a provider, and for what has to follow it.
     pub(super) fn is_long_enough(&self, now: u64) -> bool {
-        now + CALL_LIMIT.as_secs() + MARGIN <= self.until
+        left(self.until, now, 2 * LEASE) >= CALL_LIMIT.as_secs() + MARGIN
     }
 
     pub(super) fn is_in_doubt(&self) -> bool {

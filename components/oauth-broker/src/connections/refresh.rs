@@ -34,6 +34,7 @@ use crate::provider::{self, Failure, Grant};
 use crate::settings::SettingError;
 use crate::vault::rows::RowError;
 use crate::vault::{Kind, Place};
+use sealing::age::{SKEW, is_recent, left};
 
 impl<H: Host> Broker<'_, H> {
     pub(super) async fn refresh_connection(
@@ -121,7 +122,7 @@ impl<H: Host> Broker<'_, H> {
         if connection.refresh_token.is_none() && !renews_itself {
             return Some(self.without_refresh_token(connection.clone(), refused));
         }
-        if refused && connection.refused_at.is_some_and(|last| now.saturating_sub(last) < REFUSAL_PAUSE) {
+        if refused && connection.refused_at.is_some_and(|last| is_recent(last, now, REFUSAL_PAUSE - 1)) {
             return Some(Standing::NeedsReconnect { missing_scopes: connection.missing_scopes.clone() });
         }
         let seconds = self.waiting(id, now)?;
@@ -265,7 +266,7 @@ impl<H: Host> Broker<'_, H> {
     /// For how many seconds the provider is not to be asked.
     fn waiting(&self, id: &ConnectionId, now: u64) -> Option<u32> {
         let wait: Wait = self.read(wait_place(&id.identity())).ok()??;
-        u32::try_from(wait.until.saturating_sub(now)).ok().filter(|seconds| *seconds > 0)
+        u32::try_from(left(wait.until, now, u64::from(LONGEST_WAIT) + SKEW)).ok().filter(|seconds| *seconds > 0)
     }
 
     fn wait(&self, id: &ConnectionId, until: u64) {

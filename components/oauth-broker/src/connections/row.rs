@@ -21,6 +21,7 @@ use crate::provider::{Grant, Held};
 use crate::vault::rows::RowError;
 use crate::vault::{Kind, Place};
 use sealing::Secret;
+use sealing::age::SKEW;
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Connection {
@@ -115,12 +116,13 @@ impl Connection {
 
     /// Whether the token should be renewed before it is handed out: a minute before its end, and never in the first
     /// half of its life, so that a short-lived one is not renewed at every call. One without a refresh token may renew
-    /// itself at its provider as long as it lives: that cannot wait for the last minute, in which nobody may ask.
+    /// itself at its provider as long as it lives: that cannot wait for the last minute, in which nobody may ask. And at
+    /// once if a clock that was ahead has written when it ends.
     pub fn is_due(&self, now: u64) -> bool {
         self.expires_at.is_some_and(|end| {
             let lifetime = end.saturating_sub(self.refreshed_at);
             let ahead = if self.refresh_token.is_some() { AHEAD } else { AHEAD.max(lifetime / 4) };
-            end.saturating_sub(now) <= ahead.min(lifetime / 2)
+            end.saturating_sub(now) <= ahead.min(lifetime / 2) || self.refreshed_at > now.saturating_add(SKEW)
         })
     }
 

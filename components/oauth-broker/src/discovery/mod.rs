@@ -60,6 +60,7 @@ use crate::vault::rows::RowError;
 use crate::vault::{Kind, Place};
 use client::Client;
 use guard::AddressError;
+use sealing::age::{SKEW, is_recent, left};
 use walk::Found;
 
 /// Where a grant comes from, and with which client. Nothing of it goes to another issuer or with another client.
@@ -147,7 +148,7 @@ impl<H: Host> Broker<'_, H> {
     pub(crate) async fn discover(&self, server: &McpServer, begins: bool) -> Result<Service, ServiceError> {
         let row = if begins { self.kept(server)? } else { None };
         let found = match row {
-            Some(row) if row.at + A_MOMENT > self.host.now() => row.found,
+            Some(row) if is_recent(row.at, self.host.now(), A_MOMENT - 1) => row.found,
             _ => self.find_anew(server).await?,
         };
         self.with_client(server, &found, begins).await
@@ -187,7 +188,7 @@ impl<H: Host> Broker<'_, H> {
     async fn found(&self, server: &McpServer) -> Result<Found, ServiceError> {
         let Some(mut row) = self.kept(server)? else { return self.find_anew(server).await };
         let now = self.host.now();
-        if row.again > now {
+        if left(row.again, now, A_DAY + SKEW) > 0 {
             return Ok(row.found);
         }
         match self.find_anew(server).await {

@@ -17,6 +17,7 @@ use crate::names::Subject;
 use crate::settings::SettingError;
 use crate::vault::rows::RowError;
 use crate::vault::{Kind, Place};
+use sealing::age::{SKEW, left};
 
 #[derive(Serialize, Deserialize)]
 struct Session {
@@ -33,7 +34,8 @@ impl<H: Host> Broker<'_, H> {
         let Ok(sealed) = Base64UrlUnpadded::decode_vec(cookie) else { return Ok(None) };
         let Ok(plain) = vault.open(SESSION, &sealed) else { return Ok(None) };
         let Ok(session) = serde_json::from_slice::<Session>(&plain) else { return Ok(None) };
-        let valid = session.expires > self.host.now() && self.marks(&session.subject)?.contains(&session.credential);
+        let is_open = left(session.expires, self.host.now(), LIFETIME + SKEW) > 0;
+        let valid = is_open && self.marks(&session.subject)?.contains(&session.credential);
         Ok(valid.then_some(session.subject))
     }
 

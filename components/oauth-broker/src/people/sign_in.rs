@@ -14,6 +14,7 @@ use crate::doors::{Refusal, pages};
 use crate::host::Host;
 use crate::names::{AccountName, ServiceId, Subject};
 use crate::vault::{Kind, Place};
+use sealing::age::is_recent;
 
 impl<H: Host> Broker<'_, H> {
     /// `POST /sign-in`
@@ -55,7 +56,7 @@ impl<H: Host> Broker<'_, H> {
         }
         let now = self.host.now();
         let mut limit: Limit = self.read_if_it_opens(LIMIT)?.unwrap_or_default();
-        if now.saturating_sub(limit.since) >= WINDOW {
+        if !is_recent(limit.since, now, WINDOW - 1) {
             limit = Limit { since: now, failures: 0 };
         }
         if limit.failures >= MOST {

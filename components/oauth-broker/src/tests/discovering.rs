@@ -874,6 +874,36 @@ fn at_a_refresh_no_error_of_discovery_ends_a_grant() {
     assert_eq!(resolved(&world)["access_token"], "a-4");
 }
 
+/// A26: what a clock that was ahead has found is looked for again, when a flow begins and when a token is renewed.
+#[test]
+fn what_was_found_by_a_clock_that_was_ahead_is_looked_for_again() {
+    let world = world();
+    let looks = || sent(&world).iter().filter(|url| **url == format!("POST {SERVER}")).count();
+    let set_back = |seconds: u64| world.clock.set(world.clock.get() - seconds * 1000);
+    let mut browser = Browser::default();
+    world.pass(7 * 86_400);
+    let page = browser.get(&world, "/auth/notes");
+    set_back(7 * 86_400);
+    assert_eq!(looks(), 1);
+    let ticket = between(&text(&browser.get(&world, "/auth/notes")), "name=\"ticket\" value=\"", "\"");
+    assert_eq!((looks(), page.status()), (2, StatusCode::OK));
+    world.pass(7 * 86_400);
+    browser.get(&world, "/auth/notes");
+    set_back(7 * 86_400);
+    assert_eq!(looks(), 3);
+    assert_eq!(browser.post(&world, "/auth/notes", &format!("ticket={ticket}")).status(), StatusCode::OK);
+    assert_eq!(looks(), 4);
+
+    connect(&world);
+    world.pass(7 * 86_400);
+    browser.get(&world, "/auth/notes");
+    set_back(7 * 86_400);
+    world.pass(3600);
+    let before = looks();
+    assert_eq!(resolved(&world)["status"], "token");
+    assert_eq!(looks(), before + 1);
+}
+
 #[test]
 fn an_id_that_now_means_another_service_gets_nothing_of_the_old() {
     let world = world();

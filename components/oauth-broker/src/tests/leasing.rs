@@ -196,7 +196,7 @@ fn a_slow_answer_is_waited_for_by_instances_whose_clocks_differ() {
     }
 }
 
-/// An end that lies further ahead than any lease lasts was written by a clock that was wrong.
+/// A26: an end that lies further ahead than any lease lasts was written by a clock that was wrong.
 #[test]
 fn a_lease_of_a_clock_that_was_wrong_is_not_waited_for() {
     let crowd = crowd(0, 5);
@@ -204,6 +204,22 @@ fn a_lease_of_a_clock_that_was_wrong_is_not_waited_for() {
     crowd.dies(caller(&crowd, 0, None));
     crowd.world.clock.set(crowd.ticks() - 900_000_000);
     assert_eq!(crowd.run(callers(&crowd, 2)), ["access-2"; 2]);
+}
+
+/// A26: nor does its holder go on with it: others would not wait for it.
+#[test]
+fn a_holder_whose_clock_is_set_back_sends_nothing_under_its_old_lease() {
+    for seed in 0..20 {
+        let mut crowd = crowd(0, seed);
+        crowd.thinks = 5_000;
+        crowd.ahead.set(3600);
+        let mut holder = caller(&crowd, 0, None);
+        crowd.until_it_writes(&mut holder);
+        crowd.ahead.set(0);
+        let all = vec![holder, caller(&crowd, 300, None), caller(&crowd, 600, None)];
+        assert_eq!(crowd.run(all), ["access-2"; 3], "seed {seed}");
+        assert_eq!(requests(&crowd), 1, "seed {seed}");
+    }
 }
 
 #[test]

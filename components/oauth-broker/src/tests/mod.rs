@@ -7,6 +7,7 @@ mod auditing;
 mod borrowing;
 mod callers;
 mod catalogue;
+mod clocks;
 mod connecting;
 mod consenting;
 mod crowd;

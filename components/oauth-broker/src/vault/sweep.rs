@@ -31,6 +31,7 @@ use crate::audit::ring::Spot;
 use crate::connections::list::SHARDS;
 use crate::host::Host;
 use crate::names::Subject;
+use sealing::age::is_recent;
 
 /// How far a sweep has come, and what it has found.
 #[derive(Serialize, Deserialize)]
@@ -82,7 +83,7 @@ impl<H: Host> Broker<'_, H> {
         let vault = self.settings.vault()?;
         let Ok(plain) = vault.open(CURSOR, cursor) else { return Ok(None) };
         let sweep: Option<Sweep> = serde_json::from_slice(&plain).ok();
-        let is_good = |sweep: &Sweep| sweep.key == vault.first().id && self.host.now() <= sweep.began + A_DAY;
+        let is_good = |sweep: &Sweep| sweep.key == vault.first().id && is_recent(sweep.began, self.host.now(), A_DAY);
         Ok(sweep.filter(is_good))
     }
 
