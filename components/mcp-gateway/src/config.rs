@@ -464,6 +464,11 @@ impl<'a> Server<'a> {
         allow.is_none() && deny.is_empty() && rename.is_empty() && describe.is_empty() && pin.is_none()
     }
 
+    /// Whether the file has rules about which tools may be called.
+    pub fn limits_tools(&self) -> bool {
+        self.tools.allow.is_some() || !self.tools.deny.is_empty() || self.pin.is_some()
+    }
+
     /// The name that the server's `tool` has here; none where it is not offered. A name that the file gives to one tool
     /// hides another that has it by itself.
     pub fn shown<'t>(&'t self, tool: &'t str) -> Option<Cow<'t, str>> {

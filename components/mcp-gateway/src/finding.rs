@@ -77,6 +77,12 @@ pub fn no_call() -> String {
     tool_error("\"name\" has to be the name of a tool, as gatehouse_find_tools gives it, and \"arguments\" an object.")
 }
 
+/// What a model is told that calls one which its server has not listed.
+pub fn no_such(name: &str) -> String {
+    let name = names::cut(name, LINE);
+    tool_error(&format!("Unknown tool: {name}. {FIND} gives the names that there are."))
+}
+
 /// What is wanted of the tools that there are.
 enum Question<'a> {
     Find {

@@ -45,6 +45,7 @@ pub mod jsonrpc;
 pub mod kept;
 pub mod letterbox;
 pub mod letters;
+pub mod listed;
 pub mod listening;
 pub mod lists;
 pub mod memory;

@@ -30,7 +30,8 @@ use crate::{connections, decisive, finding};
 use json::{Edits, Object, quoted};
 use sealing::age::{SKEW, left};
 
-const DEADLINE: Duration = Duration::from_secs(10);
+/// For one server's list.
+pub const DEADLINE: Duration = Duration::from_secs(10);
 const MOST_PAGES: usize = 64;
 /// A page of ours.
 const PAGE_ENTRIES: usize = 1000;
@@ -141,6 +142,11 @@ impl Listed {
     /// The text of each entry.
     pub fn entries(&self) -> &[String] {
         &self.l
+    }
+
+    /// Returns true if the tool `name` is not as it is approved.
+    pub fn is_changed(&self, name: &str) -> bool {
+        self.changed.contains(name)
     }
 
     /// What tells the entries apart.

@@ -141,22 +141,12 @@ pub fn check<H: Host>(host: &H, link: Link<'_>, entries: &[String]) -> BTreeSet<
     changed
 }
 
-/// Whether calls of the server's `tool` have to wait for an approval.
-pub async fn holds<H: Host>(host: &H, link: Link<'_>, tool: &str) -> bool {
-    let Some(pin @ (Pin::Hold | Pin::Freeze)) = link.server.pin else { return false };
-    let known = match recall(host, link) {
-        Some(known) => known,
-        None => {
-            // This is the first use, so there is something to see first.
-            let _ = lists::of_server(host, &TOOLS, link).await;
-            recall(host, link).unwrap_or_default()
-        }
-    };
-    let pinned = link.server.pinned(tool);
-    match known.iter().find(|known| known.name == tool) {
-        Some(tool) => !tool.changed.is_empty() && pinned != Some(&tool.changed),
-        None => pinned.is_none() && (pin == Pin::Freeze || !has_room(&known, tool)),
-    }
+/// Whether calls of the server's `tool` have to wait for an approval; `None` if it is not remembered.
+pub fn holds<H: Host>(host: &H, link: Link<'_>, tool: &str) -> Option<bool> {
+    let pin = link.server.pin?;
+    let known = recall(host, link)?.into_iter().find(|known| known.name == tool)?;
+    let is_pinned = link.server.pinned(tool) == Some(&*known.changed);
+    Some(pin != Pin::Flag && !known.changed.is_empty() && !is_pinned)
 }
 
 /// What a model is told that calls one which is held.

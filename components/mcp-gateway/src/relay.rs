@@ -22,13 +22,15 @@ use crate::eras::{By, Own, Relay, Site, Target};
 use crate::fit::Fit;
 use crate::held::Interrupted;
 use crate::host::{Caller, Host};
+use crate::listed::Verdict;
 use crate::passage::{Delivered, Halt, Line, MOST_ASKED, Stopped, deliver};
 use crate::session::Session;
 use crate::upstream::modern::Input;
 use crate::upstream::{self, Answered, Content, Failure, Link, Outgoing, Peer};
 use crate::visitor::{Standing, Visitor};
 use crate::{
-    asks, connections, decisive, finding, held, jsonrpc, letters, lists, memory, names, owners, pins, subscriptions,
+    asks, connections, decisive, finding, held, jsonrpc, letters, listed, lists, memory, names, owners, pins,
+    subscriptions,
 };
 use json::{Edits, Object, quoted};
 
@@ -174,9 +176,18 @@ async fn exchange<H: Host>(
         _ => None,
     };
     let own = long.as_deref().unwrap_or(own);
-    if method == "tools/call" && line.wait(pins::holds(host, link, own)).await? {
-        line.answer(relay.client.result(relay.request.id, &pins::refusal(own, link.server))).await;
-        return Ok(None);
+    if method == "tools/call" {
+        match line.wait(listed::verdict(host, link, own)).await?? {
+            Verdict::Allowed => {}
+            Verdict::Held => {
+                line.answer(relay.client.result(relay.request.id, &pins::refusal(own, link.server))).await;
+                return Ok(None);
+            }
+            Verdict::Unknown => {
+                unknown(relay, line).await;
+                return Ok(None);
+            }
+        }
     }
     let key = relay.client.session().map_or_else(|| nonce(host), |session| request_key(session, relay.request.id));
     let key = quoted(&key);
@@ -356,6 +367,10 @@ async fn stop<H: Host>(line: &mut Line<'_, H>, stopped: Stopped) {
 
 async fn unknown<H: Host>(relay: &Relay<'_>, line: &mut Line<'_, H>) {
     let name = relay.handle.as_ref().map_or("", |handle| &handle.value);
+    if relay.inner.is_some() {
+        // The model has written this call, so the model is told.
+        return line.answer(relay.client.result(relay.request.id, &finding::no_such(name))).await;
+    }
     let (code, message) = match relay.handle.as_ref().map(|handle| handle.by) {
         Some(By::Tool) => (jsonrpc::INVALID_PARAMS, format!("Unknown tool: {name}")),
         Some(By::Prompt) => (jsonrpc::INVALID_PARAMS, format!("Unknown prompt: {name}")),

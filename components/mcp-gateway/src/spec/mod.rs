@@ -12,6 +12,7 @@ mod held;
 mod http_sse;
 mod kept;
 mod legacy;
+mod listed;
 mod listening;
 mod lists;
 mod modern;

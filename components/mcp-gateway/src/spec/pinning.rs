@@ -297,10 +297,10 @@ fn a_model_cannot_approve_by_itself() {
 }
 
 #[test]
-fn only_a_pinned_server_pays_for_it_and_a_held_ones_call_reads_one_row_more() {
+fn only_a_pinned_server_pays_for_it_and_its_calls_read_one_row_more() {
     for (file, reads) in [
         ("", 2),
-        (r#","tools":{"pin":"flag"}"#, 2),
+        (r#","tools":{"pin":"flag"}"#, 3),
         (r#","tools":{"pin":"hold"}"#, 3),
         (r#","tools":{"pin":"freeze"}"#, 3),
     ] {

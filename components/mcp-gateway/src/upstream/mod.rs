@@ -155,6 +155,8 @@ pub enum Failure {
     /// What the instance says that held the call.
     #[error("{0}")]
     Reported(String),
+    #[error("only tools that it lists may be called, and its list could not be had: {0}")]
+    NoList(String),
     #[error("its answer is longer than 16 MiB")]
     TooLong,
     #[error("it took too long to answer")]
