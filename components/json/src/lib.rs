@@ -154,6 +154,11 @@ impl<'a> Object<'a> {
         self.members.iter().find(|(member, _)| member == name).map(|(_, value)| *value)
     }
 
+    /// The same where `null` says as much as an absent member.
+    pub fn present(&self, name: &str) -> Option<&'a str> {
+        self.find(name).filter(|value| *value != "null")
+    }
+
     /// Names and the text of their values, as they stand.
     pub fn members(&self) -> impl Iterator<Item = (&Cow<'a, str>, &'a str)> {
         self.members.iter().map(|(name, value)| (name, *value))

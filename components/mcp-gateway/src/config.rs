@@ -102,6 +102,7 @@ const OWN_HEADERS: [&str; 16] = [
 /// Where the MCP Inspector serves its page.
 const INSPECTOR: [&str; 2] = ["http://localhost:6274", "http://127.0.0.1:6274"];
 const PATIENCE: Duration = Duration::from_secs(60);
+const CALL_PATIENCE: Duration = Duration::from_secs(10 * 60);
 
 /// Why there are no servers at all.
 #[derive(Debug, Error)]
@@ -168,8 +169,10 @@ pub struct Server<'a> {
     /// Sent with every request. They may hold secrets.
     pub headers: Vec<(HeaderName, HeaderValue)>,
     pub description: Option<Cow<'a, str>>,
-    /// How long the server may take to answer.
+    /// How long the server may take to answer a handshake or to list what it has.
     pub patience: Duration,
+    /// How long it may take to begin its answer to a call, which may be the call's whole work.
+    pub call_patience: Duration,
     /// What becomes of tools that change (`pins`); none: nothing is looked at.
     pub pin: Option<Pin>,
     tools: Tools<'a>,
@@ -436,6 +439,7 @@ impl<'a> Entry<'a> {
             return Err(wrong("headers", "has \"Authorization\" although \"service\" gives the token"));
         }
         let tools = tools(&keys)?;
+        let patience = patience(&keys)?;
         Ok(Server {
             name: self.name.clone(),
             prefix: &self.prefix,
@@ -444,7 +448,8 @@ impl<'a> Entry<'a> {
             account,
             headers,
             description: text(&keys, "description")?,
-            patience: patience(&keys)?,
+            patience: patience.unwrap_or(PATIENCE),
+            call_patience: patience.unwrap_or(CALL_PATIENCE),
             pin: tools.pin,
             tools,
         })
@@ -638,11 +643,11 @@ fn names_in(text: &str) -> Option<Vec<Cow<'_, str>>> {
     json::array(text)?.into_iter().map(json::string).collect()
 }
 
-fn patience(keys: &Object<'_>) -> Result<Duration, Fault> {
-    let Some(timeout) = one(keys, "timeout")? else { return Ok(PATIENCE) };
+fn patience(keys: &Object<'_>) -> Result<Option<Duration>, Fault> {
+    let Some(timeout) = one(keys, "timeout")? else { return Ok(None) };
     match timeout.parse::<u64>() {
-        Ok(seconds @ 1..1000) => Ok(Duration::from_secs(seconds)),
-        Ok(milliseconds @ 1000..=3_600_000) => Ok(Duration::from_millis(milliseconds)),
+        Ok(seconds @ 1..1000) => Ok(Some(Duration::from_secs(seconds))),
+        Ok(milliseconds @ 1000..=3_600_000) => Ok(Some(Duration::from_millis(milliseconds))),
         _ => Err(wrong("timeout", "has to be a whole number of seconds")),
     }
 }

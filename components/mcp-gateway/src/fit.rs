@@ -138,8 +138,11 @@ impl Fit<'_> {
         if message.find("method").is_some() || self.is_of_another(&message) {
             return Err(Failure::NotMcp);
         }
-        if self.changes_nothing() {
-            drop(message);
+        // Some servers write both, and null means absent.
+        let nulls: Vec<&str> =
+            ["result", "error"].into_iter().filter(|name| message.find(name) == Some("null")).collect();
+        if self.changes_nothing() && nulls.is_empty() {
+            drop((message, nulls));
             return Ok(Fitted::Answer(jsonrpc::respond(StatusCode::OK, text.into_bytes())));
         }
         let text = text.as_str();
@@ -147,11 +150,15 @@ impl Fit<'_> {
         let mut status = StatusCode::OK;
         let mut edits = Edits::new(text);
         match message.find("id") {
-            Some(id) if id != self.id => edits.replace(id, self.id.to_owned()),
-            Some(_) => {}
-            None => edits.rework(&message, &[], &["\"id\":", self.id].concat()),
+            Some(id) => {
+                if id != self.id {
+                    edits.replace(id, self.id.to_owned());
+                }
+                edits.rework(&message, &nulls, "");
+            }
+            None => edits.rework(&message, &nulls, &["\"id\":", self.id].concat()),
         }
-        if let Some(result) = message.find("result") {
+        if let Some(result) = message.present("result") {
             // Within an era it is between the client and the server alone.
             if self.names_tasks || !self.same_era {
                 let members = Object::parse(result).map_err(|_| Failure::NotMcp)?;
@@ -169,7 +176,7 @@ impl Fit<'_> {
                     dialect.fit_result(self.method, &members, &mut edits);
                 }
             }
-        } else if let Some(error) = message.find("error") {
+        } else if let Some(error) = message.present("error") {
             let members = Object::parse(error).map_err(|_| Failure::NotMcp)?;
             let code = members.get("code").ok().flatten().ok_or(Failure::NotMcp)?;
             let known: i64 = code.parse().unwrap_or(jsonrpc::INTERNAL_ERROR);

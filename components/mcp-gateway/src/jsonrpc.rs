@@ -68,9 +68,10 @@ impl<'a> Incoming<'a> {
         if object.string("jsonrpc").map_err(ambiguous)?.as_deref() != Some("2.0") {
             return Err(invalid("Invalid Request: \"jsonrpc\" has to be \"2.0\""));
         }
-        let answers = object.find("result").is_some() || object.find("error").is_some();
+        let has = |name| object.find(name).is_some();
+        let answers = object.present("result").is_some() || object.present("error").is_some();
         let Some(method) = object.find("method") else {
-            return if answers {
+            return if has("result") || has("error") {
                 Ok(Self::Response { text, id: usable })
             } else {
                 Err(invalid("Invalid Request: neither a method nor a result"))
@@ -80,7 +81,7 @@ impl<'a> Incoming<'a> {
             return Err(invalid("Invalid Request: both a method and a result"));
         }
         let method = json::string(method).ok_or_else(|| invalid("Invalid Request: \"method\" has to be a string"))?;
-        let params = match object.find("params") {
+        let params = match object.present("params") {
             None => None,
             Some(params) => {
                 Some(Object::parse(params).map_err(|_| invalid("Invalid Request: \"params\" has to be an object"))?)
@@ -147,6 +148,22 @@ mod tests {
             let Ok(Incoming::Request(request)) = Incoming::read(&text) else { panic!("{text}") };
             assert_eq!(request.id, id);
         }
+    }
+
+    /// R24, R29: null means absent.
+    #[test]
+    fn a_member_that_is_null_is_absent() {
+        for text in [
+            r#"{"jsonrpc":"2.0","id":1,"method":"ping","params":null}"#,
+            r#"{"jsonrpc":"2.0","id":1,"method":"ping","result":null,"error":null}"#,
+        ] {
+            let Ok(Incoming::Request(request)) = Incoming::read(text) else { panic!("{text}") };
+            assert!(request.params.is_none());
+        }
+        let text = r#"{"jsonrpc":"2.0","method":"notifications/initialized","params":null}"#;
+        assert!(matches!(Incoming::read(text), Ok(Incoming::Notification(_))));
+        let text = r#"{"jsonrpc":"2.0","id":1,"result":null,"error":{"code":1,"message":"x"}}"#;
+        assert!(matches!(Incoming::read(text), Ok(Incoming::Response { id: Some("1"), .. })));
     }
 
     #[test]

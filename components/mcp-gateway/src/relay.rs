@@ -263,6 +263,13 @@ fn write<'w>(
     }
     let method = &*relay.request.method;
     let mut headers = relay.param_headers.clone();
+    // `"params": null` says that there are none, and not every server reads it so.
+    if relay.params.is_none()
+        && let Ok(message) = Object::parse(relay.request.text)
+        && matches!(peer, Peer::Legacy(_))
+    {
+        edits.rework(&message, &["params"], "");
+    }
     match peer {
         Peer::Legacy(_) => upstream::legacy::write(relay, &mut edits),
         Peer::Modern(modern) => {
@@ -388,7 +395,7 @@ async fn failed<H: Host>(host: &H, relay: &Relay<'_>, server: &Server<'_>, failu
     host.log(&format!("gateway: {} at {}: {failure}", relay.request.method, server.prefix));
     let message = format!("The server {} could not be called: {failure}.", server.name);
     let is_tool = relay.request.method == "tools/call";
-    let answer = if is_tool && !line.has_begun() {
+    let answer = if is_tool {
         relay.client.result(relay.request.id, &tool_error(&message))
     } else {
         relay.client.error(relay.request.id, jsonrpc::INTERNAL_ERROR, &message)

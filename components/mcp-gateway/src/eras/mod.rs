@@ -313,6 +313,14 @@ pub fn text<'a>(head: &Parts, body: &'a [u8]) -> Result<&'a str, Response<Vec<u8
         let message = "Content-Type has to be application/json";
         return Err(jsonrpc::refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, None, message));
     }
+    let is_plain = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"identity");
+    if !head.headers.get_all(header::CONTENT_ENCODING).iter().all(is_plain) {
+        let mut response =
+            jsonrpc::refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, None, "A body has to come without Content-Encoding");
+        // RFC 9110 section 15.5.16: what is taken.
+        response.headers_mut().insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        return Err(response);
+    }
     std::str::from_utf8(json::without_bom(body)).map_err(|_| {
         let body = jsonrpc::error(None, jsonrpc::PARSE_ERROR, "Parse error: not UTF-8", None);
         jsonrpc::respond(StatusCode::BAD_REQUEST, body)

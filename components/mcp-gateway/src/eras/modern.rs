@@ -96,9 +96,13 @@ impl Dialect for Client {
         Some(input_required(&["{", &requests?.join(","), "}"].concat(), OWN_STATE))
     }
 
-    /// -32002 and -32042 MUST NOT come from modern servers.
-    fn fit_code(&self, _method: &str, code: i64) -> i64 {
+    /// -32002 and -32042 MUST NOT come from modern servers. -32601 is for methods that a server does not have, and comes with
+    /// 404; legacy servers also say it of a name.
+    fn fit_code(&self, method: &str, code: i64) -> i64 {
         match code {
+            jsonrpc::METHOD_NOT_FOUND if matches!(method, "tools/call" | "prompts/get" | "resources/read") => {
+                jsonrpc::INVALID_PARAMS
+            }
             -32002 => jsonrpc::INVALID_PARAMS,
             URL_ELICITATION_REQUIRED => jsonrpc::INTERNAL_ERROR,
             code => code,

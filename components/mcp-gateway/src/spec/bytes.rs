@@ -318,7 +318,7 @@ fn an_upstreams_own_errors_pass_in_the_clients_form() {
     let cases = [
         (Era::Modern, 200, -32002, (OK, -32602)),
         (Era::Modern, 200, -32042, (OK, -32603)),
-        (Era::Modern, 404, -32601, (404, -32601)),
+        (Era::Modern, 404, -32601, (OK, -32602)),
         (Era::Legacy, 200, -32002, (OK, -32002)),
         (Era::Legacy, 404, -32601, (OK, -32601)),
         (Era::Legacy, 500, -32603, (OK, -32603)),

@@ -328,6 +328,126 @@ fn a_token_that_ends_in_a_session_is_renewed_after_one_new_session_was_tried() {
     assert_eq!(methods.last().unwrap(), "tools/call");
 }
 
+/// R29: null means absent.
+#[test]
+fn an_error_beside_a_null_result_is_the_error() {
+    for (kind, inner) in KINDS {
+        for (first, second) in [("result", "error"), ("error", "result")] {
+            let inner = inner();
+            let world = World::with(Box::new(move |sent| match sent.method().as_str() {
+                "tools/call" => {
+                    let value = |name| if name == "error" { r#"{"code":-32000,"message":"boom"}"# } else { "null" };
+                    let (one, two) = (value(first), value(second));
+                    let id = sent.json()["id"].to_string();
+                    json_reply(200, format!(r#"{{"jsonrpc":"2.0","id":{id},"{first}":{one},"{second}":{two}}}"#))
+                }
+                _ => inner(sent),
+            }));
+            for era in [Era::Legacy, Era::Modern] {
+                for path in ["/mcp", "/mcp/up"] {
+                    let call = era.call(path, if path == "/mcp" { "up__echo" } else { "echo" });
+                    let got = world.serve(call).json();
+                    assert_eq!(got["error"]["message"], "boom", "{kind} {first} {era:?} {path}: {got}");
+                    assert!(got.get("result").is_none(), "{got}");
+                }
+            }
+        }
+    }
+}
+
+/// R24: a client may write `"params": null`.
+#[test]
+fn params_that_are_null_are_absent() {
+    for (kind, inner) in KINDS {
+        let world = World::with(inner());
+        for path in ["/mcp", "/mcp/up"] {
+            let body = r#"{"jsonrpc":"2.0","id":1,"method":"tools/list","params":null}"#;
+            let got = world.serve(with_body(Era::Legacy.list(path), body));
+            assert!(got.text().contains("echo"), "{kind} {path}: {}", got.text());
+            assert!(world.sent().iter().all(|sent| sent.json().get("params").is_none_or(|params| !params.is_null())));
+            let body = r#"{"jsonrpc":"2.0","method":"notifications/initialized","params":null}"#;
+            assert_eq!(world.serve(with_body(Era::Legacy.list(path), body)).status, 202);
+        }
+    }
+}
+
+/// R54: a body that is packed is refused as what it is.
+#[test]
+fn a_packed_body_is_415() {
+    for era in [Era::Legacy, Era::Modern] {
+        let world = World::with(modern(echo));
+        for coding in ["gzip", "br", "identity, gzip"] {
+            let got = world.serve(with_header(era.call("/mcp", "up__echo"), "content-encoding", coding));
+            assert_eq!((got.status, got.header("accept-encoding")), (415, Some("identity")), "{coding}");
+        }
+        assert_eq!(world.serve(with_header(era.call("/mcp", "up__echo"), "content-encoding", "identity")).status, OK);
+    }
+}
+
+/// R52: a legacy server's -32601 for a name is no unknown method, which would be 404.
+#[test]
+fn an_unknown_name_at_a_legacy_server_is_no_transport_error() {
+    let inner = legacy(echo);
+    let world = World::with(Box::new(move |sent| match sent.method().as_str() {
+        "tools/call" | "prompts/get" | "resources/read" => super::upstreams::error(200, &sent.json()["id"], -32601),
+        _ => inner(sent),
+    }));
+    for (method, member) in [("tools/call", "name"), ("prompts/get", "name"), ("resources/read", "uri")] {
+        let got = world.serve(Era::Modern.request("/mcp/up", method, &format!(r#""{member}":"x:y""#)));
+        assert_eq!(got.error(), (OK, -32602), "{method}");
+    }
+    assert_eq!(world.serve(Era::Modern.request("/mcp/up", "acme/other", "")).error(), (404, -32601));
+}
+
+/// R47: a silent tool of ten minutes works; a handshake or a list does not take that long.
+#[test]
+fn a_call_may_take_much_longer_than_a_handshake() {
+    for (timeout, seconds, works) in
+        [("", 70, true), ("", 590, true), ("", 610, false), (r#","timeout":30"#, 40, false)]
+    {
+        for (kind, inner) in KINDS {
+            let inner = inner();
+            let file = format!(r#"{{"mcpServers":{{"up":{{"url":"https://up.example/mcp"{timeout}}}}}}}"#);
+            let slow: Upstream = Box::new(move |sent| match sent.method().as_str() {
+                "tools/call" => Reply::Slow(Duration::from_secs(seconds), Box::new(inner(sent))),
+                _ => inner(sent),
+            });
+            let world = World::new(&file, vec![("https://up.example/mcp", slow)]);
+            for era in [Era::Legacy, Era::Modern] {
+                let got = world.serve(era.call("/mcp", "up__echo"));
+                let about = format!("{kind} {era:?} {seconds}: {}", got.text());
+                assert_eq!(got.text().contains("hi of echo"), works, "{about}");
+                assert!(works || got.text().contains(r#""isError":true"#), "{about}");
+            }
+        }
+    }
+}
+
+/// R21: what breaks after signs of life is a result that the model sees, in both eras.
+#[test]
+fn a_call_that_breaks_after_signs_of_life_is_a_tools_error() {
+    let ends: [fn() -> Vec<Piece>; 3] = [
+        || vec![Piece::Wait(Duration::from_secs(3)), Piece::Breaks],
+        || vec![Piece::Wait(Duration::from_secs(40))],
+        || vec![Piece::Bytes(b": x\n\n".into()), Piece::Wait(Duration::from_secs(40)), Piece::Breaks],
+    ];
+    for (kind, inner) in KINDS {
+        for pieces in ends {
+            let inner = inner();
+            let world = World::with(Box::new(move |sent| match sent.method().as_str() {
+                "tools/call" => events_reply(pieces()),
+                _ => inner(sent),
+            }));
+            for era in [Era::Legacy, Era::Modern] {
+                let got = world.serve(era.call("/mcp", "up__echo"));
+                let last = got.events().pop().unwrap_or_else(|| panic!("{kind} {era:?}: {}", got.text()));
+                assert_eq!(last["result"]["isError"], true, "{kind} {era:?}: {last}");
+                assert_eq!(last["result"]["resultType"] == "complete", era == Era::Modern, "{last}");
+            }
+        }
+    }
+}
+
 /// R31: the model is told when to come again.
 #[test]
 fn a_busy_server_says_when_to_come_again() {

@@ -30,6 +30,8 @@ pub enum Reply {
     Answer(u16, Vec<(&'static str, String)>, Vec<Piece>),
     Fails(SendError),
     NeverAnswers,
+    /// Its head comes after so long.
+    Slow(Duration, Box<Reply>),
 }
 
 pub enum Piece {
@@ -404,7 +406,13 @@ impl Host for World {
         };
         self.sent.borrow_mut().push(sent.clone());
         let anywhere = || self.upstreams.get(ANYWHERE).unwrap_or_else(|| panic!("nothing at {}", sent.url));
-        match self.upstreams.get(sent.url.as_str()).unwrap_or_else(anywhere)(&sent) {
+        let mut reply = self.upstreams.get(sent.url.as_str()).unwrap_or_else(anywhere)(&sent);
+        if let Reply::Slow(time, then) = reply {
+            self.sleep(time.min(patience)).await;
+            reply = if time < patience { *then } else { Reply::Fails(SendError::Timeout) };
+        }
+        match reply {
+            Reply::Slow(..) => unreachable!("slow twice"),
             Reply::NeverAnswers => {
                 self.sleep(patience).await;
                 Err(SendError::Timeout)

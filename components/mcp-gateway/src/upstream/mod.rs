@@ -347,11 +347,13 @@ async fn send<H: Host>(
     peer: &Peer,
     outgoing: Outgoing<'_>,
 ) -> Result<Content<H::Body>, Failure> {
+    let is_call = matches!(outgoing.method, "tools/call" | "prompts/get" | "resources/read" | "tasks/result");
     let request = match peer {
         Peer::Modern(_) => modern::request(link, outgoing),
         Peer::Legacy(session) => legacy::request(link, session, outgoing.body),
     };
-    receive(host, link, host.send(request.ok_or(Failure::NotMcp)?, link.server.patience).await?).await
+    let patience = if is_call { link.server.call_patience } else { link.server.patience };
+    receive(host, link, host.send(request.ok_or(Failure::NotMcp)?, patience).await?).await
 }
 
 /// Sorts an answer by its status and its media type.

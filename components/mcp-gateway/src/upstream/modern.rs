@@ -59,7 +59,7 @@ pub fn write(relay: &Relay<'_>, modern: &Modern, profile: Capabilities, input: &
     let Some(params) = &relay.params else {
         members.push(format!(r#""_meta":{{{own}}}"#));
         if let Ok(message) = Object::parse(relay.request.text) {
-            edits.rework(&message, &[], &format!(r#""params":{{{}}}"#, members.join(",")));
+            edits.rework(&message, &["params"], &format!(r#""params":{{{}}}"#, members.join(",")));
         }
         return;
     };
