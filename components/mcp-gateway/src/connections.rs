@@ -9,6 +9,7 @@ use http::{Response, StatusCode};
 
 use crate::config::{Entry, Fault, Server};
 use crate::eras::{Relay, Route, Site};
+use crate::health::{self, Health};
 use crate::host::{Host, Outcome};
 use crate::jsonrpc;
 use crate::memory;
@@ -64,16 +65,22 @@ pub fn closed(relay: &Relay<'_>, server: &Server<'_>, outcome: &Outcome) -> Resp
 pub fn tool_result<H: Host>(host: &H, site: &Site<'_>, visitor: &Visitor) -> String {
     let entries: Vec<_> = entries(site).collect();
     let changed: Vec<Vec<String>> = entries.iter().map(|entry| changed(host, entry, visitor)).collect();
-    let lines: Vec<String> =
-        entries.iter().zip(&changed).map(|(entry, changed)| line(entry, visitor, changed)).collect();
+    let healths: Vec<_> = entries.iter().map(|entry| health_of(host, entry, visitor)).collect();
+    let lines: Vec<String> = entries
+        .iter()
+        .zip(&changed)
+        .zip(&healths)
+        .map(|((entry, changed), health)| line(entry, visitor, health.as_ref(), changed))
+        .collect();
     let text = if lines.is_empty() { "No servers are configured.".to_owned() } else { lines.join("\n") };
     let items: Vec<String> = entries
         .iter()
         .zip(&changed)
-        .map(|(entry, changed)| {
+        .zip(&healths)
+        .map(|((entry, changed), health)| {
             let changed: Vec<String> = changed.iter().map(|name| quoted(name)).collect();
             let more = format!(r#","changed_tools":[{}]"#, changed.join(","));
-            item(entry, visitor, None, if changed.is_empty() { "" } else { &more })
+            item(entry, visitor, health.as_ref(), None, if changed.is_empty() { "" } else { &more })
         })
         .collect();
     format!(
@@ -94,11 +101,32 @@ pub fn overview<H: Host>(host: &H, site: &Site<'_>, visitor: &Visitor) -> Respon
                 let tools: Vec<String> = known.iter().map(tool).collect();
                 [r#","pinned_tools":["#, &tools.join(","), "]"].concat()
             });
-            let more = more.unwrap_or_default();
-            item(entry, visitor, era, &more)
+            let health = health_of(host, entry, visitor);
+            let more = [more.unwrap_or_default(), health.as_ref().map(known_of).unwrap_or_default()].concat();
+            item(entry, visitor, health.as_ref(), era, &more)
         })
         .collect();
     jsonrpc::respond(StatusCode::OK, [r#"{"servers":["#, &items.join(","), "]}"].concat().into_bytes())
+}
+
+/// What is remembered of how a server fared.
+fn health_of<H: Host>(host: &H, entry: &Entry<'_>, visitor: &Visitor) -> Option<Health> {
+    let server = entry.server().ok()?;
+    Some(health::recall(host, link(visitor, &server)).unwrap_or_default())
+}
+
+/// The same as members of JSON: times in seconds since the Unix epoch, absent for never.
+fn known_of(health: &Health) -> String {
+    let time = |name: &str, time: u64| if time > 0 { format!(",\"{name}\":{time}") } else { String::new() };
+    let mut members = time("last_success", health.succeeded) + &time("last_failure", health.failed);
+    if health.failed > 0 {
+        members += &[",\"last_failure_reason\":", &quoted(&health.why)].concat();
+    }
+    let left_out: Vec<String> = health.left_out().map(quoted).collect();
+    if !left_out.is_empty() {
+        members += &[",\"left_out\":[", &left_out.join(","), "]"].concat();
+    }
+    members
 }
 
 fn era<H: Host>(host: &H, visitor: &Visitor, server: &Server<'_>) -> Option<&'static str> {
@@ -157,6 +185,18 @@ impl<'a> State<'a> {
         }
     }
 
+    /// The state of a server that can be called: ready only if it has answered.
+    fn of_open(connection: &str, health: Option<&Health>) -> Self {
+        let (name, detail) = match health {
+            Some(health) if health.is_failing() => {
+                ("unreachable", format!("{connection}; the last time, {}", health.why))
+            }
+            Some(health) if health.succeeded > 0 => ("ready", connection.to_owned()),
+            _ => ("not_seen", format!("{connection}; it has not been asked yet")),
+        };
+        Self { name, detail, link: None }
+    }
+
     fn of_fault(fault: &Fault) -> Self {
         let name = match fault {
             Fault::Disabled => "disabled",
@@ -192,35 +232,38 @@ fn entries<'s>(site: &'s Site<'_>) -> impl Iterator<Item = &'s Entry<'s>> {
 }
 
 /// Calls `then` with the state of `entry`, and with the server if there is one.
-fn with_state<T>(entry: &Entry<'_>, visitor: &Visitor, then: impl FnOnce(State<'_>, Option<&Server<'_>>) -> T) -> T {
+fn with_state<T>(
+    entry: &Entry<'_>,
+    visitor: &Visitor,
+    health: Option<&Health>,
+    then: impl FnOnce(State<'_>, Option<&Server<'_>>) -> T,
+) -> T {
     match entry.server() {
         Err(fault) => then(State::of_fault(&fault), None),
         Ok(server) => match visitor.standing(&server) {
-            Standing::Open(None) => {
-                then(State { name: "ready", detail: "needs no connection".into(), link: None }, Some(&server))
-            }
-            Standing::Open(Some(_)) => {
-                then(State { name: "ready", detail: "connected".into(), link: None }, Some(&server))
+            Standing::Open(token) => {
+                let connection = if token.is_some() { "connected" } else { "needs no connection" };
+                then(State::of_open(connection, health), Some(&server))
             }
             Standing::Closed(outcome) => then(State::of(outcome), Some(&server)),
         },
     }
 }
 
-fn line(entry: &Entry<'_>, visitor: &Visitor, changed: &[String]) -> String {
+fn line(entry: &Entry<'_>, visitor: &Visitor, health: Option<&Health>, changed: &[String]) -> String {
     let changed = match changed {
         [] => String::new(),
         names => format!(". Changed since they were approved: {}", names.join(", ")),
     };
-    with_state(entry, visitor, |state, _| match state.link {
+    with_state(entry, visitor, health, |state, _| match state.link {
         Some(link) => format!("- {}: {}{changed}. To connect it, open {link}", entry.name, state.detail),
         None => format!("- {}: {}{changed}", entry.name, state.detail),
     })
 }
 
 /// `more` is the text of further members.
-fn item(entry: &Entry<'_>, visitor: &Visitor, era: Option<&str>, more: &str) -> String {
-    with_state(entry, visitor, |state, server| {
+fn item(entry: &Entry<'_>, visitor: &Visitor, health: Option<&Health>, era: Option<&str>, more: &str) -> String {
+    with_state(entry, visitor, health, |state, server| {
         let mut members =
             format!(r#"{{"name":{},"state":"{}","detail":{}"#, quoted(&entry.name), state.name, quoted(&state.detail));
         let mut add = |name: &str, value: &str| members.extend([",\"", name, "\":", &quoted(value)]);

@@ -15,9 +15,9 @@ use crate::eras::{Client, Describe, Site, legacy, modern};
 use crate::host::{Host, within};
 use crate::memory::Facts;
 use crate::session::Capabilities;
-use crate::upstream::{self, Link};
+use crate::upstream::{self, Failure, Link};
 use crate::visitor::{Standing, Visitor};
-use crate::{connections, finding, names};
+use crate::{connections, finding, health, names};
 use json::Object;
 
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -52,7 +52,8 @@ pub async fn facts<H: Host>(
     join_all(servers.iter().map(async |server| {
         let Standing::Open(token) = visitor.standing(server) else { return None };
         let link = Link { server, token, caller: &visitor.caller, profile };
-        within(host, DEADLINE, upstream::facts(host, link)).await?.ok()
+        let facts = within(host, DEADLINE, upstream::facts(host, link)).await.unwrap_or(Err(Failure::Late));
+        facts.inspect_err(|failure| health::failed(host, link, failure)).ok()
     }))
     .await
 }

@@ -38,6 +38,7 @@ pub mod finding;
 pub mod fit;
 #[cfg(fuzzing)]
 pub mod fuzz;
+pub mod health;
 pub mod held;
 pub mod host;
 pub mod http_sse;
@@ -49,6 +50,7 @@ pub mod listed;
 pub mod listening;
 pub mod lists;
 pub mod memory;
+pub mod mend;
 pub mod names;
 pub mod owners;
 pub mod passage;

@@ -21,12 +21,13 @@ use crate::eras::{By, List, Relay, Site, Target};
 use crate::host::{Host, within};
 use crate::jsonrpc;
 use crate::memory::{self, Place};
+use crate::mend::mend;
 use crate::names;
 use crate::pins::{self, NOTICE};
 use crate::session::Capabilities;
 use crate::upstream::{self, ANSWER_LIMIT, Failure, Link, Outgoing, Peer};
 use crate::visitor::{Standing, Visitor};
-use crate::{connections, decisive, finding};
+use crate::{connections, decisive, finding, health};
 use json::{Edits, Object, quoted};
 use sealing::age::{SKEW, left};
 
@@ -48,9 +49,9 @@ const KEPT_BYTES: usize = 900 * 1024;
 pub struct Kind {
     pub method: &'static str,
     /// Where the entries are in the result.
-    member: &'static str,
+    pub member: &'static str,
     /// What tells entries apart.
-    key: &'static str,
+    pub key: &'static str,
     /// What a server declares that has some.
     pub capability: &'static str,
     changed: &'static str,
@@ -362,13 +363,20 @@ async fn in_time<H: Host>(
 ) -> Option<Found> {
     let Standing::Open(token) = visitor.standing(server) else { return None };
     let link = Link { server, token, caller: &visitor.caller, profile };
-    Some(within(host, DEADLINE, of_server(host, kind, link)).await.unwrap_or(Err(Failure::Late)))
+    let found = within(host, DEADLINE, of_server(host, kind, link)).await.unwrap_or(Err(Failure::Late));
+    if let Err(failure) = &found {
+        health::failed(host, link, failure);
+    }
+    Some(found)
 }
 
 /// What one server has: as remembered, or else as it says now.
 pub async fn of_server<H: Host>(host: &H, kind: &'static Kind, link: Link<'_>) -> Found {
     if let Some(known) = kept(host, kind, link) {
         return Ok(known);
+    }
+    if let Some(failure) = health::recall(host, link).and_then(|health| health.rests(host.now())) {
+        return Err(failure);
     }
     let place = place(kind, link);
     let with = link.token.map_or("", |token| &token.fingerprint);
@@ -411,8 +419,10 @@ fn place(kind: &Kind, link: Link<'_>) -> Place {
 
 async fn ask<H: Host>(host: &H, kind: &'static Kind, link: Link<'_>) -> Found {
     let mut listed = Listed { s: LONGEST_SECONDS, p: true, ..Listed::default() };
-    let (mut size, mut unclear) = (0, 0);
+    let mut size = 0;
+    let mut left_out: Vec<String> = Vec::new();
     let mut cursor: Option<String> = None;
+    let mut cursors = BTreeSet::new();
     for _ in 0..MOST_PAGES {
         let members = cursor.as_ref().map(|cursor| ["\"cursor\":", cursor].concat()).unwrap_or_default();
         let mut id = [0; 8];
@@ -440,24 +450,43 @@ async fn ask<H: Host>(host: &H, kind: &'static Kind, link: Link<'_>) -> Found {
         }
         let result = upstream::result_of(&page).ok_or(Failure::NotMcp)?;
         let entries = result.find(kind.member).and_then(json::array).ok_or(Failure::NotMcp)?;
-        let asked = entries.len();
-        let clear = |entry: &&str| Object::parse(entry).is_ok_and(|entry| decisive::entry(&entry).is_ok());
-        let before = listed.l.len();
-        listed.l.extend(entries.into_iter().filter(clear).map(str::to_owned));
-        unclear += asked - (listed.l.len() - before);
+        for entry in entries {
+            match valid(kind, entry) {
+                Ok(valid) => listed.l.push(valid.into_owned()),
+                Err(why) => left_out.push(named(kind, entry, &why)),
+            }
+        }
         let ttl = result.find("ttlMs").map(|ttl| ttl.parse::<u64>().unwrap_or(0) / 1000);
         listed.s = listed.s.min(ttl.unwrap_or(LEGACY_SECONDS));
         listed.p &= matches!(result.string("cacheScope"), Ok(Some(scope)) if scope == "public");
         cursor = match result.find("nextCursor") {
-            Some(next) if next.starts_with('"') => Some(next.to_owned()),
+            // A cursor that was used before leads round in a circle.
+            Some(next) if next.starts_with('"') && cursors.insert(next.to_owned()) => Some(next.to_owned()),
             _ => break,
         };
     }
-    if unclear > 0 {
-        let what = "left out: readers would differ about what their members say";
-        host.log(&format!("gateway: {}: {unclear} entries of {} are {what}", link.server.prefix, kind.method));
+    if let Some(first) = left_out.first() {
+        let (count, server) = (left_out.len(), link.server.prefix);
+        host.log(&format!("gateway: {server}: {count} entries of {} are left out; the first: {first}", kind.method));
     }
+    health::succeeded(host, link, Some((kind, left_out)));
     Ok(Some(listed))
+}
+
+/// `entry` as it can be shown, or why it cannot.
+fn valid<'e>(kind: &Kind, entry: &'e str) -> Result<Cow<'e, str>, String> {
+    let object = Object::parse(entry).map_err(|_| "it is no object".to_owned())?;
+    decisive::entry(&object).map_err(|ambiguous| ambiguous.to_string())?;
+    mend(kind, entry)
+}
+
+/// What is said of an entry that cannot be shown.
+fn named(kind: &Kind, entry: &str, why: &str) -> String {
+    const LONGEST: usize = 64;
+    match kind.key_of(entry) {
+        Some(name) => format!("{} {}: {why}", kind.method, names::cut(&name, LONGEST)),
+        None => format!("{}: {why}", kind.method),
+    }
 }
 
 /// The server's own name for what is called by a short form of it here.

@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | `g.u.` + digest | how one upstream speaks with one subject and profile: era, session, log level, header parameters | until replaced; not believed after a day |
 //! | `g.f.` + digest | what one upstream said of itself: capabilities, instructions | until replaced; not believed after a day, a modern one's after five minutes |
+//! | `g.d.` + digest | how one upstream last fared with one subject (`health`) | until replaced |
 //! | `g.l.` + digest | one list of one upstream | until replaced; not believed after its own time, an hour at most |
 //! | `g.s.` + digest | what a legacy client watches at one modern upstream (`subscriptions`) | until replaced; not believed after a day |
 //! | `g.p.` + digest | which definitions of one upstream's tools one subject has approved (`pins`) | for good; without it what is listed next is seen first |

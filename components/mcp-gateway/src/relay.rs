@@ -29,7 +29,7 @@ use crate::upstream::modern::Input;
 use crate::upstream::{self, Answered, Content, Failure, Link, Outgoing, Peer};
 use crate::visitor::{Standing, Visitor};
 use crate::{
-    asks, connections, decisive, finding, held, jsonrpc, letters, listed, lists, memory, names, owners, pins,
+    asks, connections, decisive, finding, health, held, jsonrpc, letters, listed, lists, memory, names, owners, pins,
     subscriptions,
 };
 use json::{Edits, Object, quoted};
@@ -104,7 +104,7 @@ pub async fn relay<H: Host>(
             return match resumed.await {
                 Ok(()) => {}
                 Err(Halt::Stopped(stopped)) => stop(line, stopped).await,
-                Err(Halt::Failed(failure)) => failed(host, relay, server, &failure, line).await,
+                Err(Halt::Failed(failure)) => failed(host, relay, server, &visitor.caller, &failure, line).await,
             };
         }
         Ok(None) => {}
@@ -125,7 +125,7 @@ pub async fn relay<H: Host>(
             Ok(None) => return,
             Ok(Some(call)) => match Box::pin(held::hold(host, relay, server, visitor, call, &fit, line)).await {
                 Ok(()) => return,
-                Err(failure) => return failed(host, relay, server, &failure, line).await,
+                Err(failure) => return failed(host, relay, server, &visitor.caller, &failure, line).await,
             },
             Err(Halt::Stopped(stopped)) => return stop(line, stopped).await,
             Err(Halt::Failed(failure)) => failure,
@@ -141,7 +141,7 @@ pub async fn relay<H: Host>(
                 _ => {}
             }
         }
-        return failed(host, relay, server, &halt, line).await;
+        return failed(host, relay, server, &visitor.caller, &halt, line).await;
     }
 }
 
@@ -391,8 +391,17 @@ async fn unknown<H: Host>(relay: &Relay<'_>, line: &mut Line<'_, H>) {
     line.answer(relay.client.error(relay.request.id, code, &message)).await;
 }
 
-async fn failed<H: Host>(host: &H, relay: &Relay<'_>, server: &Server<'_>, failure: &Failure, line: &mut Line<'_, H>) {
+async fn failed<H: Host>(
+    host: &H,
+    relay: &Relay<'_>,
+    server: &Server<'_>,
+    caller: &Caller,
+    failure: &Failure,
+    line: &mut Line<'_, H>,
+) {
     host.log(&format!("gateway: {} at {}: {failure}", relay.request.method, server.prefix));
+    let link = Link { server, token: None, caller, profile: relay.client.profile() };
+    health::failed(host, link, failure);
     let message = format!("The server {} could not be called: {failure}.", server.name);
     let is_tool = relay.request.method == "tools/call";
     let answer = if is_tool {

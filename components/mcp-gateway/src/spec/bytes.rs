@@ -219,7 +219,9 @@ fn whatever_a_request_names_only_the_name_changes() {
 #[test]
 fn of_what_is_listed_only_names_change() {
     let odd = all_odd();
-    let entry = move |name: &str| format!(r#"{{ "x":{odd}, "na\u006de" :{name} ,"x":1,"\ud800":-0}}"#);
+    let entry = move |name: &str| {
+        format!(r#"{{ "x":{odd}, "na\u006de" :{name} ,"x":1,"\ud800":-0,"inputSchema":{{"type" : "object"}}}}"#)
+    };
     let listed = format!("[{} ,\n{}]", entry(r#""a\u005f""#), entry(r#""é""#));
     for kind in KINDS {
         let listed = listed.clone();

@@ -162,7 +162,8 @@ fn the_overview_asks_no_upstream_and_tells_what_is_known() {
     assert_eq!(world.sent().len(), 0);
     assert_eq!(
         servers[0],
-        serde_json::json!({"name": "first", "state": "ready", "detail": "needs no connection", "url": "https://first.example/mcp"})
+        serde_json::json!({"name": "first", "state": "not_seen", "detail": "needs no connection; it has not been asked yet",
+            "url": "https://first.example/mcp"})
     );
     assert_eq!(servers[1]["state"], "not_connected");
     assert_eq!(servers[1]["connect_url"], "https://auth.example.com/c");
@@ -170,6 +171,142 @@ fn the_overview_asks_no_upstream_and_tells_what_is_known() {
     world.serve(Era::Legacy.list("/mcp"));
     let servers = world.serve(overview()).json()["servers"].clone();
     assert_eq!((&servers[0]["era"], &servers[2]["era"]), (&"modern".into(), &"legacy".into()));
+    assert_eq!((&servers[0]["state"], &servers[0]["detail"]), (&"ready".into(), &"needs no connection".into()));
+    assert_eq!(servers[0]["last_success"], 1_800_000_000);
+}
+
+/// R38: "ready" is never said of a server that has not answered.
+#[test]
+fn a_server_that_nothing_listens_at_is_never_called_ready() {
+    let upstreams = vec![
+        ("https://first.example/mcp", Box::new(|_: &Sent| Reply::Fails(SendError::Connection)) as Upstream),
+        ("https://second.example/mcp", modern(echo)),
+        ("https://third.example/mcp", legacy(echo)),
+    ];
+    let world = World::new(THREE, upstreams);
+    world.outcomes.borrow_mut().insert("s", [token("t")].into());
+    let states = |world: &World| -> Vec<String> {
+        let servers = world.serve(overview()).json()["servers"].clone();
+        servers.as_array().unwrap().iter().map(|server| server["state"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(states(&world), ["not_seen"; 3]);
+    world.serve(Era::Modern.list("/mcp"));
+    assert_eq!(states(&world), ["unreachable", "ready", "ready"]);
+    let first = world.serve(overview()).json()["servers"][0].clone();
+    assert_eq!(first["last_failure_reason"], "the connection to it failed");
+    assert!(first["detail"].as_str().unwrap().contains("the connection to it failed"), "{first}");
+    let told = world.serve(Era::Modern.call("/mcp", "gatehouse_connections")).json();
+    assert_eq!(told["result"]["structuredContent"]["servers"][0]["state"], "unreachable");
+}
+
+/// R05: who comes first waits once for a server that takes connections and never answers; for a while nobody else does.
+#[test]
+fn a_server_that_never_answers_is_waited_for_once() {
+    for era in [Era::Legacy, Era::Modern] {
+        let silent = Rc::new(Cell::new(true));
+        let (now, inner) = (silent.clone(), modern(echo));
+        let second: Upstream = Box::new(move |sent| if now.get() { Reply::NeverAnswers } else { inner(sent) });
+        let world = three(second, token("t"));
+        let timed = |request: Request<Vec<u8>>| {
+            let before = world.elapsed();
+            let got = world.serve(request);
+            (servers_tools(&got), (world.elapsed() - before).as_secs())
+        };
+        let (tools, seconds) = timed(era.list("/mcp"));
+        assert_eq!((tools, seconds), (OTHERS.map(str::to_owned).to_vec(), 10));
+        for _ in 0..3 {
+            let (tools, seconds) = timed(era.list("/mcp"));
+            assert_eq!((tools, seconds), (OTHERS.map(str::to_owned).to_vec(), 0));
+        }
+        let second = world.serve(overview()).json()["servers"][1].clone();
+        assert_eq!(second["state"], "unreachable", "{second}");
+        assert!(second["last_failure_reason"].as_str().unwrap().contains("too long"), "{second}");
+        // A call is its person's own affair: it is tried.
+        silent.set(false);
+        assert!(world.serve(era.call("/mcp", "second__echo")).text().contains("hi of echo"));
+        world.pass(31);
+        assert_eq!(timed(era.list("/mcp")).0.len(), 6, "it is asked again");
+        assert_eq!(world.serve(overview()).json()["servers"][1]["state"], "ready");
+    }
+}
+
+/// R05: the same for `initialize` and `server/discover`.
+#[test]
+fn a_server_that_never_answers_holds_up_one_description() {
+    let world = three(Box::new(|_| Reply::NeverAnswers), token("t"));
+    let discover = || Era::Modern.request("/mcp", "server/discover", "");
+    let before = world.elapsed();
+    world.serve(discover());
+    assert_eq!((world.elapsed() - before).as_secs(), 5);
+    let before = world.elapsed();
+    world.serve(discover());
+    assert_eq!((world.elapsed() - before).as_secs(), 0);
+}
+
+/// R06: one bad entry costs itself, is named, and no client refuses the rest.
+#[test]
+fn a_bad_entry_costs_itself_and_is_named() {
+    let bad = |method: &str, params: &Value| {
+        match method {
+        "tools/list" => concat!(
+            r#"{"tools":[{"name":"bare"},{"name":"nulls","description":null,"inputSchema":{"type":"object","required":null}},"#,
+            r#"{"name":7},{"name":"array","inputSchema":[]},{"name":"echo","inputSchema":{"type":"object"}}]}"#
+        )
+            .into(),
+        "prompts/list" => r#"{"prompts":[{"name":"good","arguments":null},{"title":"bad"}]}"#.into(),
+        "resources/list" => r#"{"resources":[{"uri":"a:b","mimeType":null},{"name":"bad"}]}"#.into(),
+        "resources/templates/list" => r#"{"resourceTemplates":[{"uriTemplate":"a:{b}"},{"uriTemplate":null}]}"#.into(),
+        _ => echo(method, params),
+    }
+    };
+    for era in [Era::Legacy, Era::Modern] {
+        let capabilities = r#"{"tools":{},"prompts":{},"resources":{}}"#;
+        for upstream in [
+            super::upstreams::modern_that_can(capabilities, bad),
+            super::upstreams::legacy_that_can(capabilities, bad, Rc::default(), 404),
+        ] {
+            let world = World::with(upstream);
+            let got = world.serve(era.list("/mcp"));
+            assert_eq!(got.tool_names(), ["up__bare", "up__nulls", "up__echo"], "{era:?}");
+            for tool in got.json()["result"]["tools"].as_array().unwrap() {
+                assert_eq!(tool["inputSchema"]["type"], "object", "{tool}");
+                assert!(tool.as_object().unwrap().values().all(|value| !value.is_null()), "{tool}");
+            }
+            for (method, member) in [
+                ("prompts/list", "prompts"),
+                ("resources/list", "resources"),
+                ("resources/templates/list", "resourceTemplates"),
+            ] {
+                let listed = world.serve(era.request("/mcp", method, "")).json()["result"][member].clone();
+                assert_eq!(listed.as_array().map(Vec::len), Some(1), "{method}: {listed}");
+                assert!(listed[0]["name"].is_string(), "{listed}");
+            }
+            let left_out = world.serve(overview()).json()["servers"][0]["left_out"].clone();
+            let left_out: Vec<&str> = left_out.as_array().unwrap().iter().filter_map(Value::as_str).collect();
+            assert_eq!(left_out.len(), 5, "{left_out:?}");
+            assert!(left_out.contains(&"tools/list array: its inputSchema is no object"), "{left_out:?}");
+            let named = |line: &String| line.contains("entries of tools/list are left out");
+            assert!(world.logged.borrow().iter().any(named), "{:?}", world.logged.borrow());
+        }
+    }
+}
+
+/// R09: a cursor that was used before ends the list.
+#[test]
+fn a_cursor_that_leads_round_ends_the_list() {
+    for (next, pages) in [(r#""""#, 2), (r#""a""#, 2)] {
+        let world = World::with(Box::new(move |sent| match sent.method().as_str() {
+            "tools/list" => {
+                let id = sent.json()["id"].to_string();
+                let result = format!(r#"{{"tools":{},"nextCursor":{next}}}"#, super::upstreams::TOOLS);
+                json_reply(200, format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#))
+            }
+            _ => modern(echo)(sent),
+        }));
+        let names = world.serve(Era::Modern.list("/mcp")).tool_names();
+        assert_eq!(names, ["up__echo", "up__get-sum"], "{next}");
+        assert_eq!(world.methods().iter().filter(|method| *method == "tools/list").count(), pages, "{next}");
+    }
 }
 
 #[test]

@@ -64,7 +64,11 @@ fn clients_of_both_eras_share_what_is_known_of_an_upstream() {
     world.sent();
     world.serve(Era::Modern.call("/mcp/up", "echo"));
     assert_eq!(world.methods(), ["tools/call"]);
-    assert_eq!(world.store.borrow().len(), 2, "how it speaks and what it can, for a subject and an upstream");
+    assert_eq!(
+        world.store.borrow().len(),
+        3,
+        "how it speaks, what it can, and how it fares, for a subject and an upstream"
+    );
 }
 
 #[test]

@@ -36,6 +36,7 @@ use thiserror::Error;
 use crate::config::Server;
 use crate::eras::media_type;
 use crate::fit::text_of;
+use crate::health;
 use crate::host::{AccessToken, Caller, Host, SendError, Source, within};
 use crate::memory::Facts;
 use crate::session::Capabilities;
@@ -161,6 +162,15 @@ pub enum Failure {
     TooLong,
     #[error("it took too long to answer")]
     Late,
+    #[error("it took too long to answer {0} seconds ago; it is asked again soon")]
+    Rests(u64),
+}
+
+impl Failure {
+    /// Returns true if somebody has waited for nothing.
+    pub fn is_slow(&self) -> bool {
+        matches!(self, Self::Late | Self::Unreachable(SendError::Timeout))
+    }
 }
 
 /// Sends what `write` makes for the peer that the upstream turns out to be.
@@ -266,6 +276,7 @@ async fn meet<H: Host>(host: &H, link: Link<'_>, before: Option<&Peer>) -> Resul
     let (peer, facts) = introduce(host, link).await?;
     let peer = settle(host, link, peer, before);
     memory::keep_facts(host, link, &facts);
+    health::succeeded(host, link, None);
     Ok((peer, facts))
 }
 
@@ -278,7 +289,7 @@ async fn introduce<H: Host>(host: &H, link: Link<'_>) -> Result<(Peer, Facts), F
     match legacy::initialize(host, link, None).await {
         Ok((session, facts)) => Ok((Peer::Legacy(session), facts)),
         // It may only be slow: a server that has just been started, say.
-        Err(_) if matches!(silence, Some(Failure::Late)) => {
+        Err(failure) if matches!(silence, Some(Failure::Late)) && !failure.is_slow() => {
             match modern::discover(host, link, link.server.patience).await? {
                 Discovered::Modern(facts) => Ok(modern(facts)),
                 Discovered::Other(why) => Err(why.unwrap_or(Failure::NotMcp)),
@@ -316,10 +327,14 @@ pub async fn facts<H: Host>(host: &H, link: Link<'_>) -> Result<Facts, Failure> 
     if let Some(facts) = memory::facts(host, link) {
         return Ok(facts);
     }
+    if let Some(failure) = health::recall(host, link).and_then(|health| health.rests(host.now())) {
+        return Err(failure);
+    }
     if let Some(Peer::Modern(_)) = memory::recall(host, link)
         && let Discovered::Modern(facts) = modern::discover(host, link, link.server.patience).await?
     {
         memory::keep_facts(host, link, &facts);
+        health::succeeded(host, link, None);
         return Ok(facts);
     }
     meet(host, link, None).await.map(|(_, facts)| facts)
