@@ -1,11 +1,12 @@
 //! What both components know of HTTP authentication and of hosts: challenges, bearers, loopback, addresses and the guard of
-//! local mode.
+//! local mode; and of content codings.
 //!
 //! Pure functions over the `http` crate's types. Nothing here reads a setting or a store.
 
 pub mod address;
 pub mod bearer;
 pub mod challenge;
+pub mod coding;
 pub mod local;
 pub mod origin;
 

@@ -58,4 +58,6 @@ pub enum SendFault {
     Connection,
     #[error("the answer is too long")]
     TooLarge,
+    #[error("the answer is {0}-coded, although it was asked for without a coding")]
+    Coded(&'static str),
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use http::{HeaderName, Method};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use sealing::Secret;
 
@@ -22,6 +22,7 @@ pub struct Fields {
     pub request_token_url: Option<String>,
     pub issuer: Option<String>,
     pub issuer_required: bool,
+    #[serde(alias = "token_endpoint_auth_method")]
     pub client_auth: ClientAuth,
     pub token_body: Body,
     pub pkce: Pkce,
@@ -75,12 +76,14 @@ fn space() -> String {
     " ".to_owned()
 }
 
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ClientAuth {
     #[default]
+    #[serde(alias = "client_secret_basic")]
     Basic,
     BasicRaw,
+    #[serde(alias = "client_secret_post")]
     Post,
     SecretAsUser,
     None,

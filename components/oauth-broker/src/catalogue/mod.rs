@@ -27,7 +27,7 @@
 //! | `request_token_url` | | OAuth 1.0a: where a flow begins |
 //! | `issuer` | | what `iss` in the callback has to be (RFC 9207), and in an id token |
 //! | `issuer_required` | `false` | a callback without `iss` is refused |
-//! | `client_auth` | `basic` | how the client authenticates: `basic` (form-encoded, RFC 6749 section 2.3.1), `basic_raw` (as they are; no secret is an empty password), `post`, `secret_as_user` (Basic, the secret as user, no password), `none` |
+//! | `client_auth` (or `token_endpoint_auth_method`) | `basic` | how the client authenticates: `basic` or `client_secret_basic` (form-encoded, RFC 6749 section 2.3.1; a server that the catalogue does not know gets `client_id` in the form too), `basic_raw` (as they are; no secret is an empty password), `post` or `client_secret_post`, `secret_as_user` (Basic, the secret as user, no password), `none` |
 //! | `token_body` | `form` | the token request's body: `form`, `json` |
 //! | `pkce` | `s256` | `s256` or `required`, which are sent alike; `lowercase` (`code_challenge_method=s256`), `hex` (the digest in hexadecimal), `public` (only without a secret), `none` or `reject` |
 //! | `rename` | `{}` | parameter of the standard → what the provider calls it; empty: left out |
@@ -120,16 +120,16 @@ impl<H: Host> Broker<'_, H> {
         }
     }
 
-    /// The service of that id as it is now, for whoever thinks of connecting it, or then `begins` to.
+    /// The service of that id as it is now, for whoever thinks of connecting it, or begins to and `asks` for these scopes.
     pub(crate) async fn service_to_connect(
         &self,
         id: &ServiceId,
-        begins: bool,
+        asks: Option<&[String]>,
     ) -> Result<Option<Service>, ServiceError> {
         match self.offered(id)? {
             None => Ok(None),
             Some(Offered::Row(service)) => Ok(Some(*service)),
-            Some(Offered::McpServer(server)) => self.discover(&server, begins).await.map(Some),
+            Some(Offered::McpServer(server)) => self.discover(&server, asks).await.map(Some),
         }
     }
 
@@ -226,7 +226,7 @@ impl Client {
 
 /// The services of a text by their ids, each still to be read.
 fn entries(text: &str) -> Result<BTreeMap<String, &RawValue>, SettingError> {
-    serde_json::from_slice(text.as_bytes()).map_err(|error| setting(without_values(&error)))
+    serde_json::from_slice(json::without_bom(text.as_bytes())).map_err(|error| setting(without_values(&error)))
 }
 
 fn fields(text: &str) -> Result<Fields, serde_json::Error> {

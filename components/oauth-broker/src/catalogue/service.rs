@@ -1,5 +1,6 @@
 //! What is one service, once its row is read and checked?
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 
 use http::{HeaderName, Method};
@@ -31,7 +32,12 @@ pub struct Service {
     pub request_token_url: Option<Endpoint>,
     pub issuer: Option<String>,
     pub issuer_required: bool,
-    pub client_auth: ClientAuth,
+    /// How the client authenticates: where it is not known for sure, as the provider last accepted it.
+    pub client_auth: Cell<ClientAuth>,
+    /// What to try if the provider does not accept that.
+    pub other_auth: Option<ClientAuth>,
+    /// Whether the catalogue knows this very server.
+    pub is_catalogues: bool,
     pub token_body: Body,
     pub pkce: Pkce,
     pub rename: BTreeMap<String, String>,
@@ -95,10 +101,14 @@ impl Service {
     pub(super) fn read(id: &ServiceId, entry: &RawValue) -> Result<Self, SettingError> {
         let wrong = |what: &str| setting(format!("`{id}`: {what}"));
         let mut fields = fields(entry.get()).map_err(|error| wrong(&without_values(&error)))?;
-        if let Some(row) = over_catalogue(id, entry) {
+        let is_elsewhere = fields.token_url.is_some();
+        let row = over_catalogue(id, entry);
+        let is_catalogues = row.is_some() && !is_elsewhere;
+        if let Some(row) = row {
             fields = row.map_err(|error| wrong(&without_values(&error)))?;
         }
-        Self::of(id, fields).map_err(|what| wrong(&what))
+        let service = Self::of(id, fields).map_err(|what| wrong(&what))?;
+        Ok(Self { is_catalogues, ..service })
     }
 
     /// A service whose fields were found elsewhere than in the settings.
@@ -159,7 +169,9 @@ impl Service {
             },
             issuer: fields.issuer,
             issuer_required: fields.issuer_required,
-            client_auth: fields.client_auth,
+            client_auth: Cell::new(fields.client_auth),
+            other_auth: None,
+            is_catalogues: false,
             token_body: fields.token_body,
             pkce: fields.pkce,
             rename: fields.rename,

@@ -104,7 +104,7 @@ impl<H: Host> Broker<'_, H> {
         let Flow { redirect_uri, verifier, kept, .. } = &flow;
         let returned = Returned { code, params, kept, redirect_uri, verifier };
         let exchanged = provider::exchange(self.host, &service, returned).await;
-        self.client_was_tried(&service, redirect_uri, exchanged.as_ref().err());
+        self.client_was_tried(&service, exchanged.as_ref().err());
         self.connected(&service, flow, exchanged?).await
     }
 
@@ -112,7 +112,7 @@ impl<H: Host> Broker<'_, H> {
     async fn connected(&self, service: &Service, flow: Flow, grant: provider::Grant) -> Result<(), ConnectError> {
         let name = Base64UrlUnpadded::encode_string(&self.random::<12>());
         let mut connection = Connection::new(name, grant, &flow.scopes, self.host.now());
-        connection.issued = flow.issued;
+        connection.issued = flow.issued.map(|issued| issued.accepted(service));
         connection.missing_scopes = service.missing_scopes(&connection.scopes);
         self.adopt(&flow.connection, &connection).await?;
         let about = [About::new(&flow.connection).token(&connection.grant, connection.generation)];

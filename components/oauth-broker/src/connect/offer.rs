@@ -46,7 +46,7 @@ impl<H: Host> Broker<'_, H> {
         link: Option<&str>,
         headers: &HeaderMap,
     ) -> Result<Offer, ConnectError> {
-        let service = self.service_to_connect(&id.service, false).await?.ok_or(ConnectError::UnknownService)?;
+        let service = self.service_to_connect(&id.service, None).await?.ok_or(ConnectError::UnknownService)?;
         let link = link.map(|link| self.ticket(link, &id.subject, &id.service)).transpose()?;
         let by_link = link.is_some();
         let mut ticket = match link {

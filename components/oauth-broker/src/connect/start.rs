@@ -31,8 +31,10 @@ impl<H: Host> Broker<'_, H> {
     ) -> Result<Started, ConnectError> {
         // A new grant must not lie over one that a missing key would open.
         self.check_keys()?;
-        let service = self.service_to_connect(id, true).await?.ok_or(ConnectError::UnknownService)?;
-        let ticket = self.ticket(ticket, subject, id)?;
+        if self.offered(id)?.is_none() {
+            return Err(ConnectError::UnknownService);
+        }
+        let mut ticket = self.ticket(ticket, subject, id)?;
         // A link alone starts nothing: its ticket is of no browser.
         let shown_here = ticket.browser.as_deref().map(|mark| self.is_browser(headers, mark)).transpose()?;
         if shown_here != Some(true) {
@@ -40,6 +42,10 @@ impl<H: Host> Broker<'_, H> {
         }
         if !self.has_room_for(&ticket.connection)? {
             return Err(ConnectError::TooMany);
+        }
+        let service = self.service_to_connect(id, Some(&ticket.scopes)).await?.ok_or(ConnectError::UnknownService)?;
+        if let Some(issued) = &service.issued {
+            ticket.scopes = issued.askable(ticket.scopes);
         }
         let public_url = self.settings.public_url()?;
         let state = self.token();

@@ -26,6 +26,7 @@ use serde::{Deserialize, Serialize};
 
 use super::PATIENCE;
 use super::list::{List, SHARDS};
+use super::refresh::retry_after;
 use super::row::{self, Connection};
 use crate::Broker;
 use crate::discovery::ServiceError;
@@ -175,6 +176,8 @@ impl<H: Host> Broker<'_, H> {
         let now = self.host.now();
         // A clock that was ahead must not have it tried for longer.
         revocation.since = revocation.since.min(now);
+        // Seconds that the provider has asked for.
+        let mut least = 0;
         let ended = match self.service(&id.service, revocation.connection.issued.as_ref()).await {
             Ok(None) => Disconnected::NotRevoked("there is no client of this service any more"),
             Err(ServiceError::Row(error)) => return Err(error),
@@ -197,13 +200,14 @@ impl<H: Host> Broker<'_, H> {
                     Err(Failure::Refused(code)) if code == "status_404" => Disconnected::Forgotten,
                     Err(failure) => {
                         self.host.log(&format!("{}: revocation failed: {failure}", id.service));
+                        least = retry_after(&failure).into();
                         Disconnected::Queued
                     }
                 },
             },
         };
         if ended == Disconnected::Queued && now < revocation.since + GIVEN_UP {
-            revocation.next = now + pause(revocation.attempts);
+            revocation.next = now + pause(revocation.attempts).max(least);
             revocation.attempts += 1;
             // Another one may have been luckier meanwhile.
             if self.is_ending(&id, &revocation.connection.grant) {

@@ -6,6 +6,9 @@
 //! * Whatever else goes wrong leaves the row as it is, and the old token is handed out for as long as it lasts.
 //! * When the provider says when to come back (`Retry-After`), it is not asked before. That moment has a row of its own
 //!   (kind `w`), so that noting it cannot overwrite a newer token.
+//! * A provider may refuse for ever and never say that the grant has ended. The same row counts such refusals of one
+//!   generation. From the [`REPEATED`]th on, the provider is asked after ever longer pauses, and the person gets the link
+//!   to connect again. The grant is kept all the same: a later refresh that succeeds makes it good.
 //! * An upstream that refuses every token cannot make us renew at every call: a token that came of a refusal and is
 //!   refused within [`REFUSAL_PAUSE`] is not renewed again.
 //! * One instance at a time asks the provider: the one that holds the connection's [`lease`](super::lease). Whoever finds
@@ -125,8 +128,9 @@ impl<H: Host> Broker<'_, H> {
         if refused && connection.refused_at.is_some_and(|last| is_recent(last, now, REFUSAL_PAUSE - 1)) {
             return Some(Standing::NeedsReconnect { missing_scopes: connection.missing_scopes.clone() });
         }
-        let seconds = self.waiting(id, now)?;
-        Some(self.old_or_later(connection.clone(), refused, seconds))
+        let wait = self.wait_of(id, connection);
+        let seconds = u32::try_from(left(wait.until, now, u64::from(LONGEST_WAIT) + SKEW)).ok().filter(|seconds| *seconds > 0)?;
+        Some(self.while_waiting(&wait, connection.clone(), refused, seconds))
     }
 
     /// Refreshes, if `due` still is what the row says. Called by the holder of the lease.
@@ -150,7 +154,12 @@ impl<H: Host> Broker<'_, H> {
         if was_in_doubt {
             self.host.log(&format!("{}: a refresh was cut off: its token is sent once more", id.service));
         }
-        Ok(match provider::refresh(self.host, service, due.held()).await {
+        let refreshed = provider::refresh(self.host, service, due.held()).await;
+        if let Err(failure) = &refreshed {
+            // Where the client is gone, the next flow needs another.
+            self.client_was_tried(service, Some(failure));
+        }
+        Ok(match refreshed {
             Ok(grant) => {
                 let (standing, is_stored) = self.renew(id, service, due, grant, refused).await;
                 Turn { now: Now::Settled(standing), in_doubt: !is_stored }
@@ -163,15 +172,10 @@ impl<H: Host> Broker<'_, H> {
             }
             Err(failure) => {
                 self.host.log(&format!("{}: refresh failed: {failure}", id.service));
-                let seconds = retry_after(&failure);
-                if let Failure::Busy { retry_after: Some(_), .. } = failure {
-                    self.wait(id, self.host.now() + u64::from(seconds));
-                } else if due.refresh_token.is_none() {
-                    // Its time is long, and not every call in it is to ask.
-                    self.wait(id, self.host.now() + RENEWAL_PAUSE);
-                }
-                let now = Now::Settled(self.old_or_later(due.clone(), refused, seconds));
-                Turn { now, in_doubt: was_in_doubt || leaves_doubt(&failure) }
+                let wait = self.wait_after(id, due, &failure);
+                let pause = u32::try_from(wait.until.saturating_sub(self.host.now())).unwrap_or_default();
+                let now = self.while_waiting(&wait, due.clone(), refused, retry_after(&failure).max(pause));
+                Turn { now: Now::Settled(now), in_doubt: was_in_doubt || leaves_doubt(&failure) }
             }
         })
     }
@@ -201,6 +205,7 @@ impl<H: Host> Broker<'_, H> {
         let mut next = old.renewed(grant, now);
         next.missing_scopes = service.missing_scopes(&next.scopes);
         next.refused_at = if refused { Some(now) } else { old.refused_at };
+        next.issued = next.issued.map(|issued| issued.accepted(service));
         match self.connection(id) {
             Ok(Some(current)) if current.is_same_generation(old) => {}
             Ok(Some(newer)) => return (as_it_stands(newer), true),
@@ -263,16 +268,61 @@ impl<H: Host> Broker<'_, H> {
         Standing::Token(Box::new(connection))
     }
 
-    /// For how many seconds the provider is not to be asked.
-    fn waiting(&self, id: &ConnectionId, now: u64) -> Option<u32> {
-        let wait: Wait = self.read(wait_place(&id.identity())).ok()??;
-        u32::try_from(left(wait.until, now, u64::from(LONGEST_WAIT) + SKEW)).ok().filter(|seconds| *seconds > 0)
+    /// The same while the provider is not to be asked: a person does not wait for one that has refused again and again.
+    fn while_waiting(&self, wait: &Wait, connection: Connection, refused: bool, seconds: u32) -> Standing {
+        match self.old_or_later(connection.clone(), refused, seconds) {
+            Standing::Later(_) if wait.needs_person() => {
+                Standing::NeedsReconnect { missing_scopes: connection.missing_scopes }
+            }
+            standing => standing,
+        }
     }
 
-    fn wait(&self, id: &ConnectionId, until: u64) {
-        if let Err(error) = self.write(wait_place(&id.identity()), &Wait { until }) {
-            self.host.log(&format!("{}: when to come back could not be noted: {error}", id.service));
+    /// Why the person has to connect again although the provider has not ended the grant; `None` if they need not.
+    pub(crate) fn refused_again(&self, id: &ConnectionId, connection: &Connection) -> Option<String> {
+        let wait = self.wait_of(id, connection);
+        if wait.needs_person() { wait.reason } else { None }
+    }
+
+    /// What was noted about asking the provider for this very connection. What a refusal of an earlier generation has led to
+    /// is over.
+    fn wait_of(&self, id: &ConnectionId, connection: &Connection) -> Wait {
+        let noted: Option<Wait> = self.read(wait_place(&id.identity())).ok().flatten();
+        let of_this = |wait: &Wait| wait.of.as_ref().is_none_or(|of| *of == Spends::of(connection));
+        noted.filter(of_this).unwrap_or_default()
+    }
+
+    /// Notes when to ask again after `failure`.
+    fn wait_after(&self, id: &ConnectionId, due: &Connection, failure: &Failure) -> Wait {
+        let now = self.host.now();
+        let mut wait = self.wait_of(id, due);
+        let pause = match failure {
+            Failure::Busy { retry_after: Some(_), .. } => retry_after(failure),
+            Failure::Refused(_) | Failure::Misconfigured(_) => {
+                wait.of = Some(Spends::of(due));
+                wait.refusals = wait.refusals.saturating_add(1);
+                // Connecting again is of no use with a client that is not accepted, and the operator may mend it soon.
+                wait.reason = match failure {
+                    Failure::Refused(code) => Some(code.clone()),
+                    _ => None,
+                };
+                match (wait.refusals.checked_sub(REPEATED), &wait.reason) {
+                    (Some(more), Some(_)) => (REFUSED_PAUSE << more.min(6)).min(LONGEST_WAIT),
+                    (Some(_), None) => REFUSED_PAUSE,
+                    (None, _) => 0,
+                }
+            }
+            _ => 0,
+        };
+        // Where a token renews itself its time is long, and not every call in it is to ask.
+        let least = if due.refresh_token.is_none() { RENEWAL_PAUSE } else { 0 };
+        wait.until = now + u64::from(pause.max(least));
+        if wait.until > now || wait.refusals > 0 {
+            if let Err(error) = self.write(wait_place(&id.identity()), &wait) {
+                self.host.log(&format!("{}: when to come back could not be noted: {error}", id.service));
+            }
         }
+        wait
     }
 }
 
@@ -291,9 +341,26 @@ enum Now {
     Settled(Standing),
 }
 
-#[derive(Serialize, Deserialize)]
+/// What is noted about asking a provider for a connection.
+#[derive(Default, Serialize, Deserialize)]
 struct Wait {
+    /// When it may be asked again.
     until: u64,
+    /// The generation that it has refused.
+    #[serde(default)]
+    of: Option<Spends>,
+    /// How often.
+    #[serde(default)]
+    refusals: u32,
+    /// What it said, if that is not about the client.
+    #[serde(default)]
+    reason: Option<String>,
+}
+
+impl Wait {
+    fn needs_person(&self) -> bool {
+        self.refusals >= REPEATED && self.reason.is_some()
+    }
 }
 
 fn wait_place<'a>(identity: &'a [&'a str]) -> Place<'a> {
@@ -340,7 +407,11 @@ pub(crate) fn retry_after(failure: &Failure) -> u32 {
 /// Seconds within which a token that came of a refusal is not renewed for another.
 const REFUSAL_PAUSE: u64 = 30;
 /// Seconds after which a token that renews itself is tried again.
-const RENEWAL_PAUSE: u64 = 600;
+const RENEWAL_PAUSE: u32 = 600;
+/// Refusals of one generation from which on the provider is not asked at every call any more.
+const REPEATED: u32 = 3;
+/// Seconds until it is asked again then, at first.
+const REFUSED_PAUSE: u32 = 60;
 /// The pauses after each attempt to store what a provider gave.
 const STORING: [Duration; 4] =
     [Duration::from_millis(50), Duration::from_millis(250), Duration::from_secs(1), Duration::from_secs(2)];

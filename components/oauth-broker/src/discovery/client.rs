@@ -8,6 +8,10 @@
 //! forget it. At the token endpoint it says so, and the registration is dropped. At its authorization endpoint only the person
 //! sees it: so a registration with which [`PATIENCE`] flows have begun since the last one ended well is replaced. That costs
 //! nobody a grant, since a connection keeps the client that it was made with.
+//!
+//! A server may let a client ask only for the scopes that it was registered with (RFC 7591 section 2). So the registration
+//! and the document say which scopes will be asked for; a flow that asks for more makes a new registration. A server that
+//! registers fewer is asked for no more than those. One that refuses a registration because of its scopes gets one without.
 
 use http::{Method, Request, Response, StatusCode, header};
 use serde::{Deserialize, Serialize};
@@ -18,7 +22,7 @@ use super::entry::Preregistered;
 use super::walk::{Found, shown};
 use super::{Issued, ServiceError, Unfit, documents};
 use crate::Broker;
-use crate::catalogue::{Offered, Service};
+use crate::catalogue::{ClientAuth, Offered, Service};
 use crate::connect::start::redirect_uri;
 use crate::doors::{self, Refusal};
 use crate::host::Host;
@@ -33,17 +37,12 @@ use sealing::Secret;
 pub(super) struct Client {
     pub id: String,
     pub secret: Option<Secret>,
-    pub auth: Auth,
+    pub auth: ClientAuth,
     /// Dynamically.
     pub registered: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum Auth {
-    Basic,
-    Post,
-    None,
+    /// The scopes that it may ask for, if the server has said so.
+    #[serde(default)]
+    pub scopes: Option<Vec<String>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -53,54 +52,58 @@ struct Registration {
     ends: Option<u64>,
     /// Flows since the last that ended well.
     begun: u8,
+    /// The scopes that it was made for.
+    #[serde(default)]
+    scopes: Vec<String>,
 }
 
 impl Client {
     /// Without a secret: PKCE and its redirect URI are what stands for it.
     pub fn public(id: String) -> Self {
-        Self { id, secret: None, auth: Auth::None, registered: false }
+        Self { id, secret: None, auth: ClientAuth::None, registered: false, scopes: None }
+    }
+
+    /// The other way to authenticate, if it is worth a try: servers do not always do what their metadata say.
+    pub fn other_auth(&self, found: &Found) -> Option<ClientAuth> {
+        let other = match self.auth {
+            ClientAuth::Basic => ClientAuth::Post,
+            ClientAuth::Post => ClientAuth::Basic,
+            _ => return None,
+        };
+        let may = |methods: &Vec<String>| methods.iter().any(|name| *name == method(other));
+        Some(other).filter(|_| self.secret.is_some() && found.client_auth.as_ref().is_none_or(may))
     }
 }
 
-impl Auth {
-    /// As a field of the catalogue.
-    pub fn field(self) -> &'static str {
-        match self {
-            // Without a secret, the client's id goes into the body.
-            Self::Basic | Self::None => "basic",
-            Self::Post => "post",
-        }
+/// A way to authenticate by its name in RFC 7591 section 2.
+fn method(auth: ClientAuth) -> &'static str {
+    match auth {
+        ClientAuth::Basic => "client_secret_basic",
+        ClientAuth::Post => "client_secret_post",
+        _ => "none",
     }
+}
 
-    /// As a registration says it (RFC 7591 section 2).
-    fn method(self) -> &'static str {
-        match self {
-            Self::Basic => "client_secret_basic",
-            Self::Post => "client_secret_post",
-            Self::None => "none",
-        }
-    }
+pub(super) fn auth_of(name: &str) -> Option<ClientAuth> {
+    [ClientAuth::Basic, ClientAuth::Post, ClientAuth::None].into_iter().find(|auth| method(*auth) == name)
+}
 
-    fn of(method: &str) -> Option<Self> {
-        [Self::Basic, Self::Post, Self::None].into_iter().find(|auth| auth.method() == method)
-    }
-
-    /// The first of `wanted` that the server takes. One that says nothing takes Basic (RFC 8414 section 2).
-    fn choose(found: &Found, wanted: &[Self]) -> Result<Self, Unfit> {
-        let takes = |auth: &&Self| match &found.client_auth {
-            Some(methods) => methods.iter().any(|method| method == auth.method()),
-            None => **auth == Self::Basic,
-        };
-        wanted.iter().find(takes).copied().ok_or_else(|| Unfit::ClientAuth(shown(&found.issuer)))
-    }
+/// The first of `wanted` that the server takes. One that says nothing takes Basic (RFC 8414 section 2).
+fn choose(found: &Found, wanted: &[ClientAuth]) -> Result<ClientAuth, Unfit> {
+    let takes = |auth: &&ClientAuth| match &found.client_auth {
+        Some(methods) => methods.iter().any(|name| name == method(**auth)),
+        None => **auth == ClientAuth::Basic,
+    };
+    wanted.iter().find(takes).copied().ok_or_else(|| Unfit::ClientAuth(shown(&found.issuer)))
 }
 
 pub(super) fn preregistered(client: &Preregistered, found: &Found) -> Result<Client, Unfit> {
-    let auth = match &client.secret {
-        Some(_) => Auth::choose(found, &[Auth::Basic, Auth::Post])?,
-        None => Auth::None,
+    let auth = match (&client.secret, client.auth) {
+        (None, _) => ClientAuth::None,
+        (_, Some(auth)) => auth,
+        (_, None) => choose(found, &[ClientAuth::Basic, ClientAuth::Post])?,
     };
-    Ok(Client { id: client.id.clone(), secret: client.secret.clone(), auth, registered: false })
+    Ok(Client { id: client.id.clone(), secret: client.secret.clone(), auth, registered: false, scopes: None })
 }
 
 /// Whether the server would get a client id metadata document from here, and take it without a secret.
@@ -118,24 +121,26 @@ pub(super) fn document_url(public_url: &str, id: &ServiceId) -> String {
 /// (draft-ietf-oauth-client-id-metadata-document).
 pub fn document<H: Host>(broker: &Broker<'_, H>, id: &ServiceId) -> Result<Response<Vec<u8>>, Refusal> {
     let public_url = broker.settings.public_url()?;
-    match broker.offered(id)? {
-        Some(Offered::McpServer(server)) if server.client.is_none() && public_url.is_secure() => {}
+    let server = match broker.offered(id)? {
+        Some(Offered::McpServer(server)) if server.client.is_none() && public_url.is_secure() => server,
         _ => return Err(Refusal::UnknownService),
-    }
+    };
+    let scopes = broker.asked_scopes(&server)?;
     let public_url = public_url.as_str();
-    let mut response = doors::json(
-        StatusCode::OK,
-        &json!({
-            "client_id": document_url(public_url, id),
-            "client_name": NAME,
-            "client_uri": public_url,
-            "redirect_uris": [redirect_uri(public_url, id)],
-            "grant_types": ["authorization_code", "refresh_token"],
-            "response_types": ["code"],
-            "token_endpoint_auth_method": "none",
-            "application_type": "web",
-        }),
-    );
+    let mut said = json!({
+        "client_id": document_url(public_url, id),
+        "client_name": NAME,
+        "client_uri": public_url,
+        "redirect_uris": [redirect_uri(public_url, id)],
+        "grant_types": ["authorization_code", "refresh_token"],
+        "response_types": ["code"],
+        "token_endpoint_auth_method": "none",
+        "application_type": "web",
+    });
+    if !scopes.is_empty() {
+        said["scope"] = json!(scopes.join(" "));
+    }
+    let mut response = doors::json(StatusCode::OK, &said);
     // It says what anyone may know, and authorization servers ask often.
     response.headers_mut().insert(header::CACHE_CONTROL, http::HeaderValue::from_static("max-age=3600"));
     response.headers_mut().remove(header::PRAGMA);
@@ -143,11 +148,13 @@ pub fn document<H: Host>(broker: &Broker<'_, H>, id: &ServiceId) -> Result<Respo
 }
 
 impl<H: Host> Broker<'_, H> {
-    /// The client that is registered there, which may have to be made first. Whether a flow `begins` with it counts.
+    /// The client that is registered there for `scopes`, which may have to be made first. Whether a flow `begins` with it
+    /// counts.
     pub(super) async fn registration(
         &self,
         found: &Found,
         redirect_uri: &str,
+        mut scopes: Vec<String>,
         begins: bool,
     ) -> Result<Client, ServiceError> {
         let identity = [found.issuer.as_str(), redirect_uri];
@@ -155,41 +162,66 @@ impl<H: Host> Broker<'_, H> {
         let kept = self.registered(&identity)?;
         let good = |kept: &Registration| kept.begun < PATIENCE && kept.ends.is_none_or(|end| end > now + A_WHILE);
         let mut registration = match kept.filter(good) {
-            Some(kept) if !begins => return Ok(kept.client),
-            Some(kept) => kept,
-            None => self.register(found, redirect_uri).await?,
+            Some(kept) if scopes.iter().all(|scope| kept.scopes.contains(scope)) => {
+                if !begins {
+                    return Ok(kept.client);
+                }
+                kept
+            }
+            kept => {
+                // Other people ask for others: no two of them shall replace each other's without end.
+                let others = kept.into_iter().flat_map(|kept| kept.scopes);
+                scopes.extend(others);
+                let scopes = documents::scopes(scopes.iter().map(String::as_str));
+                self.register(found, redirect_uri, scopes).await?
+            }
         };
         registration.begun += u8::from(begins);
         self.write(place(&identity), &registration)?;
         Ok(registration.client)
     }
 
-    async fn register(&self, found: &Found, redirect_uri: &str) -> Result<Registration, ServiceError> {
+    async fn register(
+        &self,
+        found: &Found,
+        redirect_uri: &str,
+        scopes: Vec<String>,
+    ) -> Result<Registration, ServiceError> {
         let Some(url) = &found.register else { return Err(Unfit::NoClient(shown(&found.issuer)).into()) };
         let url = Url::parse(url).map_err(|_| Unfit::Form(shown(url)))?;
-        let wanted = Auth::choose(found, &[Auth::Basic, Auth::Post, Auth::None])?;
+        let wanted = choose(found, &[ClientAuth::Basic, ClientAuth::Post, ClientAuth::None])?;
         let mut grant_types = vec!["authorization_code"];
         if found.grant_types.as_ref().is_none_or(|types| types.iter().any(|name| name == "refresh_token")) {
             grant_types.push("refresh_token");
         }
         let public_url = self.settings.public_url()?;
-        let body = json!({
+        let mut body = json!({
             "client_name": NAME,
             "client_uri": public_url.as_str(),
             "redirect_uris": [redirect_uri],
             "grant_types": grant_types,
             "response_types": ["code"],
-            "token_endpoint_auth_method": wanted.method(),
+            "token_endpoint_auth_method": method(wanted),
             // What has its redirect URI on loopback runs where its person sits (OpenID Connect Registration 1.0 section 2).
             "application_type": if public_url.is_loopback() { "native" } else { "web" },
         });
-        let request = Request::builder()
-            .method(Method::POST)
-            .uri(url.as_str())
-            .header(header::CONTENT_TYPE, "application/json")
-            .header(header::ACCEPT, "application/json");
-        let body = serde_json::to_vec(&body).unwrap_or_default();
-        let answer = self.call(request, body, &url, self.end_of_patience()).await?;
+        if !scopes.is_empty() {
+            body["scope"] = json!(scopes.join(" "));
+        }
+        let answer = loop {
+            let request = Request::builder()
+                .method(Method::POST)
+                .uri(url.as_str())
+                .header(header::CONTENT_TYPE, "application/json")
+                .header(header::ACCEPT, "application/json");
+            let bytes = serde_json::to_vec(&body).unwrap_or_default();
+            let answer = self.call(request, bytes, &url, self.end_of_patience()).await?;
+            let members = body.as_object_mut();
+            // Some register no client that says scopes, though they give them.
+            if !answer.status().is_client_error() || members.and_then(|members| members.remove("scope")).is_none() {
+                break answer;
+            }
+        };
         let refused = |error: String| Unfit::Registration { issuer: shown(&found.issuer), error };
         if !answer.status().is_success() {
             return Err(refused(reason(&answer)).into());
@@ -200,33 +232,50 @@ impl<H: Host> Broker<'_, H> {
         }
         let auth = match said.client_auth_method {
             // What it says counts (RFC 7591 section 3.2.1).
-            Some(method) => Auth::of(&method).ok_or_else(|| Unfit::ClientAuth(shown(&found.issuer)))?,
+            Some(method) => auth_of(&method).ok_or_else(|| Unfit::ClientAuth(shown(&found.issuer)))?,
             None => wanted,
         };
         let (auth, secret, ends) = match (auth, said.client_secret) {
-            (Auth::None, _) | (_, None) => (Auth::None, None, None),
+            (ClientAuth::None, _) | (_, None) => (ClientAuth::None, None, None),
             (auth, secret) => (auth, secret, said.ends),
         };
-        Ok(Registration { client: Client { id: said.client_id, secret, auth, registered: true }, ends, begun: 0 })
+        let fewer = said.scopes.filter(|given| {
+            given.iter().any(|scope| scopes.contains(scope)) && !scopes.iter().all(|scope| given.contains(scope))
+        });
+        if let Some(given) = &fewer {
+            self.host.log(&format!(
+                "the authorization server {} registers this Gatehouse for fewer scopes than were asked for: {}",
+                shown(&found.issuer),
+                shown(&given.join(" "))
+            ));
+        }
+        let client = Client { id: said.client_id, secret, auth, registered: true, scopes: fewer };
+        Ok(Registration { client, ends, begun: 0, scopes })
     }
 
-    /// Learns what a token endpoint thinks of the client with which a flow came back: `failure` is what it said, if it gave
-    /// no grant.
-    pub(crate) fn client_was_tried(&self, service: &Service, redirect_uri: &str, failure: Option<&Failure>) {
-        let Some(Issued { issuer, client: Some(client) }) = &service.issued else { return };
-        if !client.registered {
+    /// Learns what a token endpoint thinks of the client of a flow or a refresh: `failure` is what it said, if it gave no
+    /// tokens.
+    pub(crate) fn client_was_tried(&self, service: &Service, failure: Option<&Failure>) {
+        let is_gone = matches!(failure, Some(Failure::Ended(error)) if GONE.contains(&error.as_str()));
+        let Some(Issued { issuer, client: Some(client), .. }) = &service.issued else { return };
+        if !client.registered || failure.is_some() && !is_gone {
             return;
         }
-        let identity = [issuer.as_str(), redirect_uri];
-        let learnt = match (self.registered(&identity), failure) {
-            (Ok(Some(kept)), _) if kept.client.id != client.id => Ok(()),
-            (Ok(Some(kept)), None) if kept.begun > 0 => {
-                self.write(place(&identity), &Registration { begun: 0, ..kept })
+        let learnt = self.settings.public_url().map_err(RowError::from).and_then(|public_url| {
+            let redirect_uri = redirect_uri(public_url.as_str(), &service.id);
+            let identity = [issuer.as_str(), &redirect_uri];
+            let kept = self.registered(&identity)?.filter(|kept| kept.client.id == client.id);
+            let Some(mut kept) = kept else { return Ok(()) };
+            if is_gone {
+                return self.erase(place(&identity));
             }
-            (Ok(Some(_)), Some(Failure::Ended(error))) if error == "invalid_client" => self.erase(place(&identity)),
-            (Ok(_), _) => Ok(()),
-            (Err(error), _) => Err(error),
-        };
+            let auth = service.client_auth.get();
+            if kept.begun == 0 && kept.client.auth == auth {
+                return Ok(());
+            }
+            (kept.begun, kept.client.auth) = (0, auth);
+            self.write(place(&identity), &kept)
+        });
         if let Err(error) = learnt {
             self.host.log(&format!("{}: what became of its client could not be noted: {error}", service.id));
         }
@@ -252,6 +301,8 @@ fn place<'a>(identity: &'a [&'a str]) -> Place<'a> {
 
 /// What people read on the page of an authorization server.
 const NAME: &str = "Gatehouse";
+/// What a token endpoint says of a client that it has forgotten. Older versions of the official Python SDK say the second.
+pub(super) const GONE: [&str; 2] = ["invalid_client", "unauthorized_client"];
 /// Flows that may begin with a registration and not end well.
 const PATIENCE: u8 = 5;
 /// Seconds that a client's secret has to live on, for a flow to begin with it.

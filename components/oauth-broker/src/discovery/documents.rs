@@ -41,32 +41,31 @@ pub(crate) struct Registered {
     pub ends: Option<u64>,
     pub client_auth_method: Option<String>,
     pub redirect_uris: Option<Vec<String>>,
+    pub scopes: Option<Vec<String>>,
 }
 
-pub(crate) fn resource_metadata(document: &[u8]) -> Option<ResourceMetadata> {
-    let said = object(document)?;
-    Some(ResourceMetadata {
-        resource: text(&said, "resource")?,
-        authorization_servers: texts(&said, "authorization_servers").unwrap_or_default(),
-        scopes_supported: texts(&said, "scopes_supported").unwrap_or_default(),
-    })
+pub(crate) fn resource_metadata(said: &Value) -> ResourceMetadata {
+    ResourceMetadata {
+        resource: text(said, "resource").unwrap_or_default(),
+        authorization_servers: texts(said, "authorization_servers").unwrap_or_default(),
+        scopes_supported: texts(said, "scopes_supported").unwrap_or_default(),
+    }
 }
 
-pub(crate) fn server_metadata(document: &[u8]) -> Option<ServerMetadata> {
-    let said = object(document)?;
-    Some(ServerMetadata {
-        issuer: text(&said, "issuer")?,
-        authorization_endpoint: text(&said, "authorization_endpoint")?,
-        token_endpoint: text(&said, "token_endpoint")?,
-        registration_endpoint: text(&said, "registration_endpoint"),
-        revocation_endpoint: text(&said, "revocation_endpoint"),
-        code_challenge_methods: texts(&said, "code_challenge_methods_supported").unwrap_or_default(),
-        client_auth_methods: texts(&said, "token_endpoint_auth_methods_supported"),
-        grant_types: texts(&said, "grant_types_supported"),
-        scopes_supported: texts(&said, "scopes_supported").unwrap_or_default(),
+pub(crate) fn server_metadata(said: &Value) -> ServerMetadata {
+    ServerMetadata {
+        issuer: text(said, "issuer").unwrap_or_default(),
+        authorization_endpoint: text(said, "authorization_endpoint").unwrap_or_default(),
+        token_endpoint: text(said, "token_endpoint").unwrap_or_default(),
+        registration_endpoint: text(said, "registration_endpoint"),
+        revocation_endpoint: text(said, "revocation_endpoint"),
+        code_challenge_methods: texts(said, "code_challenge_methods_supported").unwrap_or_default(),
+        client_auth_methods: texts(said, "token_endpoint_auth_methods_supported"),
+        grant_types: texts(said, "grant_types_supported"),
+        scopes_supported: texts(said, "scopes_supported").unwrap_or_default(),
         takes_documents: said["client_id_metadata_document_supported"] == true,
         says_issuer: said["authorization_response_iss_parameter_supported"] == true,
-    })
+    }
 }
 
 pub(crate) fn registered(document: &[u8]) -> Option<Registered> {
@@ -80,6 +79,7 @@ pub(crate) fn registered(document: &[u8]) -> Option<Registered> {
         ends: said["client_secret_expires_at"].as_u64().filter(|end| *end > 0),
         client_auth_method: text(&said, "token_endpoint_auth_method"),
         redirect_uris: texts(&said, "redirect_uris"),
+        scopes: text(&said, "scope").map(|scope| scopes(scope.split_ascii_whitespace())),
     })
 }
 
@@ -89,8 +89,8 @@ pub(crate) fn registration_error(document: &[u8]) -> Option<(String, Option<Stri
     Some((text(&said, "error").filter(|error| !error.is_empty())?, text(&said, "error_description")))
 }
 
-fn object(document: &[u8]) -> Option<Value> {
-    serde_json::from_slice(document).ok().filter(Value::is_object)
+pub(super) fn object(document: &[u8]) -> Option<Value> {
+    serde_json::from_slice(json::without_bom(document)).ok().filter(Value::is_object)
 }
 
 fn text(said: &Value, name: &str) -> Option<String> {

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use serde_json::value::RawValue;
 use url::Url;
 
-use crate::catalogue::Endpoint;
+use super::client;
+use crate::catalogue::{ClientAuth, Endpoint};
 use crate::names::ServiceId;
 use sealing::Secret;
 
@@ -30,13 +31,15 @@ pub struct McpServer {
 pub struct Preregistered {
     pub id: String,
     pub secret: Option<Secret>,
+    /// How it authenticates, in place of what the metadata let choose.
+    pub auth: Option<ClientAuth>,
 }
 
 impl McpServer {
     /// Errors: what is wrong, without a value.
     pub(crate) fn read(id: &ServiceId, fields: &BTreeMap<String, &RawValue>) -> Result<Self, String> {
-        let known =
-            ["mcp_server", "name", "scopes", "client_id", "client_secret", "issuer", "hosts"].map(str::to_owned);
+        let known = ["mcp_server", "name", "scopes", "client_id", "client_secret", AUTH_METHOD, "issuer", "hosts"]
+            .map(str::to_owned);
         if let Some(unknown) = fields.keys().find(|name| !known.contains(name)) {
             return Err(format!("unknown field `{}`, expected one of {}", unknown.escape_default(), known.join(", ")));
         }
@@ -51,10 +54,18 @@ impl McpServer {
         }
         hosts.extend(url.host_str().map(str::to_owned));
         let secret = text(fields, "client_secret")?.filter(|secret| !secret.is_empty()).map(Secret::from);
-        let client = match (text(fields, "client_id")?.filter(|id| !id.is_empty()), secret) {
-            (Some(id), secret) => Some(Preregistered { id, secret }),
-            (None, Some(_)) => return Err("`client_secret` is of no use without `client_id`".to_owned()),
-            (None, None) => None,
+        let auth =
+            match text(fields, AUTH_METHOD)? {
+                Some(name) => Some(client::auth_of(&name).ok_or_else(|| {
+                    format!("`{AUTH_METHOD}` has to be client_secret_basic, client_secret_post or none")
+                })?),
+                None => None,
+            };
+        let client = match (text(fields, "client_id")?.filter(|id| !id.is_empty()), secret, auth) {
+            (Some(id), secret, auth) => Some(Preregistered { id, secret, auth }),
+            (None, Some(_), _) => return Err("`client_secret` is of no use without `client_id`".to_owned()),
+            (None, None, Some(_)) => return Err(format!("`{AUTH_METHOD}` is of no use without `client_id`")),
+            (None, None, None) => None,
         };
         Ok(Self {
             name: text(fields, "name")?.unwrap_or_else(|| id.to_string()),
@@ -77,3 +88,5 @@ fn texts(fields: &BTreeMap<String, &RawValue>, name: &str) -> Result<Option<Vec<
     let Some(value) = fields.get(name) else { return Ok(None) };
     serde_json::from_slice(value.get().as_bytes()).map(Some).map_err(|_| format!("`{name}` is not a list of texts"))
 }
+
+const AUTH_METHOD: &str = "token_endpoint_auth_method";

@@ -10,6 +10,7 @@
 //! | `name` | the id | what people call it |
 //! | `scopes` | the server's | what to ask for, in place of what it calls for |
 //! | `client_id`, `client_secret` | none | a client that the operator has registered at its authorization server |
+//! | `token_endpoint_auth_method` | the metadata's | how that client authenticates: `client_secret_basic`, `client_secret_post`, `none` |
 //! | `issuer` | the first it names | the only authorization server that may be used |
 //! | `hosts` | `[]` | further hosts that its metadata may name, private ones included |
 //!
@@ -52,7 +53,7 @@ pub use client::document;
 pub use entry::McpServer;
 
 use crate::Broker;
-use crate::catalogue::Service;
+use crate::catalogue::{ClientAuth, Service};
 use crate::connect::start::redirect_uri;
 use crate::host::Host;
 use crate::settings::SettingError;
@@ -61,7 +62,7 @@ use crate::vault::{Kind, Place};
 use client::Client;
 use guard::AddressError;
 use sealing::age::{SKEW, is_recent, left};
-use walk::Found;
+use walk::{Found, is_same_issuer};
 
 /// Where a grant comes from, and with which client. Nothing of it goes to another issuer or with another client.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -69,6 +70,9 @@ pub struct Issued {
     issuer: String,
     /// None: the one that the operator has registered.
     client: Option<Client>,
+    /// How the token endpoint has accepted the client.
+    #[serde(default)]
+    auth: Option<ClientAuth>,
 }
 
 /// Why a service cannot be used now. It says nothing about any grant.
@@ -112,6 +116,8 @@ pub enum Unfit {
     Form(String),
     #[error("what is at {0} is longer than 64 KB")]
     Long(String),
+    #[error("what is at {url} is {coding}-coded, although it was asked for without a coding")]
+    Coded { url: String, coding: &'static str },
     #[error("the metadata at {url} speak of the resource {said}, which is not this MCP server")]
     Resource { url: String, said: String },
     #[error(
@@ -143,45 +149,74 @@ pub enum Unfit {
 }
 
 impl<H: Host> Broker<'_, H> {
-    /// The service as it is found now, and with a client, for whoever thinks of connecting it. For whoever then `begins` a
-    /// flow, what was found a moment ago will do.
-    pub(crate) async fn discover(&self, server: &McpServer, begins: bool) -> Result<Service, ServiceError> {
-        let row = if begins { self.kept(server)? } else { None };
+    /// The service as it is found now, and with a client, for whoever thinks of connecting it. A flow that begins says the
+    /// scopes that it will ask for (`asks`); what was found a moment ago will do for it.
+    pub(crate) async fn discover(&self, server: &McpServer, asks: Option<&[String]>) -> Result<Service, ServiceError> {
+        let row = if asks.is_some() { self.kept(server)? } else { None };
         let found = match row {
             Some(row) if is_recent(row.at, self.host.now(), A_MOMENT - 1) => row.found,
             _ => self.find_anew(server).await?,
         };
-        self.with_client(server, &found, begins).await
+        self.with_client(server, &found, asks).await
     }
 
     /// The service for what was `issued` by it.
     pub(crate) async fn issuing(&self, server: &McpServer, issued: &Issued) -> Result<Service, ServiceError> {
         let found = self.found(server).await?;
-        if found.issuer != issued.issuer {
+        if !is_same_issuer(&found.issuer, &issued.issuer) {
             return Err(ServiceError::Moved);
         }
-        let client = match (&issued.client, &server.client) {
+        let mut client = match (&issued.client, &server.client) {
             (Some(client), _) => client.clone(),
             (None, Some(client)) => client::preregistered(client, &found)?,
             // The operator has taken the client away, with which it was made.
             (None, None) => return Err(ServiceError::Moved),
         };
+        if server.client.as_ref().is_none_or(|client| client.auth.is_none()) {
+            client.auth = issued.auth.unwrap_or(client.auth);
+        }
         service(server, &found, client, issued.clone())
     }
 
-    async fn with_client(&self, server: &McpServer, found: &Found, begins: bool) -> Result<Service, ServiceError> {
+    async fn with_client(
+        &self,
+        server: &McpServer,
+        found: &Found,
+        asks: Option<&[String]>,
+    ) -> Result<Service, ServiceError> {
         let public_url = self.settings.public_url()?;
         let redirect_uri = redirect_uri(public_url.as_str(), &server.id);
+        let scopes = asks.unwrap_or(server.scopes.as_ref().unwrap_or(&found.scopes));
         let client = match &server.client {
             Some(client) => {
                 return service(server, found, client::preregistered(client, found)?, Issued::by(found, None));
             }
             None if client::takes_documents(public_url, found) => {
+                self.note_asked_scopes(server, scopes)?;
                 Client::public(client::document_url(public_url.as_str(), &server.id))
             }
-            None => self.registration(found, &redirect_uri, begins).await?,
+            None => self.registration(found, &redirect_uri, scopes.to_vec(), asks.is_some()).await?,
         };
         service(server, found, client.clone(), Issued::by(found, Some(client)))
+    }
+
+    /// The scopes that flows ask for, as far as is known now.
+    fn asked_scopes(&self, server: &McpServer) -> Result<Vec<String>, RowError> {
+        let row = self.kept(server)?;
+        let (found, asked) = row.map(|row| (row.found.scopes, row.asked)).unwrap_or_default();
+        let scopes = server.scopes.as_ref().unwrap_or(&found).iter().chain(&asked);
+        Ok(documents::scopes(scopes.map(String::as_str)))
+    }
+
+    /// Sees to it that the client's document says these scopes.
+    fn note_asked_scopes(&self, server: &McpServer, scopes: &[String]) -> Result<(), RowError> {
+        let mut known = self.asked_scopes(server)?;
+        let Some(mut row) = self.kept(server)?.filter(|_| !scopes.iter().all(|scope| known.contains(scope))) else {
+            return Ok(());
+        };
+        known.extend_from_slice(scopes);
+        row.asked = documents::scopes(known.iter().map(String::as_str));
+        self.write(place(&[server.id.as_str()]), &row)
     }
 
     /// What is known of the server: at most a day old, or older while nobody answers.
@@ -205,20 +240,23 @@ impl<H: Host> Broker<'_, H> {
     async fn find_anew(&self, server: &McpServer) -> Result<Found, ServiceError> {
         let found = self.walk(server).await?;
         let client_id = server.client.as_ref().map(|client| client.id.clone());
-        if let (Some(client_id), None, Some(row)) = (&client_id, &server.issuer, self.kept(server)?)
+        let mut before = self.kept(server)?;
+        if let (Some(client_id), None, Some(row)) = (&client_id, &server.issuer, &mut before)
             && row.client_id.as_ref() == Some(client_id)
-            && row.found.issuer != found.issuer
+            && !is_same_issuer(&row.found.issuer, &found.issuer)
         {
-            return Err(Unfit::OthersClient { old: row.found.issuer, new: found.issuer }.into());
+            let old = std::mem::take(&mut row.found.issuer);
+            return Err(Unfit::OthersClient { old, new: found.issuer }.into());
         }
         let now = self.host.now();
-        let row = Row { server: server.url.to_string(), client_id, at: now, again: now + A_DAY, found };
+        let asked = before.map(|row| row.asked).unwrap_or_default();
+        let row = Row { server: server.url.to_string(), client_id, at: now, again: now + A_DAY, found, asked };
         self.write(place(&[server.id.as_str()]), &row)?;
         Ok(row.found)
     }
 
     /// The row of this very server: a changed entry is another's.
-    fn kept(&self, server: &McpServer) -> Result<Option<Row>, ServiceError> {
+    fn kept(&self, server: &McpServer) -> Result<Option<Row>, RowError> {
         let row: Option<Row> = self.read_if_it_opens(place(&[server.id.as_str()]))?;
         Ok(row.filter(|row| row.server == server.url.as_str()))
     }
@@ -226,7 +264,20 @@ impl<H: Host> Broker<'_, H> {
 
 impl Issued {
     fn by(found: &Found, client: Option<Client>) -> Self {
-        Self { issuer: found.issuer.clone(), client }
+        Self { issuer: found.issuer.clone(), client, auth: None }
+    }
+
+    /// The scopes of a flow without those for which the server has not registered the client.
+    pub(crate) fn askable(&self, mut scopes: Vec<String>) -> Vec<String> {
+        if let Some(registered) = self.client.as_ref().and_then(|client| client.scopes.as_ref()) {
+            scopes.retain(|scope| registered.contains(scope));
+        }
+        scopes
+    }
+
+    /// The same after `service` has got tokens: how its client was accepted is kept with the grant.
+    pub(crate) fn accepted(self, service: &Service) -> Self {
+        Self { auth: service.other_auth.map(|_| service.client_auth.get()).or(self.auth), ..self }
     }
 }
 
@@ -240,6 +291,9 @@ struct Row {
     /// When to look again.
     again: u64,
     found: Found,
+    /// Scopes that flows have asked for beside those.
+    #[serde(default)]
+    asked: Vec<String>,
 }
 
 /// What was found, in the form of a catalogue row.
@@ -248,12 +302,11 @@ fn service(server: &McpServer, found: &Found, client: Client, issued: Issued) ->
     let mut fields = json!({
         "name": server.name,
         "client_id": client.id,
-        "client_auth": client.auth.field(),
         "authorize_url": found.authorize,
         "token_url": found.token,
         "issuer": found.issuer,
         "issuer_required": found.says_issuer,
-        "scopes": server.scopes.as_ref().unwrap_or(&found.scopes),
+        "scopes": issued.askable(server.scopes.as_ref().unwrap_or(&found.scopes).clone()),
         // It asks for a refresh token, and is seldom named among what was granted.
         "ungranted_scopes": [OFFLINE],
         "authorize_params": resource,
@@ -265,9 +318,13 @@ fn service(server: &McpServer, found: &Found, client: Client, issued: Issued) ->
     }
     if client.registered {
         // The registration is gone, and with it whatever was granted to it.
-        fields["terminal_errors"] = json!(["invalid_client"]);
+        fields["terminal_errors"] = json!(client::GONE);
     }
     let mut service = Service::described(&server.id, &fields)?;
+    service.client_auth.set(client.auth);
+    if server.client.as_ref().is_none_or(|client| client.auth.is_none()) {
+        service.other_auth = client.other_auth(found);
+    }
     service.client_secret = client.secret;
     service.issued = Some(issued);
     Ok(service)

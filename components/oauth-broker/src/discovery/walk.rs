@@ -1,17 +1,20 @@
 //! Which way leads from an MCP server's URL to its authorization server?
 //!
 //! 1. A request without a token. Its 401 may name the metadata of the server and the scopes that it wants.
-//! 2. The metadata of the MCP server (RFC 9728): where the challenge says, and only there; else at the well-known place of
-//!    its path, then of its host.
+//! 2. The metadata of the MCP server (RFC 9728): where the challenge says, then at the well-known place of its path, then
+//!    of its host.
 //! 3. The metadata of the authorization server that it names, in the specification's order: RFC 8414, OpenID Connect with the
-//!    path behind the well-known part, OpenID Connect with the path before it. An answer that is no such document is
-//!    as good as none; one that names another issuer ends the search.
+//!    path behind the well-known part, OpenID Connect with the path before it. A document that names another issuer ends
+//!    the search.
 //! 4. Where there is no metadata of the MCP server, it is a server of 2025-03-26: its host is the authorization server, with
 //!    metadata or, if it has turned the caller away, with the endpoints `/authorize`, `/token` and `/register`.
 //!
-//! The resource may be the MCP server or something that it lies under, such as the whole host; but only the metadata at
-//! the resource's own well-known place may speak for that (RFC 9728 section 3.3): else a tenant of a host could ask
-//! for tokens that are good at its neighbours'.
+//! No place is the only one: many servers answer 500 or a page at one place and have the document at the next. An error
+//! counts only if no place has the document.
+//!
+//! The resource may be the MCP server or something of the same origin that it lies under, such as the whole host, as the
+//! official SDKs have it. RFC 9728 section 3.3 wants it letter by letter, but many servers behind one host name the host.
+//! So the tenants of a host have to trust each other, as they have to for cookies and redirects.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -19,6 +22,7 @@ use std::time::Duration;
 use futures_util::future::{Either, select};
 use http::{Method, Request, Response, StatusCode, header};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use url::Url;
 
 use super::documents::{self, ResourceMetadata, ServerMetadata};
@@ -28,6 +32,7 @@ use crate::Broker;
 use crate::host::{Host, SendFault};
 use crate::provider::{Failure, USER_AGENT};
 use http_auth::challenge::{self, Bearer};
+use http_auth::coding;
 
 /// What there is to know of an MCP server and its authorization server. Every URL has passed the guard.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,7 +66,7 @@ impl<H: Host> Broker<'_, H> {
         };
         let issuer = issuer_of(server, &resource, &at)?;
         let url = address("authorization_servers", at.as_str(), issuer, &server.hosts)?;
-        let Some(metadata) = self.server_metadata(&url, &[issuer], end).await? else {
+        let Some(metadata) = self.server_metadata(&url, issuer, end).await? else {
             return Err(Unfit::NoMetadata(shown(issuer)).into());
         };
         Ok(found(server, metadata, resource.resource, wanted)?)
@@ -84,8 +89,7 @@ impl<H: Host> Broker<'_, H> {
         };
         let wanted = documents::scopes(bearer.scope.iter().flat_map(|scope| scope.split_ascii_whitespace()));
         let resource = server.url.as_str().to_owned();
-        // No document has said how the issuer is written, and many write a host with a slash.
-        if let Some(metadata) = self.server_metadata(&at("/"), &[&origin, &format!("{origin}/")], end).await? {
+        if let Some(metadata) = self.server_metadata(&at("/"), &origin, end).await? {
             return Ok(found(server, metadata, resource, wanted)?);
         }
         if !asked {
@@ -121,58 +125,71 @@ impl<H: Host> Broker<'_, H> {
         Ok((answer.status() == StatusCode::UNAUTHORIZED, bearer))
     }
 
-    /// The metadata of the MCP server and where they were; none where the server has none.
+    /// The metadata of the MCP server and where they were; `None` if the server has none.
     async fn resource_metadata(
         &self,
         server: &McpServer,
         bearer: &Bearer,
         end: u64,
     ) -> Result<Option<(ResourceMetadata, Url)>, ServiceError> {
-        if let Some(named) = &bearer.resource_metadata {
-            let url = address("resource_metadata", server.url.as_str(), named, &server.hosts)?;
-            return match self.get(&url, end).await? {
-                Ok(document) => match documents::resource_metadata(&document) {
-                    Some(metadata) => Ok(Some((metadata, url))),
-                    None => Err(Unfit::Form(shown(url.as_str())).into()),
-                },
-                Err(status) => {
-                    Err(Unfit::NoResourceMetadata { url: shown(url.as_str()), status: status.as_u16() }.into())
-                }
-            };
-        }
         let mut root = server.url.clone();
         root.set_path("/");
         root.set_query(None);
-        let places = [resource_place(&server.url), resource_place(&root)];
-        for (place, url) in places.iter().enumerate() {
-            if places.iter().take(place).any(|earlier| earlier == url) {
-                continue;
-            }
-            if let Ok(document) = self.get(url, end).await?
-                && let Some(metadata) = documents::resource_metadata(&document)
-            {
-                return Ok(Some((metadata, url.clone())));
-            }
+        let mut places = vec![resource_place(&server.url), resource_place(&root)];
+        if let Some(named) = &bearer.resource_metadata {
+            places.insert(0, address("resource_metadata", server.url.as_str(), named, &server.hosts)?);
         }
-        Ok(None)
+        let is_promised = bearer.resource_metadata.is_some();
+        let found = self.first_document(places, &["resource"], is_promised, end).await?;
+        Ok(found.map(|(said, at)| (documents::resource_metadata(&said), at)))
     }
 
-    /// The metadata of an authorization server, which have to say that they are its (RFC 8414 section 3.3): byte by byte.
-    async fn server_metadata(
-        &self,
-        url: &Url,
-        issuers: &[&str],
-        end: u64,
-    ) -> Result<Option<ServerMetadata>, ServiceError> {
-        for place in server_places(url) {
-            let Ok(document) = self.get(&place, end).await? else { continue };
-            let Some(metadata) = documents::server_metadata(&document) else { continue };
-            if !issuers.contains(&metadata.issuer.as_str()) {
-                return Err(Unfit::Issuer { url: shown(place.as_str()), said: shown(&metadata.issuer) }.into());
-            }
-            return Ok(Some(metadata));
+    /// The metadata of an authorization server, which have to say that they are its (RFC 8414 section 3.3).
+    async fn server_metadata(&self, url: &Url, issuer: &str, end: u64) -> Result<Option<ServerMetadata>, ServiceError> {
+        let needed = ["issuer", "authorization_endpoint", "token_endpoint"];
+        let Some((said, at)) = self.first_document(server_places(url), &needed, false, end).await? else {
+            return Ok(None);
+        };
+        let metadata = documents::server_metadata(&said);
+        if !is_same_issuer(&metadata.issuer, issuer) {
+            return Err(Unfit::Issuer { url: shown(at.as_str()), said: shown(&metadata.issuer) }.into());
         }
-        Ok(None)
+        Ok(Some(metadata))
+    }
+
+    /// The first JSON object at one of `places` that has the `needed` texts, and where it was. Silence at a place, and any
+    /// answer of one that `is_promised` (the first), are an error only if no later place has the document.
+    async fn first_document(
+        &self,
+        places: Vec<Url>,
+        needed: &[&str],
+        is_promised: bool,
+        end: u64,
+    ) -> Result<Option<(Value, Url)>, ServiceError> {
+        let mut trouble = None;
+        for (number, place) in places.iter().enumerate() {
+            if places.iter().take(number).any(|earlier| earlier == place) {
+                continue;
+            }
+            let url = shown(place.as_str());
+            let error = match self.get(place, end).await {
+                Ok(Ok(document)) => match documents::object(&document) {
+                    Some(said) if needed.iter().all(|name| said[*name].is_string()) => {
+                        return Ok(Some((said, place.clone())));
+                    }
+                    _ => Unfit::Form(url).into(),
+                },
+                Ok(Err(status)) => Unfit::NoResourceMetadata { url, status: status.as_u16() }.into(),
+                Err(error) => {
+                    trouble.get_or_insert(error);
+                    continue;
+                }
+            };
+            if is_promised && number == 0 {
+                trouble = Some(error);
+            }
+        }
+        trouble.map_or(Ok(None), Err)
     }
 
     /// A document, or the status that came in its place. No redirect is followed: where it leads, nobody has vouched for.
@@ -193,7 +210,8 @@ impl<H: Host> Broker<'_, H> {
         end: u64,
     ) -> Result<Response<Vec<u8>>, ServiceError> {
         let silent = |why: String| ServiceError::Silent { who: shown(&url.origin().ascii_serialization()), why };
-        let request = request.header(header::USER_AGENT, USER_AGENT).body(body);
+        let request =
+            request.header(header::USER_AGENT, USER_AGENT).header(header::ACCEPT_ENCODING, coding::NONE).body(body);
         let request = request.map_err(|_| silent("the request could not be made".to_owned()))?;
         if self.host.ticks() >= end {
             return Err(silent(SendFault::Timeout.to_string()));
@@ -207,6 +225,10 @@ impl<H: Host> Broker<'_, H> {
                 Err(silent(format!("it answers {}", answer.status().as_u16())))
             }
             Ok(answer) if answer.body().len() > LONGEST => Err(Unfit::Long(shown(url.as_str())).into()),
+            Ok(answer) if answer.status().is_success() && coding::of(answer.headers()).is_some() => {
+                let coding = coding::of(answer.headers()).unwrap_or_default();
+                Err(Unfit::Coded { url: shown(url.as_str()), coding }.into())
+            }
             Ok(answer) => Ok(answer),
             Err(SendFault::TooLarge) => Err(Unfit::Long(shown(url.as_str())).into()),
             Err(fault) => Err(silent(fault.to_string())),
@@ -220,29 +242,41 @@ impl<H: Host> Broker<'_, H> {
 
 /// The authorization server to use, of those that the MCP server names.
 fn issuer_of<'r>(server: &McpServer, resource: &'r ResourceMetadata, at: &Url) -> Result<&'r str, Unfit> {
-    if !speaks_for(&resource.resource, at, &server.url) {
+    if !speaks_for(&resource.resource, &server.url) {
         return Err(Unfit::Resource { url: shown(at.as_str()), said: shown(&resource.resource) });
     }
     let named = &resource.authorization_servers;
     match &server.issuer {
-        Some(issuer) => named.iter().find(|named| *named == issuer).ok_or_else(|| Unfit::NotNamed(shown(issuer))),
+        Some(issuer) => {
+            named.iter().find(|named| is_same_issuer(named, issuer)).ok_or_else(|| Unfit::NotNamed(shown(issuer)))
+        }
         None => named.first().ok_or_else(|| Unfit::NoServer(shown(at.as_str()))),
     }
     .map(String::as_str)
 }
 
-/// Whether metadata that were at `at` may say that `server` is, or lies under, `resource`.
-pub(crate) fn speaks_for(resource: &str, at: &Url, server: &Url) -> bool {
+/// Returns true if `server` is `resource`, or of the same origin and under its path.
+pub(crate) fn speaks_for(resource: &str, server: &Url) -> bool {
     let Ok(resource) = Url::parse(resource) else { return false };
-    let path = |url: &Url| url.path().trim_end_matches('/').to_owned();
     if resource.origin() != server.origin() || resource.fragment().is_some() {
         return false;
     }
-    if path(&resource) == path(server) && resource.query() == server.query() {
-        return true;
+    let path = resource.path().trim_end_matches('/');
+    match server.path().trim_end_matches('/').strip_prefix(path) {
+        Some("") if resource.query() == server.query() => true,
+        Some(rest) => rest.starts_with('/') && resource.query().is_none(),
+        None => false,
     }
-    let above = path(server).strip_prefix(&path(&resource)).is_some_and(|rest| rest.starts_with('/'));
-    above && resource.query().is_none() && resource_place(&resource) == *at
+}
+
+/// Returns true if two issuers are one: letter by letter (RFC 8414 section 3.3), except for the slash that is the whole path
+/// of an origin. Libraries that read an issuer as a URL write it, others do not.
+pub(super) fn is_same_issuer(one: &str, other: &str) -> bool {
+    let bare = |issuer: &str| match issuer.strip_suffix('/') {
+        Some(origin) if origin.matches('/').count() == 2 && !origin.contains(['?', '#']) => origin.len(),
+        _ => issuer.len(),
+    };
+    one.get(..bare(one)) == other.get(..bare(other))
 }
 
 /// Where a resource's metadata are (RFC 9728 section 3.1).
@@ -344,38 +378,73 @@ mod tests {
         Url::parse(text).unwrap()
     }
 
+    /// R19: the resource is the server or, at its origin, a prefix of its path.
     #[test]
-    fn metadata_speak_for_the_server_or_from_the_place_of_what_it_lies_under() {
+    fn metadata_speak_for_the_server_and_for_what_it_lies_under() {
         let server = url("https://mcp.example.com/team/mcp");
-        let own = url("https://mcp.example.com/.well-known/oauth-protected-resource/team/mcp");
-        let root = url("https://mcp.example.com/.well-known/oauth-protected-resource");
-        let team = url("https://mcp.example.com/.well-known/oauth-protected-resource/team");
-        let odd = url("https://elsewhere.example/metadata.json");
-        for (resource, at) in [
-            ("https://mcp.example.com/team/mcp", &own),
-            ("https://mcp.example.com/team/mcp/", &own),
-            ("HTTPS://MCP.example.com:443/team/mcp", &odd),
-            ("https://mcp.example.com", &root),
-            ("https://mcp.example.com/", &root),
-            ("https://mcp.example.com/team", &team),
+        for resource in [
+            "https://mcp.example.com/team/mcp",
+            "https://mcp.example.com/team/mcp/",
+            "HTTPS://MCP.example.com:443/team/mcp",
+            "https://mcp.example.com",
+            "https://mcp.example.com/",
+            "https://mcp.example.com/team",
+            "https://mcp.example.com/team/",
         ] {
-            assert!(speaks_for(resource, at, &server), "{resource} at {at}");
+            assert!(speaks_for(resource, &server), "{resource}");
         }
-        for (resource, at) in [
-            // RFC 9728 section 3.3: a tenant's document speaks for the tenant alone.
-            ("https://mcp.example.com", &own),
-            ("https://mcp.example.com", &odd),
-            ("https://mcp.example.com/team", &root),
-            ("https://mcp.example.com/tea", &url("https://mcp.example.com/.well-known/oauth-protected-resource/tea")),
-            ("https://mcp.example.com/team/mcp/deeper", &own),
-            ("https://evil.example/team/mcp", &own),
-            ("http://mcp.example.com/team/mcp", &own),
-            ("https://mcp.example.com:8443/team/mcp", &own),
-            ("https://mcp.example.com/team/mcp#x", &own),
-            ("https://mcp.example.com/team/mcp?x", &own),
-            ("mcp", &own),
+        for resource in [
+            "https://mcp.example.com/tea",
+            "https://mcp.example.com/team/mcp/deeper",
+            "https://mcp.example.com/other",
+            "https://evil.example/team/mcp",
+            "https://example.com",
+            "http://mcp.example.com/team/mcp",
+            "https://mcp.example.com:8443/team/mcp",
+            "https://mcp.example.com/team/mcp#x",
+            "https://mcp.example.com/#x",
+            "https://mcp.example.com/team/mcp?x",
+            "https://mcp.example.com/?x",
+            "mcp",
+            "",
         ] {
-            assert!(!speaks_for(resource, at, &server), "{resource} at {at}");
+            assert!(!speaks_for(resource, &server), "{resource}");
+        }
+        let with_query = url("https://mcp.example.com/mcp?team=1");
+        for (resource, speaks) in [
+            ("https://mcp.example.com/mcp?team=1", true),
+            ("https://mcp.example.com", true),
+            ("https://mcp.example.com/mcp?team=2", false),
+            ("https://mcp.example.com/mcp", false),
+        ] {
+            assert_eq!(speaks_for(resource, &with_query), speaks, "{resource}");
+        }
+    }
+
+    /// R03: a root slash at one origin makes no other issuer; every other letter does.
+    #[test]
+    fn an_issuer_is_the_same_with_and_without_a_root_slash() {
+        for (one, other) in [
+            ("http://h", "http://h/"),
+            ("https://h:8443/", "https://h:8443"),
+            ("https://h/a", "https://h/a"),
+            ("https://h/", "https://h/"),
+        ] {
+            assert!(is_same_issuer(one, other) && is_same_issuer(other, one), "{one} {other}");
+        }
+        for (one, other) in [
+            ("https://h", "https://H/"),
+            ("https://h", "http://h/"),
+            ("https://h", "https://h:443/"),
+            ("https://h", "https://h//"),
+            ("https://h/a", "https://h/a/"),
+            ("https://h", "https://h/a"),
+            ("https://h", "https://h2"),
+            ("https://h?x", "https://h?x/"),
+            ("https://h", ""),
+            ("https://h", "https:///"),
+        ] {
+            assert!(!is_same_issuer(one, other) && !is_same_issuer(other, one), "{one} {other}");
         }
     }
 

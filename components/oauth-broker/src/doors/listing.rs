@@ -121,6 +121,10 @@ fn listed<H: Host>(broker: &Broker<'_, H>, id: ConnectionId, service: Option<&Of
         None => None,
     };
     let connection = broker.connection(&id);
+    let refused = match &connection {
+        Ok(Some(connection)) => broker.refused_again(&id, connection),
+        _ => None,
+    };
     let mut listed = Listed {
         name: service.map_or_else(|| id.service.to_string(), |service| service.name().to_owned()),
         connected: false,
@@ -147,7 +151,7 @@ fn listed<H: Host>(broker: &Broker<'_, H>, id: ConnectionId, service: Option<&Of
                 State::Active if connection.refresh_token.is_none() && connection.is_expired(now) => {
                     Some("expired".to_owned())
                 }
-                State::Active => None,
+                State::Active => refused,
             };
             listed.state = match (&ended, service) {
                 (Some(_), _) => "needs_reconnect",

@@ -1,11 +1,7 @@
 //! What does a token answer say, once its provider's habits are taken off?
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
-use oauth2::basic::BasicTokenType;
-use oauth2::{AccessToken, RefreshToken, Scope, TokenResponse};
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::Grant;
@@ -14,63 +10,9 @@ use super::moment::{moment, number};
 use crate::catalogue::{LifetimeUnit, Service};
 use sealing::Secret;
 
-/// The standard answer as the `oauth2` crate reads it: RFC 6749 section 5.1, with the scopes as a list and the extra
-/// values that the row names.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct Answer {
-    access_token: AccessToken,
-    token_type: BasicTokenType,
-    expires_in: Option<u64>,
-    refresh_token: Option<RefreshToken>,
-    scope: Option<Vec<Scope>>,
-    refresh_expires_in: Option<u64>,
-    extra: BTreeMap<String, String>,
-}
-
-impl TokenResponse for Answer {
-    type TokenType = BasicTokenType;
-
-    fn access_token(&self) -> &AccessToken {
-        &self.access_token
-    }
-
-    fn token_type(&self) -> &BasicTokenType {
-        &self.token_type
-    }
-
-    fn expires_in(&self) -> Option<Duration> {
-        self.expires_in.map(Duration::from_secs)
-    }
-
-    fn refresh_token(&self) -> Option<&RefreshToken> {
-        self.refresh_token.as_ref()
-    }
-
-    fn scopes(&self) -> Option<&Vec<Scope>> {
-        self.scope.as_ref()
-    }
-}
-
-impl Answer {
-    pub fn into_grant(self) -> Grant {
-        Grant {
-            token_type: match self.token_type {
-                BasicTokenType::Bearer => "Bearer".to_owned(),
-                other => other.as_ref().to_owned(),
-            },
-            lifetime: self.expires_in,
-            refresh_token: self.refresh_token.map(|token| Secret::from(token.into_secret())),
-            refresh_lifetime: self.refresh_expires_in,
-            scopes: self.scope.map(|scopes| scopes.into_iter().map(|scope| scope.to_string()).collect()),
-            extra: self.extra,
-            access_token: Secret::from(self.access_token.into_secret()),
-        }
-    }
-}
-
-/// The standard form of a successful answer; none when it holds no access token. `said` is the answer, with what came
-/// to the callback and an id token's claims in it; `now` is the provider's.
-pub fn standard(service: &Service, asking: Asking, said: &Value, now: u64) -> Option<Answer> {
+/// The grant of a successful answer (RFC 6749 section 5.1); none when it holds no access token. `said` is the answer, with
+/// what came to the callback and an id token's claims in it; `now` is the provider's.
+pub fn standard(service: &Service, asking: Asking, said: &Value, now: u64) -> Option<Grant> {
     let paths = &service.answer;
     let access_token = |tokens| at(tokens, &paths.access_token)?.as_str().filter(|token| !token.is_empty());
     let nested = service.token_at.as_ref().map(|path| at(said, path).filter(|nested| access_token(nested).is_some()));
@@ -86,17 +28,14 @@ pub fn standard(service: &Service, asking: Asking, said: &Value, now: u64) -> Op
     let refresh_token = find(&paths.refresh_token).as_str().filter(|token| !token.is_empty());
     // Where the access token renews itself, it is what is kept for the next time.
     let refresh_token = refresh_token.or(service.renew.is_some().then_some(access_token));
-    Some(Answer {
-        access_token: AccessToken::new(access_token.to_owned()),
-        // Its case means nothing (RFC 6749 section 5.1), but the crate looks at it.
-        token_type: match token_type.eq_ignore_ascii_case("bearer") {
-            true => BasicTokenType::Bearer,
-            false => BasicTokenType::Extension(token_type.to_owned()),
-        },
-        expires_in: lifetime(service, find(&paths.expires_in), find(&paths.expires_at), now),
-        refresh_token: refresh_token.map(|token| RefreshToken::new(token.to_owned())),
-        scope: scopes(find(&paths.scope), &service.granted_separator),
-        refresh_expires_in: seconds(find(&paths.refresh_expires_in)).map(|seconds| seconds.min(LONGEST)),
+    Some(Grant {
+        access_token: Secret::from(access_token.to_owned()),
+        // Its case means nothing (RFC 6749 section 5.1), but some resource servers look at it.
+        token_type: if token_type.eq_ignore_ascii_case("bearer") { "Bearer" } else { token_type }.to_owned(),
+        lifetime: lifetime(service, find(&paths.expires_in), find(&paths.expires_at), now),
+        refresh_token: refresh_token.map(|token| Secret::from(token.to_owned())),
+        refresh_lifetime: seconds(find(&paths.refresh_expires_in)).map(|seconds| seconds.min(LONGEST)),
+        scopes: scopes(find(&paths.scope), &service.granted_separator),
         extra: picked(&service.extra, said),
     })
 }
@@ -128,16 +67,14 @@ fn seconds(said: &Value) -> Option<u64> {
 }
 
 /// A list, or text with spaces or the row's separator between.
-fn scopes(said: &Value, separator: &str) -> Option<Vec<Scope>> {
+fn scopes(said: &Value, separator: &str) -> Option<Vec<String>> {
     match said {
         Value::String(text) => {
             let separator = separator.chars().next().unwrap_or(' ');
             let scopes = text.split(|c: char| c.is_whitespace() || c == separator);
-            Some(scopes.filter(|scope| !scope.is_empty()).map(|scope| Scope::new(scope.to_owned())).collect())
+            Some(scopes.filter(|scope| !scope.is_empty()).map(str::to_owned).collect())
         }
-        Value::Array(scopes) => {
-            Some(scopes.iter().filter_map(|scope| Some(Scope::new(scope.as_str()?.to_owned()))).collect())
-        }
+        Value::Array(scopes) => Some(scopes.iter().filter_map(|scope| Some(scope.as_str()?.to_owned())).collect()),
         _ => None,
     }
 }

@@ -27,7 +27,6 @@ pub async fn make<H: Host>(
         headers.insert(name, sensitive(value)?);
     }
     match call.auth {
-        CallAuth::Client => dialect::authenticate(service, &mut params, &mut headers)?,
         CallAuth::Basic => {
             let secret = service.client_secret.as_ref().map_or("", Secret::reveal);
             let basic = base64(&format!("{}:{secret}", service.client_id));
@@ -36,11 +35,15 @@ pub async fn make<H: Host>(
         CallAuth::Bearer => {
             headers.insert(header::AUTHORIZATION, sensitive(format!("Bearer {}", held.access_token.reveal()))?);
         }
-        CallAuth::None => {}
+        CallAuth::Client | CallAuth::None => {}
     }
     let url = endpoint(service, &call.url, held)?;
     let outgoing = Outgoing { method: call.method.clone(), url: &url, headers, body: call.send, params };
-    dialect::send(host, outgoing, call.body.clone().into_bytes()).await.map(Some)
+    let literal = call.body.clone().into_bytes();
+    match call.auth {
+        CallAuth::Client => dialect::send_as_client(host, service, outgoing, literal).await.map(Some),
+        _ => dialect::send(host, outgoing, literal).await.map(Some),
+    }
 }
 
 /// The URL of an address for this grant.

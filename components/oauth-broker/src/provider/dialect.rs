@@ -1,18 +1,23 @@
 //! How does a provider's way of speaking become the standard one?
 //!
-//! The hook of the `oauth2` crate: on the way out the request takes the form that the row names, on the way back the
-//! answer becomes JSON of RFC 6749 section 5.1, or the failure that it is.
+//! On the way out a request takes the form that the row names; on the way back the answer becomes the grant of RFC 6749
+//! section 5.1, or the failure that it is.
 
 use std::collections::BTreeMap;
+use std::pin::pin;
+use std::time::Duration;
 
-use http::{HeaderMap, HeaderValue, Method, Request, Response, header};
+use futures_util::future::{Either, select};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use http_auth::coding;
 use serde_json::{Map, Value};
+use url::Url;
 
-use super::answer::Answer;
 use super::answer::at;
-use super::{Failure, USER_AGENT, answer, id_token};
+use super::failure::MISCONFIGURED;
+use super::{Failure, Grant, USER_AGENT, answer, id_token};
 use crate::catalogue::{Body, ClientAuth, Service};
-use crate::host::Host;
+use crate::host::{CALL_LIMIT, Host, SendFault};
 use sealing::Secret;
 
 /// What is being asked, as some providers nest the answer to a code and not that to a refresh.
@@ -23,6 +28,7 @@ pub enum Asking {
 }
 
 /// A request as it leaves.
+#[derive(Clone)]
 pub struct Outgoing<'a> {
     pub method: Method,
     pub url: &'a str,
@@ -31,34 +37,71 @@ pub struct Outgoing<'a> {
     pub params: Vec<(String, String)>,
 }
 
-/// Sends a token request of the crate, which has everything in a form.
+/// Sends a token request, which the client authenticates.
 pub async fn ask<H: Host>(
     host: &H,
     service: &Service,
-    asking: Asking,
-    callback: &BTreeMap<String, String>,
-    request: Request<Vec<u8>>,
+    url: &str,
+    params: Vec<(&str, String)>,
 ) -> Result<Response<Vec<u8>>, Failure> {
-    let mut params = Vec::new();
-    for (name, value) in url::form_urlencoded::parse(request.body()) {
-        if let (false, Some(name)) = (CLIENT.contains(&&*name), service.renamed(&name)) {
-            params.push((name.to_owned(), value.into_owned()));
-        }
+    let params = in_its_words(service, params);
+    let outgoing = Outgoing { method: Method::POST, url, headers: HeaderMap::new(), body: service.token_body, params };
+    send_as_client(host, service, outgoing, Vec::new()).await
+}
+
+/// Parameters of the standard by the names that the provider has for them.
+pub fn in_its_words(service: &Service, params: Vec<(&str, String)>) -> Vec<(String, String)> {
+    let renamed = |(name, value)| Some((service.renamed(name)?.to_owned(), value));
+    params.into_iter().filter_map(renamed).collect()
+}
+
+/// Takes parameters that `params` bring out of the query of a URL: none may come twice (RFC 6749 sections 3.1 and 3.2).
+pub fn make_room(url: &mut Url, params: &[(String, String)]) {
+    let stays = |name: &str| !params.iter().any(|(ours, _)| ours == name);
+    let (kept, gone): (Vec<_>, Vec<_>) = url.query_pairs().into_owned().partition(|(name, _)| stays(name));
+    if !gone.is_empty() {
+        url.set_query(None);
     }
-    let mut headers = HeaderMap::new();
-    authenticate(service, &mut params, &mut headers)?;
-    let url = request.uri().to_string();
-    let outgoing = Outgoing { method: Method::POST, url: &url, headers, body: service.token_body, params };
-    let answer = send(host, outgoing, Vec::new()).await?;
-    let standard = tokens(host, service, asking, callback, &answer)?;
-    let mut response = Response::new(serde_json::to_vec(&standard).unwrap_or_default());
-    response.headers_mut().insert(header::CONTENT_TYPE, JSON);
-    Ok(response)
+    if !gone.is_empty() && !kept.is_empty() {
+        url.query_pairs_mut().extend_pairs(kept);
+    }
+}
+
+/// Sends a request that the client authenticates. If the provider does not accept that, and the other method is possible,
+/// it is tried once; the service remembers which one was accepted.
+pub async fn send_as_client<H: Host>(
+    host: &H,
+    service: &Service,
+    outgoing: Outgoing<'_>,
+    literal: Vec<u8>,
+) -> Result<Response<Vec<u8>>, Failure> {
+    let started = host.ticks();
+    let answer = send(host, authenticated(service, outgoing.clone())?, literal.clone()).await?;
+    let Some(other) = service.other_auth.filter(|_| refuses_client(&answer)) else { return Ok(answer) };
+    let usual = service.client_auth.replace(other);
+    // A lease is long enough for one call: both have to be over in the time of one.
+    let left = CALL_LIMIT.saturating_sub(Duration::from_millis(host.ticks().saturating_sub(started)));
+    let again = send(host, authenticated(service, outgoing)?, literal);
+    let again = match select(pin!(again), pin!(host.sleep(left))).await {
+        Either::Left((again, _)) => again,
+        Either::Right(_) => Err(Failure::Unreachable(SendFault::Timeout)),
+    };
+    if again.as_ref().is_ok_and(refuses_client) {
+        service.client_auth.set(usual);
+    }
+    again
+}
+
+/// Returns true if an answer is about the client and not about what it asked (RFC 6749 section 5.2).
+fn refuses_client(answer: &Response<Vec<u8>>) -> bool {
+    let code = read(answer).and_then(|said| said["error"].as_str().map(str::to_owned));
+    answer.status() == StatusCode::UNAUTHORIZED || code.is_some_and(|code| MISCONFIGURED.contains(&&*code))
 }
 
 pub async fn send<H: Host>(host: &H, outgoing: Outgoing<'_>, literal: Vec<u8>) -> Result<Response<Vec<u8>>, Failure> {
     let Outgoing { method, url, mut headers, body, params } = outgoing;
-    let mut url = url::Url::parse(url).map_err(|_| Failure::Malformed("URL"))?;
+    let mut url = Url::parse(url).map_err(|_| Failure::Malformed("URL"))?;
+    make_room(&mut url, &params);
     let (kind, bytes) = match body {
         _ if params.is_empty() && literal.is_empty() => (None, literal),
         _ if params.is_empty() => (Some(JSON), literal),
@@ -77,6 +120,7 @@ pub async fn send<H: Host>(host: &H, outgoing: Outgoing<'_>, literal: Vec<u8>) -
     };
     headers.extend(kind.map(|kind| (header::CONTENT_TYPE, kind)));
     headers.insert(header::ACCEPT, JSON);
+    headers.insert(header::ACCEPT_ENCODING, coding::NONE);
     // Some providers refuse requests without one.
     headers.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
     let mut request = Request::builder().method(method).uri(url.as_str());
@@ -86,49 +130,58 @@ pub async fn send<H: Host>(host: &H, outgoing: Outgoing<'_>, literal: Vec<u8>) -
     Ok(host.send(request.body(bytes).map_err(|_| Failure::Malformed("request"))?).await?)
 }
 
-/// Puts the client's credentials where the row wants them.
-pub fn authenticate(
-    service: &Service,
-    params: &mut Vec<(String, String)>,
-    headers: &mut HeaderMap,
-) -> Result<(), Failure> {
+/// The request with the client's credentials where the row wants them.
+fn authenticated<'a>(service: &Service, mut outgoing: Outgoing<'a>) -> Result<Outgoing<'a>, Failure> {
     let id = service.client_id.as_str();
     let secret = service.client_secret.as_ref().map(Secret::reveal);
     let encode = |text: &str| url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
-    let credentials = match (service.client_auth, secret) {
-        (ClientAuth::Basic, Some(secret)) => format!("{}:{}", encode(id), encode(secret)),
+    let mut name = |name: &str, value: &str| {
+        if let Some(name) = service.renamed(name) {
+            outgoing.params.push((name.to_owned(), value.to_owned()));
+        }
+    };
+    let credentials = match (service.client_auth.get(), secret) {
+        (ClientAuth::Basic, Some(secret)) => {
+            // RFC 6749 section 3.2.1 allows it, and many servers know the client by nothing else.
+            if !service.is_catalogues {
+                name("client_id", id);
+            }
+            format!("{}:{}", encode(id), encode(secret))
+        }
         (ClientAuth::BasicRaw, secret) => format!("{id}:{}", secret.unwrap_or_default()),
         (ClientAuth::SecretAsUser, Some(secret)) => format!("{secret}:"),
         (auth, secret) => {
-            let secret = secret.filter(|_| auth == ClientAuth::Post);
-            for (name, value) in [(CLIENT[0], Some(id)), (CLIENT[1], secret)] {
-                if let (Some(name), Some(value)) = (service.renamed(name), value) {
-                    params.push((name.to_owned(), value.to_owned()));
-                }
+            name("client_id", id);
+            if let Some(secret) = secret.filter(|_| auth == ClientAuth::Post) {
+                name("client_secret", secret);
             }
-            return Ok(());
+            return Ok(outgoing);
         }
     };
-    headers.insert(header::AUTHORIZATION, sensitive(format!("Basic {}", base64(&credentials)))?);
-    Ok(())
+    outgoing.headers.insert(header::AUTHORIZATION, sensitive(format!("Basic {}", base64(&credentials)))?);
+    Ok(outgoing)
 }
 
-/// What a token answer says, in the standard form.
+/// The grant of a token answer.
 pub fn tokens<H: Host>(
     host: &H,
     service: &Service,
     asking: Asking,
     callback: &BTreeMap<String, String>,
     answer: &Response<Vec<u8>>,
-) -> Result<Answer, Failure> {
+) -> Result<Grant, Failure> {
     let now = host.now();
     if Failure::is_busy(answer.status()) || answer.status().is_redirection() {
         return Err(Failure::of_status(answer, now));
     }
-    let mut said = read(answer).ok_or(Failure::Malformed("answer"))?;
-    if let Some(failure) = error(service, answer, &said, now) {
+    if let Some(coding) = coding::of(answer.headers()) {
+        return Err(SendFault::Coded(coding).into());
+    }
+    let said = read(answer);
+    if let Some(failure) = error(service, answer, said.as_ref().unwrap_or(&Value::Null), now) {
         return Err(failure);
     }
+    let mut said = said.ok_or(Failure::Malformed("answer"))?;
     if service.extra.values().any(|path| path.contains("id_token.")) {
         let claims = id_token::claims(service, said.get("id_token").and_then(Value::as_str), now)?;
         said["id_token"] = claims;
@@ -151,7 +204,7 @@ pub fn succeeded<H: Host>(host: &H, service: &Service, answer: &Response<Vec<u8>
 
 /// JSON, or a form: some send one under the name of the other.
 fn read(answer: &Response<Vec<u8>>) -> Option<Value> {
-    let body = answer.body().trim_ascii();
+    let body = json::without_bom(answer.body()).trim_ascii();
     if body.starts_with(b"{") {
         return serde_json::from_slice(body).ok();
     }
@@ -192,6 +245,5 @@ pub fn base64(text: &str) -> String {
     Base64::encode_string(text.as_bytes())
 }
 
-const CLIENT: [&str; 2] = ["client_id", "client_secret"];
 const ERROR_AT: [&str; 3] = ["error", "error.code", "error.type"];
 const JSON: HeaderValue = HeaderValue::from_static("application/json");

@@ -7,7 +7,6 @@
 //! kept, and asked again later. A row's lists come before what is usual.
 
 use http::{Response, StatusCode, header};
-use oauth2::{ErrorResponse, RequestTokenError};
 use thiserror::Error;
 
 use super::moment::http_date;
@@ -43,14 +42,6 @@ pub enum Failure {
 }
 
 impl Failure {
-    pub(super) fn of<T: ErrorResponse>(error: RequestTokenError<Self, T>) -> Self {
-        match error {
-            RequestTokenError::Request(failure) => failure,
-            // The parse error holds the answer's body, tokens and all: it goes nowhere.
-            _ => Self::Malformed("answer"),
-        }
-    }
-
     /// The class of an answer with these error codes: the first that has one counts.
     pub(super) fn said<T>(service: &Service, codes: &[String], answer: &Response<T>, now: u64) -> Self {
         let class = |code: &String| {
@@ -123,4 +114,4 @@ const CONSENT: [&str; 4] = ["interaction_required", "login_required", "account_s
 /// RFC 6749 section 4.1.2.1, RFC 8628 section 3.5.
 const RETRY: [&str; 3] = ["temporarily_unavailable", "server_error", "slow_down"];
 /// RFC 6749 section 5.2.
-const MISCONFIGURED: [&str; 2] = ["invalid_client", "unauthorized_client"];
+pub(super) const MISCONFIGURED: [&str; 2] = ["invalid_client", "unauthorized_client"];

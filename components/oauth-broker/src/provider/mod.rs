@@ -1,6 +1,6 @@
 //! How do we speak with a service's authorization server?
 //!
-//! The `oauth2` crate does the standard protocol. Each token request and answer passes [`dialect`], which turns what a
+//! The standard protocol (RFC 6749, RFC 7636) is here. Each token request and answer passes [`dialect`], which turns what a
 //! catalogue row says is odd into the standard form, so that there is one protocol here and no provider by name. What
 //! else a row describes (revocation, whoami, a second exchange) is a [`call`].
 
@@ -13,15 +13,9 @@ mod id_token;
 mod moment;
 mod oauth1;
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use http::Response;
-use oauth2::basic::{BasicErrorResponse, BasicRevocationErrorResponse, BasicTokenIntrospectionResponse};
-use oauth2::{
-    AuthType, AuthUrl, AuthorizationCode, Client, ClientId, ClientSecret, CsrfToken, EndpointNotSet, EndpointSet,
-    PkceCodeChallenge, PkceCodeVerifier, RedirectUrl, RefreshToken, StandardRevocableToken, TokenUrl,
-};
+use base64ct::{Base64UrlUnpadded, Encoding};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use url::Url;
@@ -31,7 +25,6 @@ pub use failure::Failure;
 use crate::catalogue::{Call, Pkce, Service};
 use crate::doors::params::Params;
 use crate::host::Host;
-use answer::Answer;
 use dialect::Asking;
 use sealing::Secret;
 
@@ -98,42 +91,35 @@ pub async fn begin<H: Host>(
     if let Some(request_token_url) = &service.request_token_url {
         return oauth1::begin(host, service, request_token_url.url(), scopes, state, redirect_uri).await;
     }
-    let client = client(service, service.authorize_url.url().to_string())?
-        .set_auth_uri(AuthUrl::from_url(service.authorize_url.url().clone()));
-    let scopes = scopes.join(&service.scope_separator);
-    let mut request =
-        client.authorize_url(|| CsrfToken::new(state.to_owned())).set_redirect_uri(Cow::Owned(redirect(redirect_uri)?));
+    let mut params = vec![
+        ("response_type", "code".to_owned()),
+        ("client_id", service.client_id.clone()),
+        ("state", state.to_owned()),
+        ("redirect_uri", redirect_uri.to_owned()),
+    ];
     if service.proves_key() {
-        let verifier = PkceCodeVerifier::new(verifier.reveal().to_owned());
-        request = request.set_pkce_challenge(PkceCodeChallenge::from_code_verifier_sha256(&verifier));
+        let digest = Sha256::digest(verifier.reveal().as_bytes());
+        let (method, challenge) = match service.pkce {
+            Pkce::Lowercase => ("s256", Base64UrlUnpadded::encode_string(&digest)),
+            Pkce::Hex => ("S256", digest.iter().map(|byte| format!("{byte:02x}")).collect()),
+            _ => ("S256", Base64UrlUnpadded::encode_string(&digest)),
+        };
+        params.extend([("code_challenge", challenge), ("code_challenge_method", method.to_owned())]);
     }
     if !scopes.is_empty() && !service.scope_parameter.is_empty() {
-        request = request.add_extra_param(&service.scope_parameter, scopes);
+        params.push((&service.scope_parameter, scopes.join(&service.scope_separator)));
     }
-    for (name, value) in &service.authorize_params {
-        request = request.add_extra_param(name, value);
-    }
-    Ok(Begun { to: in_its_words(service, request.url().0, verifier), kept: BTreeMap::new() })
+    params.extend(further(&service.authorize_params));
+    let params = dialect::in_its_words(service, params);
+    let mut to = service.authorize_url.url().clone();
+    dialect::make_room(&mut to, &params);
+    to.query_pairs_mut().extend_pairs(&params);
+    Ok(Begun { to, kept: BTreeMap::new() })
 }
 
-/// The standard's authorize URL with the names and the challenge that the provider wants.
-fn in_its_words(service: &Service, standard: Url, verifier: &Secret) -> Url {
-    let mut to = service.authorize_url.url().clone();
-    let own = to.query_pairs().count();
-    for (name, value) in standard.query_pairs().skip(own) {
-        let value = match (&*name, service.pkce) {
-            ("code_challenge_method", Pkce::Lowercase) => "s256".into(),
-            ("code_challenge", Pkce::Hex) => {
-                let digest = Sha256::digest(verifier.reveal().as_bytes());
-                digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>().into()
-            }
-            _ => value,
-        };
-        if let Some(name) = service.renamed(&name) {
-            to.query_pairs_mut().append_pair(name, &value);
-        }
-    }
-    to
+/// Parameters that a row adds to a request.
+fn further(params: &BTreeMap<String, String>) -> impl Iterator<Item = (&str, String)> {
+    params.iter().map(|(name, value)| (name.as_str(), value.clone()))
 }
 
 /// The code for a grant (RFC 6749 section 4.1.3, RFC 7636 section 4.5).
@@ -150,20 +136,19 @@ pub async fn exchange<H: Host>(host: &H, service: &Service, returned: Returned<'
     )?;
     if service.request_token_url.is_some() {
         let answer = oauth1::exchange(host, service, &url, &returned).await?;
-        return granted(host, service, Asking::Code, &wanted, &answer);
+        return dialect::tokens(host, service, Asking::Code, &wanted, &answer);
     }
-    let client = client(service, url)?;
-    let mut request = client
-        .exchange_code(AuthorizationCode::new(returned.code.to_owned()))
-        .set_redirect_uri(Cow::Owned(redirect(returned.redirect_uri)?));
+    let mut params = vec![
+        ("grant_type", "authorization_code".to_owned()),
+        ("code", returned.code.to_owned()),
+        ("redirect_uri", returned.redirect_uri.to_owned()),
+    ];
     if service.proves_key() {
-        request = request.set_pkce_verifier(PkceCodeVerifier::new(returned.verifier.reveal().to_owned()));
+        params.push(("code_verifier", returned.verifier.reveal().to_owned()));
     }
-    for (name, value) in &service.token_params {
-        request = request.add_extra_param(name, value);
-    }
-    let answer = request.request_async(&|request| dialect::ask(host, service, Asking::Code, &wanted, request)).await;
-    let first = answer.map_err(Failure::of)?.into_grant();
+    params.extend(further(&service.token_params));
+    let answer = dialect::ask(host, service, &url, params).await?;
+    let first = dialect::tokens(host, service, Asking::Code, &wanted, &answer)?;
     let Some(again) = &service.exchange_again else { return Ok(first) };
     let held = Held { access_token: &first.access_token, refresh_token: None, extra: &first.extra };
     let mut grant = called(host, service, again, &held).await?;
@@ -178,31 +163,18 @@ pub async fn refresh<H: Host>(host: &H, service: &Service, held: Held<'_>) -> Re
         return called(host, service, renew, &held).await;
     }
     let Some(refresh_token) = held.refresh_token else { return Err(Failure::Malformed("grant")) };
-    let client = client(service, call::endpoint(service, &service.refresh_url, &held)?)?;
-    let token = RefreshToken::new(refresh_token.reveal().to_owned());
-    let mut request = client.exchange_refresh_token(&token);
-    for (name, value) in &service.refresh_params {
-        request = request.add_extra_param(name, value);
-    }
-    let nothing = BTreeMap::new();
-    let ask = |request| dialect::ask(host, service, Asking::Refresh, &nothing, request);
-    Ok(request.request_async(&ask).await.map_err(Failure::of)?.into_grant())
+    let url = call::endpoint(service, &service.refresh_url, &held)?;
+    let mut params =
+        vec![("grant_type", "refresh_token".to_owned()), ("refresh_token", refresh_token.reveal().to_owned())];
+    params.extend(further(&service.refresh_params));
+    let answer = dialect::ask(host, service, &url, params).await?;
+    dialect::tokens(host, service, Asking::Refresh, &BTreeMap::new(), &answer)
 }
 
 /// A grant from a call that answers as a token endpoint does.
 async fn called<H: Host>(host: &H, service: &Service, call: &Call, held: &Held<'_>) -> Result<Grant, Failure> {
     let answer = call::make(host, service, call, held).await?.ok_or(Failure::Malformed("grant"))?;
-    granted(host, service, Asking::Refresh, &BTreeMap::new(), &answer)
-}
-
-fn granted<H: Host>(
-    host: &H,
-    service: &Service,
-    asking: Asking,
-    callback: &BTreeMap<String, String>,
-    answer: &Response<Vec<u8>>,
-) -> Result<Grant, Failure> {
-    dialect::tokens(host, service, asking, callback, answer).map(Answer::into_grant)
+    dialect::tokens(host, service, Asking::Refresh, &BTreeMap::new(), &answer)
 }
 
 /// What came of a revocation that met no failure.
@@ -229,7 +201,7 @@ pub async fn whoami<H: Host>(host: &H, service: &Service, held: Held<'_>) -> Opt
         Some(call) => {
             let answer = call::make(host, service, call, &held).await.ok()??;
             dialect::succeeded(host, service, &answer).ok()?;
-            serde_json::from_slice(answer.body()).ok()?
+            serde_json::from_slice(json::without_bom(answer.body())).ok()?
         }
         None => held.extra.iter().map(|(name, value)| (name.clone(), Value::from(value.as_str()))).collect(),
     };
@@ -239,34 +211,6 @@ pub async fn whoami<H: Host>(host: &H, service: &Service, held: Held<'_>) -> Opt
     };
     let extra = answer::picked(&whoami.extra, &said);
     Some(Account { id: first(&whoami.id), label: first(&whoami.account), extra })
-}
-
-type OAuthClient<HasAuthUrl = EndpointNotSet> = Client<
-    BasicErrorResponse,
-    Answer,
-    BasicTokenIntrospectionResponse,
-    StandardRevocableToken,
-    BasicRevocationErrorResponse,
-    HasAuthUrl,
-    EndpointNotSet,
-    EndpointNotSet,
-    EndpointNotSet,
-    EndpointSet,
->;
-
-/// A client that writes everything into the form: [`dialect`] puts it where the row wants it.
-fn client(service: &Service, token_url: String) -> Result<OAuthClient, Failure> {
-    let client = Client::new(ClientId::new(service.client_id.clone()))
-        .set_auth_type(AuthType::RequestBody)
-        .set_token_uri(TokenUrl::new(token_url).map_err(|_| Failure::Malformed("URL"))?);
-    Ok(match &service.client_secret {
-        Some(secret) => client.set_client_secret(ClientSecret::new(secret.reveal().to_owned())),
-        None => client,
-    })
-}
-
-fn redirect(uri: &str) -> Result<RedirectUrl, Failure> {
-    RedirectUrl::new(uri.to_owned()).map_err(|_| Failure::Malformed("redirect URI"))
 }
 
 pub(crate) const USER_AGENT: &str = concat!("gatehouse/", env!("CARGO_PKG_VERSION"));

@@ -41,12 +41,13 @@ pub async fn begin<H: Host>(
         return Err(Failure::Malformed("answer"));
     };
     let mut to = service.authorize_url.url().clone();
-    let mut query = to.query_pairs_mut();
-    query.append_pair(TOKEN, token.reveal()).extend_pairs(&service.authorize_params);
+    let mut params = vec![(TOKEN.to_owned(), token.reveal().to_owned())];
+    params.extend(service.authorize_params.clone());
     if !scopes.is_empty() && !service.scope_parameter.is_empty() {
-        query.append_pair(&service.scope_parameter, &scopes.join(&service.scope_separator));
+        params.push((service.scope_parameter.clone(), scopes.join(&service.scope_separator)));
     }
-    drop(query);
+    dialect::make_room(&mut to, &params);
+    to.query_pairs_mut().extend_pairs(params);
     Ok(Begun { to, kept })
 }
 

@@ -263,7 +263,9 @@ fn a_client_proves_itself_in_the_way_of_the_row() {
         }))
     };
     for (way, secret, header, in_body) in [
-        ("basic", Some(secret), basic("the+id:s%3Ae%2Fc%2Br%26t"), vec![]),
+        ("basic", Some(secret), basic("the+id:s%3Ae%2Fc%2Br%26t"), vec![("client_id", id)]),
+        ("client_secret_basic", Some(secret), basic("the+id:s%3Ae%2Fc%2Br%26t"), vec![("client_id", id)]),
+        ("client_secret_post", Some(secret), None, vec![("client_id", id), ("client_secret", secret)]),
         ("basic_raw", Some(secret), basic("the id:s:e/c+r&t"), vec![]),
         ("secret_as_user", Some(secret), basic("s:e/c+r&t:"), vec![]),
         ("post", Some(secret), None, vec![("client_id", id), ("client_secret", secret)]),

@@ -7,20 +7,20 @@ use serde_json::{Value, json};
 
 use super::*;
 
-const SERVER: &str = "https://mcp.example.com/mcp";
-const RESOURCE: &str = "https://mcp.example.com/.well-known/oauth-protected-resource/mcp";
-const ROOT: &str = "https://mcp.example.com/.well-known/oauth-protected-resource";
-const ISSUER: &str = "https://login.example.net";
-const METADATA: &str = "https://login.example.net/.well-known/oauth-authorization-server";
-const OPENID: &str = "https://login.example.net/.well-known/openid-configuration";
+pub(super) const SERVER: &str = "https://mcp.example.com/mcp";
+pub(super) const RESOURCE: &str = "https://mcp.example.com/.well-known/oauth-protected-resource/mcp";
+pub(super) const ROOT: &str = "https://mcp.example.com/.well-known/oauth-protected-resource";
+pub(super) const ISSUER: &str = "https://login.example.net";
+pub(super) const METADATA: &str = "https://login.example.net/.well-known/oauth-authorization-server";
+pub(super) const OPENID: &str = "https://login.example.net/.well-known/openid-configuration";
 
 /// A world with `notes`, an MCP server that does all that the specification says, and an authorization server that
 /// registers clients.
-fn world() -> World {
+pub(super) fn world() -> World {
     upstream(World::local())
 }
 
-fn upstream(world: World) -> World {
+pub(super) fn upstream(world: World) -> World {
     world.offer("notes", json!({ "mcp_server": SERVER }));
     challenge(&world, &format!(r#"Bearer resource_metadata="{RESOURCE}", scope="notes:read""#));
     for place in [RESOURCE, ROOT, METADATA, OPENID] {
@@ -34,7 +34,7 @@ fn upstream(world: World) -> World {
     world
 }
 
-fn metadata(issuer: &str) -> Value {
+pub(super) fn metadata(issuer: &str) -> Value {
     json!({
         "issuer": issuer,
         "authorization_endpoint": "https://login.example.net/authorize",
@@ -46,37 +46,37 @@ fn metadata(issuer: &str) -> Value {
     })
 }
 
-fn granted(token: &str, refresh_token: &str) -> Value {
+pub(super) fn granted(token: &str, refresh_token: &str) -> Value {
     json!({ "access_token": token, "token_type": "Bearer", "expires_in": 3600, "refresh_token": refresh_token })
 }
 
-fn answer(status: u16, body: &Value) -> Answer {
+pub(super) fn answer(status: u16, body: &Value) -> Answer {
     Ok(Response::builder().status(status).body(body.to_string().into_bytes()).unwrap())
 }
 
-fn put(world: &World, address: String, answer: Answer) {
+pub(super) fn put(world: &World, address: String, answer: Answer) {
     world.sites.borrow_mut().insert(address, answer);
 }
 
-fn at(world: &World, url: &str, document: Value) {
+pub(super) fn at(world: &World, url: &str, document: Value) {
     put(world, format!("GET {url}"), answer(200, &document));
 }
 
-fn missing(world: &World, url: &str) {
+pub(super) fn missing(world: &World, url: &str) {
     put(world, format!("GET {url}"), answer(404, &json!({})));
 }
 
-fn posted(world: &World, url: &str, status: u16, body: Value) {
+pub(super) fn posted(world: &World, url: &str, status: u16, body: Value) {
     put(world, format!("POST {url}"), answer(status, &body));
 }
 
-fn challenge(world: &World, header: &str) {
+pub(super) fn challenge(world: &World, header: &str) {
     let answer = Response::builder().status(401).header("www-authenticate", header).body(Vec::new());
     put(world, format!("POST {SERVER}"), Ok(answer.unwrap()));
 }
 
 /// The authorization server's metadata with some members changed.
-fn saying(world: &World, members: Value) {
+pub(super) fn saying(world: &World, members: Value) {
     let mut said = metadata(ISSUER);
     for (name, value) in members.as_object().unwrap() {
         said[name] = value.clone();
@@ -85,41 +85,41 @@ fn saying(world: &World, members: Value) {
 }
 
 /// Where requests went, as `METHOD url`.
-fn sent(world: &World) -> Vec<String> {
+pub(super) fn sent(world: &World) -> Vec<String> {
     world.sent.borrow().iter().map(|request| format!("{} {}", request.method(), request.uri())).collect()
 }
 
-fn sent_to(world: &World, host: &str) -> bool {
+pub(super) fn sent_to(world: &World, host: &str) -> bool {
     world.sent.borrow().iter().any(|request| request.uri().host() == Some(host))
 }
 
-fn start(world: &World) -> BTreeMap<String, String> {
+pub(super) fn start(world: &World) -> BTreeMap<String, String> {
     Browser::default().start(world, "/auth/notes")
 }
 
-fn connect(world: &World) {
+pub(super) fn connect(world: &World) {
     connect_with(world, "");
 }
 
 /// Connects; the provider adds `said` to its answer.
-fn connect_with(world: &World, said: &str) -> Response<Vec<u8>> {
+pub(super) fn connect_with(world: &World, said: &str) -> Response<Vec<u8>> {
     let mut browser = Browser::default();
     let to = browser.start(world, "/auth/notes");
     browser.get(world, &format!("/callback/notes?code=canary-code&state={}{said}", to["state"]))
 }
 
-fn resolved(world: &World) -> Value {
+pub(super) fn resolved(world: &World) -> Value {
     world.resolve(None, json!({ "service": "notes" }))
 }
 
 /// What the page says where the button would be.
-fn refused(world: &World) -> String {
+pub(super) fn refused(world: &World) -> String {
     let page = Browser::default().get(world, "/auth/notes");
     assert!(page.status().is_server_error(), "{} {}", page.status(), text(&page));
     text(&page).replace("&#39;", "'").replace("&quot;", "\"").replace("&amp;", "&")
 }
 
-fn refuses(world: &World, why: &str) {
+pub(super) fn refuses(world: &World, why: &str) {
     let page = refused(world);
     // As a sentence it begins with a capital letter.
     assert!(page.contains(why.get(1..).unwrap_or_default()), "{why}\n{page}");
@@ -129,7 +129,7 @@ fn form(body: &[u8]) -> BTreeMap<String, String> {
     url::form_urlencoded::parse(body).into_owned().collect()
 }
 
-fn last_form(world: &World, url: &str) -> (HeaderMap, BTreeMap<String, String>) {
+pub(super) fn last_form(world: &World, url: &str) -> (HeaderMap, BTreeMap<String, String>) {
     let sent = world.sent.borrow();
     let request = sent.iter().rfind(|request| request.uri() == url).unwrap_or_else(|| panic!("nothing went to {url}"));
     (request.headers().clone(), form(request.body()))
@@ -240,10 +240,10 @@ fn an_endpoint_at_another_host_is_refused_unless_the_operator_vouches_for_it() {
     assert!(refused(&world).contains("example.net for its token_endpoint"));
 }
 
-/// Item 9: the issuer is compared byte by byte, whichever document it is in.
+/// Item 9: the issuer is compared byte by byte, whichever document it is in; R03: but for the slash of its root.
 #[test]
 fn metadata_of_another_issuer_are_refused() {
-    for said in ["https://login.example.net/", "https://LOGIN.example.net", "https://evil.example", ""] {
+    for said in ["https://login.example.net/a", "https://LOGIN.example.net", "https://evil.example/", ""] {
         for place in [METADATA, OPENID] {
             let world = world();
             missing(&world, METADATA);
@@ -455,9 +455,10 @@ fn what_is_no_metadata_of_this_server_is_refused() {
             ),
         ),
         (
-            json!({ "resource": "https://mcp.example.com", "authorization_servers": [ISSUER] }),
+            json!({ "resource": "https://mcp.example.com/other", "authorization_servers": [ISSUER] }),
             format!(
-                "the metadata at {RESOURCE} speak of the resource https://mcp.example.com, which is not this MCP server"
+                "the metadata at {RESOURCE} speak of the resource https://mcp.example.com/other, which is not this MCP \
+                 server"
             ),
         ),
         (json!({ "resource": SERVER }), format!("the metadata at {RESOURCE} name no authorization server")),
@@ -571,7 +572,7 @@ fn a_registration_is_for_one_redirect_uri_and_kept() {
         [json!({
             "client_name": "Gatehouse", "client_uri": LOCAL, "redirect_uris": [format!("{LOCAL}/callback/notes")],
             "grant_types": ["authorization_code", "refresh_token"], "response_types": ["code"],
-            "token_endpoint_auth_method": "none", "application_type": "native",
+            "token_endpoint_auth_method": "none", "application_type": "native", "scope": "notes:read",
         })]
     );
 }

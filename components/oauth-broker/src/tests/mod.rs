@@ -20,6 +20,7 @@ mod listing;
 mod pages;
 mod posting;
 mod providers;
+mod real_servers;
 mod refreshing;
 mod rotating;
 mod schedules;

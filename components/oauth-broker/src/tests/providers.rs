@@ -298,7 +298,7 @@ fn disconnecting_revokes_in_the_providers_way() {
     let (method, uri, authorization, body) = delete(&world, "forge");
     assert_eq!((method.as_str(), uri.as_str()), ("POST", "https://forge.example/revoke"));
     assert!(authorization.to_str().unwrap().starts_with("Basic "));
-    assert_eq!(form(&body), form("token=refresh-1&token_type_hint=refresh_token"));
+    assert_eq!(form(&body), form("token=refresh-1&token_type_hint=refresh_token&client_id=forge-id"));
 
     let world = offering("github");
     world.connect(&mut Browser::default(), "github", json!({ "access_token": "gho_1" }));

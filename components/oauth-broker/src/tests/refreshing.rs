@@ -327,12 +327,154 @@ fn scopes_that_a_refresh_narrows_are_recorded() {
 #[test]
 fn a_client_that_the_provider_does_not_accept_ends_no_grant() {
     let world = connected();
-    let before = world.dump();
+    let before = connections(&world);
     world.pass(3600);
     world.answer(401, json!({ "error": "invalid_client" }));
     assert_eq!(forge(&world)["status"], "temporarily_unavailable");
-    assert_eq!(world.dump(), before);
+    assert_eq!(connections(&world), before);
     assert!(world.log.borrow().iter().any(|line| line.contains("oauth_clients")));
+}
+
+/// R07: a provider that refuses for ever, and never says that the grant has ended, is not asked at every call; the person
+/// gets the link, and the grant stays.
+#[test]
+fn a_provider_that_refuses_for_ever_leads_the_person_to_connect_again_and_is_not_asked_at_every_call() {
+    let refusals: [(u16, &str, &str); 6] = [
+        (400, r#"{"error":"invalid_request"}"#, "invalid_request"),
+        (400, r#"{"error":"unsupported_grant_type"}"#, "unsupported_grant_type"),
+        (404, "<html>", "status_404"),
+        (405, "", "status_405"),
+        (403, "<html>", "status_403"),
+        (422, r#"{"detail":[]}"#, "status_422"),
+    ];
+    for (status, body, reason) in refusals {
+        let world = connected();
+        let before = connections(&world);
+        world.pass(3600);
+        let refuse = || {
+            let answer = Response::builder().status(status).body(body.as_bytes().to_vec()).unwrap();
+            world.answers.borrow_mut().push_back(Ok(answer));
+        };
+        for expected in ["temporarily_unavailable", "temporarily_unavailable", "needs_reconnect"] {
+            refuse();
+            assert_eq!(forge(&world)["status"], expected, "{body}");
+        }
+        for _ in 0..10 {
+            let stands = forge(&world);
+            assert_eq!(stands["status"], "needs_reconnect", "{body}");
+            assert!(stands["connect_url"].as_str().unwrap().contains("/auth/forge?ticket="));
+        }
+        assert_eq!(world.token("forge", None).status(), StatusCode::CONFLICT);
+        assert_eq!(spent(&world).len(), 3, "{body}");
+        let listed = read(&world.get("/connections"))["services"][0].clone();
+        assert_eq!((&listed["state"], &listed["reason"]), (&json!("needs_reconnect"), &json!(reason)));
+        assert_eq!(connections(&world), before, "the grant is kept");
+
+        // The pauses grow up to an hour.
+        for pause in [60, 120, 240, 480, 960, 1920, 3600, 3600] {
+            world.pass(pause - 1);
+            assert_eq!(forge(&world)["status"], "needs_reconnect");
+            let asked = spent(&world).len();
+            world.pass(1);
+            refuse();
+            assert_eq!(forge(&world)["status"], "needs_reconnect");
+            assert_eq!(spent(&world).len(), asked + 1, "after {pause} s");
+        }
+        // A provider that comes to its senses is taken at its word.
+        world.pass(3600);
+        world.answer(200, grant("access-2", 3600, "refresh-2"));
+        assert_eq!(forge(&world)["access_token"], "access-2");
+        assert_eq!(read(&world.get("/connections"))["services"][0]["state"], "active");
+        // And its next refusals are the first again.
+        world.pass(3600);
+        refuse();
+        assert_eq!(forge(&world)["status"], "temporarily_unavailable");
+    }
+}
+
+/// R07: nobody is sent away while the token is good, and who connects again does not wait for the pauses of the old grant.
+#[test]
+fn refusals_cost_nothing_while_the_token_is_good_and_end_with_a_new_grant() {
+    let world = connected();
+    world.pass(3550);
+    for _ in 0..4 {
+        world.answer(400, json!({ "error": "invalid_request" }));
+        assert_eq!(forge(&world)["access_token"], "access-1");
+    }
+    assert_eq!(spent(&world).len(), 3);
+    world.answers.borrow_mut().clear();
+    world.pass(50);
+    assert_eq!(forge(&world)["status"], "needs_reconnect");
+    world.connect(&mut Browser::default(), "forge", grant("access-2", 10, "refresh-2"));
+    assert_eq!(read(&world.get("/connections"))["services"][0]["state"], "active");
+    world.pass(10);
+    world.answer(200, grant("access-3", 3600, "refresh-3"));
+    assert_eq!(forge(&world)["access_token"], "access-3");
+}
+
+/// R07: outages are no refusals, however often; and where the client is not accepted no person can help, so the operator has
+/// to, and the provider is asked once a minute.
+#[test]
+fn an_outage_and_a_client_that_is_not_accepted_send_nobody_away() {
+    for status in [500, 502, 503, 429] {
+        let world = connected();
+        world.pass(3600);
+        for _ in 0..6 {
+            world.answer(status, json!({ "error": "invalid_request" }));
+            assert_eq!(forge(&world)["status"], "temporarily_unavailable", "{status}");
+        }
+        assert_eq!(spent(&world).len(), 6, "{status}");
+    }
+    let world = connected();
+    world.pass(3600);
+    for _ in 0..6 {
+        world.answer(401, json!({ "error": "invalid_client" }));
+        assert_eq!(forge(&world)["status"], "temporarily_unavailable");
+    }
+    assert_eq!(spent(&world).len(), 3);
+    world.answers.borrow_mut().clear();
+    world.pass(60);
+    world.answer(200, grant("access-2", 3600, "refresh-2"));
+    assert_eq!(forge(&world)["access_token"], "access-2");
+}
+
+/// R31: what a provider says of when to come again is kept to, and told on: in a refresh, at the callback and in a revocation.
+#[test]
+fn a_provider_that_says_when_to_come_again_is_kept_to_and_told_on() {
+    let busy = |world: &World, status: u16, wait: &str| {
+        let busy = Response::builder().status(status).header("retry-after", wait).body(Vec::new()).unwrap();
+        world.answers.borrow_mut().push_back(Ok(busy));
+    };
+    for status in [429, 503] {
+        let world = connected();
+        world.pass(3600);
+        busy(&world, status, "7");
+        assert_eq!(forge(&world)["retry_after"], 7);
+        world.pass(6);
+        let answer = world.token("forge", None);
+        assert_eq!((answer.status().as_u16(), head(&answer, "retry-after").as_str()), (503, "1"));
+        assert_eq!(spent(&world).len(), 1);
+        world.pass(1);
+        world.answer(200, grant("access-2", 3600, "refresh-2"));
+        assert_eq!(forge(&world)["access_token"], "access-2");
+
+        let mut browser = Browser::default();
+        let to = browser.start(&world, "/auth/forge");
+        busy(&world, status, "7");
+        let page = browser.get(&world, &format!("/callback/forge?code=x&state={}", to["state"]));
+        assert_eq!((page.status().as_u16(), head(&page, "retry-after").as_str()), (503, "7"));
+
+        busy(&world, status, "1000");
+        browser.post(&world, "/disconnect/forge", "");
+        let asked = world.sent.borrow().len();
+        world.pass(999);
+        world.get("/connections");
+        assert_eq!(world.sent.borrow().len(), asked);
+        world.pass(1);
+        world.answer(200, json!({}));
+        world.get("/connections");
+        assert_eq!(world.sent.borrow().len(), asked + 1);
+    }
 }
 
 #[test]

@@ -14,7 +14,7 @@
 //! | `f` | flow | a flow starts | digest of its state | 10 minutes, or its callback | [`crate::connect::flow`] |
 //! | `p` | pending flows | a flow starts | subject | replaced by the next | [`crate::connect::flow`] |
 //! | `t` | used tickets | a flow starts | subject | replaced by the next | [`crate::connect::ticket`] |
-//! | `w` | wait | a provider says when to come back | subject, service | at that time, replaced by the next | [`crate::connections::refresh`] |
+//! | `w` | wait | a provider says when to come back, or refuses | subject, service | at that time or with the next generation, replaced by the next | [`crate::connections::refresh`] |
 //! | `a` | audit lines | an event | subject, place in the week, slot | after a week, replaced | [`crate::audit::ring`] |
 //! | `h` | refusal limit | a service gets nothing | name of the service key | a minute, replaced by the next | [`crate::audit`] |
 //! | `r` | lease | a refresh or a change of a list begins | kind and identity of the row that it is for | when that ends, or after 40 seconds; a mark of doubt with the next refresh | [`crate::connections`] |
@@ -34,7 +34,7 @@
 //!
 //! **In memory.** Keys, opened rows, tokens, passphrases and the bodies that bring them are wiped when they are dropped.
 //! Out of reach are the headers and the URL of a request, whose buffers are shared and cannot be written; the scratch
-//! space of the JSON parser, through which a string with escapes passes; what the `oauth2` crate holds; and what has been
+//! space of the JSON parser, through which a string with escapes passes; the parameters of a token request; and what has been
 //! given to the host, which is every answer, every request to a provider and every value of the WIT interface. All of
 //! that lies in a memory that is one request's own and goes with the instance when it ends.
 
