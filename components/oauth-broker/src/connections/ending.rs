@@ -26,7 +26,7 @@ use serde::{Deserialize, Serialize};
 
 use super::PATIENCE;
 use super::list::{List, SHARDS};
-use super::refresh::retry_after;
+use super::refresh::{LONGEST_WAIT, retry_after};
 use super::row::{self, Connection};
 use crate::Broker;
 use crate::discovery::ServiceError;
@@ -110,7 +110,9 @@ impl<H: Host> Broker<'_, H> {
             has_changed |= revocation.is_none();
             due.extend(revocation);
         }
-        due.retain(|revocation| left(revocation.next, self.host.now(), pause(revocation.attempts) + SKEW) == 0);
+        due.retain(|revocation| {
+            left(revocation.next, self.host.now(), pause(revocation.attempts).max(LONGEST_WAIT.into()) + SKEW) == 0
+        });
         due.truncate(AT_ONCE);
         for ended in join_all(due.into_iter().map(|revocation| self.end_for_good(revocation, 0))).await {
             ended?;

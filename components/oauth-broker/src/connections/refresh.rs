@@ -129,7 +129,8 @@ impl<H: Host> Broker<'_, H> {
             return Some(Standing::NeedsReconnect { missing_scopes: connection.missing_scopes.clone() });
         }
         let wait = self.wait_of(id, connection);
-        let seconds = u32::try_from(left(wait.until, now, u64::from(LONGEST_WAIT) + SKEW)).ok().filter(|seconds| *seconds > 0)?;
+        let seconds =
+            u32::try_from(left(wait.until, now, u64::from(LONGEST_WAIT) + SKEW)).ok().filter(|seconds| *seconds > 0)?;
         Some(self.while_waiting(&wait, connection.clone(), refused, seconds))
     }
 
@@ -418,4 +419,5 @@ const STORING: [Duration; 4] =
 /// Why a person has to connect again after a refresh was cut off whose token the provider takes no more.
 const INTERRUPTED: &str = "refresh_interrupted";
 const BRIEFLY: u32 = 5;
-const LONGEST_WAIT: u32 = 3600;
+/// The longest that a provider is waited for if it says when to come back, in seconds.
+pub(super) const LONGEST_WAIT: u32 = 3600;
