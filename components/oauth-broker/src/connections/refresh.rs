@@ -318,10 +318,10 @@ impl<H: Host> Broker<'_, H> {
         // Where a token renews itself its time is long, and not every call in it is to ask.
         let least = if due.refresh_token.is_none() { RENEWAL_PAUSE } else { 0 };
         wait.until = now + u64::from(pause.max(least));
-        if wait.until > now || wait.refusals > 0 {
-            if let Err(error) = self.write(wait_place(&id.identity()), &wait) {
-                self.host.log(&format!("{}: when to come back could not be noted: {error}", id.service));
-            }
+        if (wait.until > now || wait.refusals > 0)
+            && let Err(error) = self.write(wait_place(&id.identity()), &wait)
+        {
+            self.host.log(&format!("{}: when to come back could not be noted: {error}", id.service));
         }
         wait
     }

@@ -488,14 +488,12 @@ fn trouble_at_one_well_known_place_leads_on_to_the_next() {
     let page = |status: u16| Ok(Response::builder().status(status).body(b"<html>".to_vec()).unwrap());
     let long = || Ok(Response::new(vec![b' '; 70 * 1024]));
     let coded = || Ok(Response::builder().header("content-encoding", "br").body(b"x".to_vec()).unwrap());
-    let troubles: [(fn() -> Answer, Option<&str>); 3] = [
-        (|| Err(SendFault::Timeout), Some("does not answer now (no answer in time)")),
-        (|| Err(SendFault::Connection), Some("does not answer now (no connection)")),
-        (|| Err(SendFault::TooLarge), Some("is longer than 64 KB")),
-    ];
     let statuses = [200, 204, 302, 400, 401, 403, 404, 405, 410, 418, 429, 500, 501, 502, 503];
-    let mut all: Vec<(Answer, Option<String>)> =
-        troubles.map(|(answer, why)| (answer(), why.map(str::to_owned))).into();
+    let mut all: Vec<(Answer, Option<String>)> = vec![
+        (Err(SendFault::Timeout), Some("does not answer now (no answer in time)".to_owned())),
+        (Err(SendFault::Connection), Some("does not answer now (no connection)".to_owned())),
+        (Err(SendFault::TooLarge), Some("is longer than 64 KB".to_owned())),
+    ];
     all.extend(statuses.map(|status: u16| {
         let busy = status >= 500 || status == 429;
         (page(status), busy.then(|| format!("does not answer now (it answers {status})")))
