@@ -11,7 +11,7 @@ use futures_util::future::join_all;
 use http::Response;
 
 use crate::config::Server;
-use crate::eras::{Client, Describe, Site, legacy, modern};
+use crate::eras::{Client, Describe, IMPLEMENTATION, Site, legacy, modern};
 use crate::host::{Host, within};
 use crate::memory::Facts;
 use crate::session::Capabilities;
@@ -34,11 +34,42 @@ pub async fn describe<H: Host>(
     let Describe { client, id } = describe;
     let facts = facts(host, servers, visitor, client.profile()).await;
     let own_tool = connections::listed(site, servers, visitor);
-    let capabilities = capabilities(client, site, servers, &facts, own_tool);
-    let instructions = instructions(site, servers, &facts);
+    let description = Description {
+        capabilities: capabilities(client, site, servers, &facts, own_tool),
+        instructions: instructions(site, servers, &facts),
+        info: info(site, &facts).unwrap_or_else(|| IMPLEMENTATION.to_owned()),
+    };
     match client {
-        Client::Legacy(_) => legacy::described(client, id, &capabilities, &instructions),
-        Client::Modern(_) => modern::described(client, id, &capabilities, &instructions),
+        Client::Legacy(_) => legacy::described(client, id, &description),
+        Client::Modern(_) => modern::described(id, &description),
+    }
+}
+
+/// What an endpoint says of itself, in either era.
+pub struct Description {
+    /// The text of its capabilities.
+    pub capabilities: String,
+    /// Empty: none.
+    instructions: String,
+    /// The text of its `Implementation`.
+    pub info: String,
+}
+
+impl Description {
+    /// The member that tells a model what is here, after a comma, if there is something to tell.
+    pub fn instructions(&self) -> String {
+        match self.instructions.as_str() {
+            "" => String::new(),
+            told => [",\"instructions\":", &json::quoted(told)].concat(),
+        }
+    }
+}
+
+/// On its own route a server is itself.
+fn info(site: &Site<'_>, facts: &[Option<Facts>]) -> Option<String> {
+    match facts {
+        [Some(only)] if site.is_single() => only.info.clone(),
+        _ => None,
     }
 }
 
@@ -104,13 +135,18 @@ fn capabilities(
     ["{", &members.join(","), "}"].concat()
 }
 
-/// Each extension that a server of this era has, with the settings of the first one that has it.
+/// Extensions that work where several servers share one endpoint: their requests name a tool, a URI or a task, by which the
+/// server is found. One that brings methods of its own is declared on the server's own route alone.
+const SHARED_EXTENSIONS: [&str; 2] = ["io.modelcontextprotocol/tasks", "io.modelcontextprotocol/ui"];
+
+/// Each extension that a server of this era has and that can be served here, with the settings of the first one that has it.
 fn extensions(known: &[(&Facts, Object<'_>)]) -> String {
     let mut members: Vec<(String, &str)> = Vec::new();
     for (_, said) in known.iter().filter(|(facts, _)| facts.modern) {
         let Ok(Some(extensions)) = said.object("extensions") else { continue };
         for (name, text) in extensions.members() {
-            if members.iter().all(|(known, _)| known != name) {
+            let is_served = SHARED_EXTENSIONS.contains(&&**name);
+            if is_served && members.iter().all(|(known, _)| known != name) {
                 members.push((name.to_string(), text));
             }
         }
@@ -124,10 +160,9 @@ fn extensions(known: &[(&Facts, Object<'_>)]) -> String {
 fn instructions(site: &Site<'_>, servers: &[Server<'_>], facts: &[Option<Facts>]) -> String {
     let how = if site.is_searched() { finding::INSTRUCTIONS } else { "" };
     let said = |facts: &Option<Facts>| facts.as_ref().and_then(|facts| facts.instructions.clone());
-    if let (true, [only]) = (site.is_single(), facts)
-        && let Some(said) = said(only)
-    {
-        return if how.is_empty() { said } else { format!("{how}\n\n{said}") };
+    if let (true, [only @ Some(_)]) = (site.is_single(), facts) {
+        let said = said(only).unwrap_or_default();
+        return if how.is_empty() || said.is_empty() { said + how } else { format!("{how}\n\n{said}") };
     }
     let mut told = behind(site, servers);
     if !how.is_empty() {

@@ -465,6 +465,11 @@ async fn ask<H: Host>(host: &H, kind: &'static Kind, link: Link<'_>) -> Found {
             _ => break,
         };
     }
+    if kind.by == By::Tool {
+        let alone = format!("it can only be called as a task, at /mcp/{}", link.server.prefix);
+        let needs = listed.l.iter().filter(|entry| Object::parse(entry).is_ok_and(|tool| needs_task(&tool)));
+        left_out.extend(needs.map(|entry| named(kind, entry, &alone)));
+    }
     if let Some(first) = left_out.first() {
         let (count, server) = (left_out.len(), link.server.prefix);
         host.log(&format!("gateway: {server}: {count} entries of {} are left out; the first: {first}", kind.method));
@@ -505,6 +510,12 @@ pub async fn header_parameters<H: Host>(host: &H, link: Link<'_>) -> Result<Stri
     Ok(upstream::modern::headers_of(&listed.l))
 }
 
+/// Returns true if a tool can only be called as a task (2025-11-25, `execution.taskSupport`).
+fn needs_task(tool: &Object<'_>) -> bool {
+    let execution = tool.find("execution").and_then(|execution| Object::parse(execution).ok());
+    execution.is_some_and(|execution| execution.find("taskSupport") == Some(r#""required""#))
+}
+
 /// The entry as it is offered here: only its name changes, and a tool's description where the file says so. One without
 /// a name, and one that the file hides, is none.
 fn offered(
@@ -519,6 +530,10 @@ fn offered(
     let text = members.get(kind.key).ok()??;
     let own = json::string(text)?;
     let mut edits = Edits::new(entry);
+    // Several servers behind one endpoint offer no tasks of the older era.
+    if kind.by == By::Tool && !site.is_single() && needs_task(&members) {
+        return None;
+    }
     let here = match kind.by {
         By::Tool => {
             let is_changed = changed.contains(&*own);

@@ -88,6 +88,8 @@ struct FactsRow {
     c: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     i: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    n: Option<String>,
 }
 
 /// What an upstream said of itself.
@@ -96,6 +98,8 @@ pub struct Facts {
     /// The text of its capabilities.
     pub capabilities: String,
     pub instructions: Option<String>,
+    /// The text of its `Implementation`: name, title, version, icons, website.
+    pub info: Option<String>,
     pub modern: bool,
 }
 
@@ -211,11 +215,17 @@ pub fn facts<H: Host>(host: &H, link: Link<'_>) -> Option<Facts> {
     // A legacy server says it once in a session; a modern one can be asked at any time.
     let believed = if row.m { MODERN_FACTS_SECONDS } else { BELIEVED_SECONDS };
     let is_fresh = is_recent(row.t, host.now(), believed);
-    is_fresh.then_some(Facts { capabilities: row.c, instructions: row.i, modern: row.m })
+    is_fresh.then_some(Facts { capabilities: row.c, instructions: row.i, info: row.n, modern: row.m })
 }
 
 pub fn keep_facts<H: Host>(host: &H, link: Link<'_>, facts: &Facts) {
-    let row = FactsRow { t: host.now(), m: facts.modern, c: facts.capabilities.clone(), i: facts.instructions.clone() };
+    let row = FactsRow {
+        t: host.now(),
+        m: facts.modern,
+        c: facts.capabilities.clone(),
+        i: facts.instructions.clone(),
+        n: facts.info.clone(),
+    };
     Place::of("f", link, "").write(host, link.caller, &serde_json::to_vec(&row).unwrap_or_default());
 }
 

@@ -8,9 +8,10 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use sha2::{Digest, Sha256};
 
 use super::{
-    Client as AnyClient, Decision, Describe, Dialect, IMPLEMENTATION, Listen, SetLevel, Site, Word, accepted, accepts,
-    decide_common, unknown_method,
+    Client as AnyClient, Decision, Describe, Dialect, Listen, SetLevel, Site, Word, accepted, accepts, decide_common,
+    unknown_method,
 };
+use crate::describe::Description;
 use crate::jsonrpc::{self, Incoming, Malformed, Request};
 use crate::lists::is_cacheable;
 use crate::session::{Capabilities, Session};
@@ -247,13 +248,13 @@ fn initialize<'a>(request: &Request<'a>, takes_events: bool, site: &Site<'_>) ->
 }
 
 /// The answer to `initialize`.
-pub fn described(client: &AnyClient, id: &str, capabilities: &str, instructions: &str) -> Response<Vec<u8>> {
+pub fn described(client: &AnyClient, id: &str, description: &Description) -> Response<Vec<u8>> {
     let session = client.session();
-    let members = format!(
-        r#""protocolVersion":"{}","capabilities":{capabilities},"serverInfo":{IMPLEMENTATION},"instructions":{}"#,
-        session.map_or(Version::LATEST, |session| session.version).name(),
-        json::quoted(instructions)
-    );
+    let Description { capabilities, info, .. } = description;
+    let instructions = description.instructions();
+    let version = session.map_or(Version::LATEST, |session| session.version).name();
+    let members =
+        format!(r#""protocolVersion":"{version}","capabilities":{capabilities},"serverInfo":{info}{instructions}"#);
     let mut response = client.result(id, &members);
     if let Some(id) = session.and_then(|session| HeaderValue::try_from(session.id()).ok()) {
         response.headers_mut().insert(SESSION_ID, id);

@@ -14,6 +14,7 @@ use super::{
     Client as AnyClient, Decision, Describe, Dialect, IMPLEMENTATION, Listen, Site, accepted, accepts, decide_common,
     unknown_method,
 };
+use crate::describe::Description;
 use crate::jsonrpc::{self, Incoming, Malformed, Request};
 use crate::lists::is_cacheable;
 use crate::session::Capabilities;
@@ -23,6 +24,7 @@ pub const VERSION: &str = "2026-07-28";
 pub const META_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
 pub const META_CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
 pub const META_CLIENT: &str = "io.modelcontextprotocol/clientInfo";
+pub const META_SERVER: &str = "io.modelcontextprotocol/serverInfo";
 pub const META_LOG_LEVEL: &str = "io.modelcontextprotocol/logLevel";
 pub const METHOD: &str = "mcp-method";
 pub const NAME: &str = "mcp-name";
@@ -46,10 +48,7 @@ pub struct Client {
 
 impl Dialect for Client {
     fn result(&self, members: &str) -> String {
-        let comma = if members.is_empty() { "" } else { "," };
-        format!(
-            r#"{{"resultType":"complete"{comma}{members},"_meta":{{"io.modelcontextprotocol/serverInfo":{IMPLEMENTATION}}}}}"#
-        )
+        complete(members, IMPLEMENTATION)
     }
 
     fn cacheable(&self, members: &str, ttl: u64, public: bool) -> String {
@@ -223,14 +222,20 @@ pub fn decide_request<'a>(head: &'a Parts, request: Request<'a>, site: &Site<'a>
 }
 
 /// The answer to `server/discover`.
-pub fn described(client: &AnyClient, id: &str, capabilities: &str, instructions: &str) -> Response<Vec<u8>> {
-    let members = format!(
-        r#""supportedVersions":["{VERSION}"],"capabilities":{capabilities},"instructions":{}"#,
-        json::quoted(instructions)
-    );
+pub fn described(id: &str, description: &Description) -> Response<Vec<u8>> {
+    let Description { capabilities, info, .. } = description;
+    let instructions = description.instructions();
     // What is said depends on whose connections there are, and nothing here tells when they change.
-    let result = client.dialect().cacheable(&members, 0, false);
-    jsonrpc::respond(StatusCode::OK, jsonrpc::result(id, &result))
+    let members = format!(
+        r#""supportedVersions":["{VERSION}"],"capabilities":{capabilities}{instructions},"ttlMs":0,"cacheScope":"private""#
+    );
+    jsonrpc::respond(StatusCode::OK, jsonrpc::result(id, &complete(&members, info)))
+}
+
+/// A result of this era, with `info` as the `Implementation` that it comes from.
+fn complete(members: &str, info: &str) -> String {
+    let comma = if members.is_empty() { "" } else { "," };
+    format!(r#"{{"resultType":"complete"{comma}{members},"_meta":{{"{META_SERVER}":{info}}}}}"#)
 }
 
 /// What every request of this era has to have, in the order in which a client can mend it. Gives what it says

@@ -4,7 +4,7 @@ use super::upstreams::{json_reply, legacy_stateless, legacy_that_can, modern_tha
 use super::*;
 
 const BOTH: [Era; 2] = [Era::Legacy, Era::Modern];
-const ALL: &str = r#"{"tools":{"listChanged":true},"prompts":{},"resources":{"subscribe":true,"listChanged":true},"completions":{},"logging":{},"extensions":{"x/y":{"z":1.0}}}"#;
+const ALL: &str = r#"{"tools":{"listChanged":true},"prompts":{},"resources":{"subscribe":true,"listChanged":true},"completions":{},"logging":{},"extensions":{"io.modelcontextprotocol/ui":{"z":1.0}}}"#;
 
 /// A server that has one of everything, with odd members on each.
 pub fn library(method: &str, params: &Value) -> String {
@@ -189,7 +189,7 @@ fn what_one_of_many_can_is_declared_and_what_none_can_is_not() {
         "resources": {"subscribe": true, "listChanged": true}});
     assert_eq!(capabilities(&world, Era::Legacy, "/mcp"), legacy);
     let mut modern = legacy;
-    modern["extensions"] = serde_json::json!({"x/y": {"z": 1.0}});
+    modern["extensions"] = serde_json::json!({"io.modelcontextprotocol/ui": {"z": 1.0}});
     assert_eq!(capabilities(&world, Era::Modern, "/mcp"), modern);
     assert_eq!(capabilities(&world, Era::Modern, "/mcp/c"), serde_json::json!({"tools": {}}));
     let own: Value = serde_json::from_str(ALL).unwrap();
@@ -411,4 +411,53 @@ fn a_list_that_was_kept_for_another_account_is_not_this_ones() {
     ask();
     let sent = world.sent();
     assert_eq!((sent.len(), sent[0].header("authorization")), (1, Some("Bearer second")));
+}
+
+/// R49: on its own route a server is itself, and nothing is invented.
+#[test]
+fn on_its_own_route_a_server_says_who_it_is() {
+    const INFO: &str = r#"{"name":"weather","title":"Weather","version":"7","icons":[{"src":"https://a/i.png"}],"websiteUrl":"https://a"}"#;
+    for upstream_era in [Era::Legacy, Era::Modern] {
+        let world = World::with(Box::new(move |sent| {
+            let id = sent.json()["id"].to_string();
+            match (sent.method().as_str(), upstream_era) {
+                ("server/discover", Era::Modern) => json_reply(
+                    200,
+                    format!(
+                        r#"{{"jsonrpc":"2.0","id":{id},"result":{{"resultType":"complete","supportedVersions":["2026-07-28"],"capabilities":{{}},"_meta":{{"io.modelcontextprotocol/serverInfo":{INFO}}}}}}}"#
+                    ),
+                ),
+                ("initialize", Era::Legacy) => json_reply(
+                    200,
+                    format!(
+                        r#"{{"jsonrpc":"2.0","id":{id},"result":{{"protocolVersion":"2025-11-25","capabilities":{{}},"serverInfo":{INFO}}}}}"#
+                    ),
+                ),
+                ("notifications/initialized", _) => Reply::Answer(202, vec![], vec![]),
+                _ => Reply::Answer(404, vec![], vec![]),
+            }
+        }));
+        let expected: Value = serde_json::from_str(INFO).unwrap();
+        let described =
+            |path: &str| world.serve(Era::Modern.request(path, "server/discover", "")).json()["result"].clone();
+        assert_eq!(described("/mcp/up")["_meta"]["io.modelcontextprotocol/serverInfo"], expected, "{upstream_era:?}");
+        assert!(described("/mcp/up").get("instructions").is_none(), "none are invented");
+        assert_eq!(described("/mcp")["_meta"]["io.modelcontextprotocol/serverInfo"]["name"], "gatehouse");
+        let begin = r#""protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"c","version":"1"}"#;
+        let result = world.serve(Era::Legacy.request("/mcp/up", "initialize", begin)).json()["result"].clone();
+        assert_eq!((&result["serverInfo"], result.get("instructions")), (&expected, None), "{upstream_era:?}");
+    }
+}
+
+/// R36: what the aggregate cannot serve it does not declare.
+#[test]
+fn an_extension_with_methods_of_its_own_is_declared_on_the_servers_own_route_alone() {
+    const CAN: &str = r#"{"tools":{},"extensions":{"io.modelcontextprotocol/skills":{},"io.modelcontextprotocol/ui":{"a":1},"com.acme/x":{}}}"#;
+    let world = World::with(modern_that_can(CAN, super::upstreams::echo));
+    let extensions = |path: &str| {
+        let result = world.serve(Era::Modern.request(path, "server/discover", "")).json();
+        result["result"]["capabilities"]["extensions"].clone()
+    };
+    assert_eq!(extensions("/mcp"), serde_json::json!({"io.modelcontextprotocol/ui": {"a": 1}}));
+    assert_eq!(extensions("/mcp/up").as_object().unwrap().len(), 3);
 }

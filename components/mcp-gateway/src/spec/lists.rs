@@ -444,3 +444,23 @@ fn a_store_that_takes_no_list_costs_requests_and_no_tool() {
     }
     assert!(world.store.borrow().values().all(|row| row.len() <= 1_000));
 }
+
+/// R53: a tool that can only be called as a task is not offered where there are no tasks.
+#[test]
+fn a_tool_that_needs_a_task_is_left_to_its_servers_own_route() {
+    let tools = |method: &str, params: &Value| match method {
+        "tools/list" => concat!(
+            r#"{"tools":[{"name":"slow","inputSchema":{"type":"object"},"execution":{"taskSupport":"required"}},"#,
+            r#"{"name":"either","inputSchema":{"type":"object"},"execution":{"taskSupport":"optional"}}]}"#
+        )
+        .into(),
+        _ => echo(method, params),
+    };
+    for era in [Era::Legacy, Era::Modern] {
+        let world = World::with(legacy(tools));
+        assert_eq!(world.serve(era.list("/mcp")).tool_names(), ["up__either"], "{era:?}");
+        assert_eq!(world.serve(era.list("/mcp/up")).tool_names(), ["slow", "either"], "{era:?}");
+        let left_out = world.serve(overview()).json()["servers"][0]["left_out"].to_string();
+        assert!(left_out.contains("slow") && left_out.contains("/mcp/up"), "{left_out}");
+    }
+}

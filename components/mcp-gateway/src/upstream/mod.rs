@@ -35,6 +35,7 @@ use thiserror::Error;
 
 use crate::config::Server;
 use crate::eras::media_type;
+use crate::eras::modern::META_SERVER;
 use crate::fit::text_of;
 use crate::health;
 use crate::host::{AccessToken, Caller, Host, SendError, Source, within};
@@ -657,12 +658,24 @@ pub fn result_of(message: &str) -> Option<Object<'_>> {
     Some(result)
 }
 
+/// The `Implementation` in `result`, which a modern server puts into `_meta`.
+fn info_of<'r>(result: &Object<'r>) -> Option<&'r str> {
+    const LONGEST: usize = 16 * 1024;
+    let info = match result.find("serverInfo") {
+        Some(info) => info,
+        None => Object::parse(result.find("_meta")?).ok()?.find(META_SERVER)?,
+    };
+    let named = Object::parse(info).ok()?.find("name").is_some_and(|name| name.starts_with('"'));
+    (named && info.len() <= LONGEST).then_some(info)
+}
+
 /// What a server of one era said of itself in `result`.
 fn facts_of(result: &Object<'_>, modern: bool) -> Facts {
     let capabilities = result.find("capabilities").filter(|text| Object::parse(text).is_ok());
     Facts {
         capabilities: capabilities.unwrap_or("{}").to_owned(),
         instructions: text_of(result.find("instructions")),
+        info: info_of(result).map(str::to_owned),
         modern,
     }
 }
