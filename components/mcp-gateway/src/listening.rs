@@ -22,6 +22,7 @@ use crate::config::Server;
 use crate::eras::{By, Listen, Relay, Site, Target};
 use crate::fit::{Fit, Fitted};
 use crate::host::{Host, within};
+use crate::owners::Owner;
 use crate::passage::{Line, Stopped};
 use crate::session::Capabilities;
 use crate::upstream::{self, Link, Messages, Peer, legacy, modern};
@@ -151,18 +152,22 @@ async fn by_server<H: Host>(
     let flags = FLAGS.map(|(flag, ..)| filter.find(flag) == Some("true"));
     let mut wanted = vec![Filter { flags, uris: Vec::new() }; servers.len()];
     let uris = filter.find("resourceSubscriptions").and_then(json::array).unwrap_or_default();
+    let mut claims = None;
     for uri in uris.into_iter().filter_map(json::string).take(subscriptions::MOST_URIS) {
-        let (prefix, own) = match site.target(By::Uri, &uri) {
-            Target::Server { server, own } => (server.prefix.to_owned(), own),
-            Target::SomeServers => match owners::find(host, servers, visitor, profile, &uri).await {
-                Some(server) => (server.prefix.to_owned(), uri.to_string()),
-                None => continue,
-            },
+        let (at, own) = match site.target(By::Uri, &uri) {
+            Target::Server { server, own } => (servers.iter().position(|other| other.prefix == server.prefix), own),
+            Target::SomeServers => {
+                let claims = match &mut claims {
+                    Some(claims) => claims,
+                    none => none.insert(owners::gather(host, servers, visitor, profile, None).await),
+                };
+                // What several servers claim is not listened for, and so not acknowledged.
+                let Owner::One(at) = claims.owner(&uri) else { continue };
+                (Some(at), uri.to_string())
+            }
             Target::Own(_) | Target::Unknown => continue,
         };
-        if let Some(at) = servers.iter().position(|server| server.prefix == prefix)
-            && let Some(filter) = wanted.get_mut(at)
-        {
+        if let Some(filter) = at.and_then(|at| wanted.get_mut(at)) {
             filter.uris.push((own, uri.into_owned()));
         }
     }

@@ -6,7 +6,7 @@
 //! that a client gets are cut anew, and a cursor (`server:place`) means the same to every instance.
 //!
 //! Tools and prompts are renamed (`names`). URIs are left as they are, because they also stand where nobody can rename
-//! them; where two servers have the same one, the first in the file keeps it and the other's is `gatehouse://server/…`.
+//! them; one that another server claims as well is `gatehouse://server/…` (`owners`).
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -23,6 +23,7 @@ use crate::jsonrpc;
 use crate::memory::{self, Place};
 use crate::mend::mend;
 use crate::names;
+use crate::owners::{self, Owner};
 use crate::pins::{self, NOTICE};
 use crate::session::Capabilities;
 use crate::upstream::{self, ANSWER_LIMIT, Failure, Link, Outgoing, Peer};
@@ -157,7 +158,7 @@ impl Listed {
 }
 
 /// None: the server has nothing of this kind.
-type Found = Result<Option<Listed>, Failure>;
+pub type Found = Result<Option<Listed>, Failure>;
 
 /// The request for a list that is one server's own answer, byte for byte: nothing has to be renamed or hidden.
 pub fn passed_on<'a>(list: List<'a>, site: &Site<'a>, visitor: &Visitor) -> Result<Relay<'a>, List<'a>> {
@@ -209,6 +210,10 @@ pub async fn list<H: Host>(
         return client.error(id, jsonrpc::METHOD_NOT_FOUND, "Method not found");
     }
 
+    let claims = match kind.by == By::Uri && !site.is_single() && servers.len() > 1 {
+        true => Some(owners::gather(host, servers, visitor, client.profile(), Some((*kind, &found))).await),
+        false => None,
+    };
     let now = host.now();
     let is_whole = found.iter().all(|found| matches!(found, Some(Ok(_))));
     let known = || found.iter().filter_map(|found| found.as_ref()?.as_ref().ok()?.as_ref());
@@ -224,7 +229,13 @@ pub async fn list<H: Host>(
     'full: for (number, (server, found)) in asked.iter().zip(&found).enumerate() {
         let Some(Ok(Some(listed))) = found else { continue };
         for (place, entry) in listed.l.iter().enumerate() {
-            let Some(entry) = offered(site, server, kind, entry, &listed.changed, &mut taken) else { continue };
+            // A URI of the gateway's own form would be taken for the thing of the server that it names.
+            let is_claimed = |uri: &str| {
+                !site.is_single() && names::split_uri(uri).is_some()
+                    || claims.as_ref().is_some_and(|claims| claims.owner(uri) != Owner::One(number))
+            };
+            let entry = offered(site, server, kind, entry, &listed.changed, &mut taken, &is_claimed);
+            let Some(entry) = entry else { continue };
             if (number + skipped, place) < (first, offset) {
                 continue;
             }
@@ -341,7 +352,8 @@ pub async fn tools<H: Host>(
         let why = match found {
             Some(Ok(listed)) => {
                 let listed = listed.unwrap_or_default();
-                let offered = |entry: &String| offered(site, server, &TOOLS, entry, &listed.changed, &mut taken);
+                let offered =
+                    |entry: &String| offered(site, server, &TOOLS, entry, &listed.changed, &mut taken, &|_| false);
                 tools.entries.extend(listed.l.iter().filter_map(offered));
                 continue;
             }
@@ -397,6 +409,12 @@ fn kept<H: Host>(host: &H, kind: &Kind, link: Link<'_>) -> Option<Option<Listed>
         return Some(Some(checked(host, kind, link, listed)));
     }
     memory::facts(host, link).is_some_and(|facts| !facts.has(kind.capability)).then_some(None)
+}
+
+/// What tells apart what the server last listed, however long ago; nothing if that is not remembered.
+pub fn last_keys<H: Host>(host: &H, kind: &Kind, link: Link<'_>) -> Vec<String> {
+    let row = place(kind, link).read(host, link.caller);
+    row.and_then(|row| serde_json::from_slice::<Listed>(&row).ok()).map(|row| row.keys(kind)).unwrap_or_default()
 }
 
 fn checked<H: Host>(host: &H, kind: &Kind, link: Link<'_>, mut listed: Listed) -> Listed {
@@ -525,6 +543,7 @@ fn offered(
     entry: &str,
     changed: &BTreeSet<String>,
     taken: &mut BTreeSet<String>,
+    is_claimed: &dyn Fn(&str) -> bool,
 ) -> Option<String> {
     let members = Object::parse(entry).ok()?;
     let text = members.get(kind.key).ok()??;
@@ -552,7 +571,7 @@ fn offered(
             }
             site.name(server, &server.shown(&own)?)
         }
-        By::Uri if taken.contains(&*own) && !site.is_single() => names::join_uri(server.prefix, &own),
+        By::Uri if is_claimed(&own) => names::join_uri(server.prefix, &own),
         By::Uri => own.to_string(),
         By::Prompt | By::Task => site.name(server, &own),
     };

@@ -209,13 +209,28 @@ pub fn forget<H: Host>(host: &H, link: Link<'_>) {
     link.caller.met.drop_row(link);
 }
 
+impl FactsRow {
+    fn read<H: Host>(host: &H, link: Link<'_>) -> Option<Self> {
+        serde_json::from_slice(&Place::of("f", link, "").read(host, link.caller)?).ok()
+    }
+
+    fn facts(self) -> Facts {
+        Facts { capabilities: self.c, instructions: self.i, info: self.n, modern: self.m }
+    }
+}
+
 /// What `link.server` last said of itself.
 pub fn facts<H: Host>(host: &H, link: Link<'_>) -> Option<Facts> {
-    let row: FactsRow = serde_json::from_slice(&Place::of("f", link, "").read(host, link.caller)?).ok()?;
+    let row = FactsRow::read(host, link)?;
     // A legacy server says it once in a session; a modern one can be asked at any time.
     let believed = if row.m { MODERN_FACTS_SECONDS } else { BELIEVED_SECONDS };
     let is_fresh = is_recent(row.t, host.now(), believed);
-    is_fresh.then_some(Facts { capabilities: row.c, instructions: row.i, info: row.n, modern: row.m })
+    is_fresh.then(|| row.facts())
+}
+
+/// The same, however long ago that was: the best that is known of a server that cannot be asked.
+pub fn last_facts<H: Host>(host: &H, link: Link<'_>) -> Option<Facts> {
+    FactsRow::read(host, link).map(FactsRow::facts)
 }
 
 pub fn keep_facts<H: Host>(host: &H, link: Link<'_>, facts: &Facts) {

@@ -1,72 +1,208 @@
-//! Whose is a URI?
+//! Finds the server that a URI belongs to, if many servers share one endpoint.
 //!
-//! In the aggregate a URI says nothing of its server. What decides, in this order, each time the first server in the
-//! file's order: it is the only server with resources; it lists the URI; it has a template that the URI fits; it alone
-//! lists others of the same scheme and authority; it alone lists others of the same scheme. A URI that none of this
-//! finds is nobody's: to ask one server after the other would show each of them what is another's. It can always be
-//! asked for as `gatehouse://server/…`.
+//! In the aggregate a URI says nothing of its server, and may hold a secret. So no server gets a URI that may be
+//! another's. A server *claims* a URI by listing it, or by a template that the URI fits; a template counts only if its
+//! literal start has the scheme and the colon. One claim decides. If several servers claim the URI, the client has to
+//! name the server: `gatehouse://server/…`. A template that leaves the host open is weaker: other servers with resources
+//! on that host count as well. If nobody claims the URI, it goes to the only server that lists others of its scheme and
+//! host, else of its scheme. If only one server has resources at all, every URI is for it.
+//!
+//! A server that does not answer, or is not connected, counts with what it last listed: an outage gives its URIs to
+//! nobody else. URIs are compared in one form (RFC 3986 section 6.2.2): the case of scheme and host and unneeded escapes
+//! tell no two URIs apart.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures_util::future::{join, join_all};
 
 use crate::config::{Server, glob};
 use crate::host::{Host, within};
-use crate::lists::{RESOURCES, TEMPLATES, of_server};
+use crate::lists::{self, Found, Kind, RESOURCES, TEMPLATES};
+use crate::memory;
 use crate::session::Capabilities;
 use crate::upstream::{self, Link};
 use crate::visitor::{Standing, Visitor};
 
 const DEADLINE: Duration = Duration::from_secs(10);
+/// The most templates of one server that URIs are compared with.
+const MOST_TEMPLATES: usize = 100;
 
-pub async fn find<'s, H: Host>(
-    host: &H,
-    servers: &'s [Server<'s>],
-    visitor: &Visitor,
-    profile: Capabilities,
-    uri: &str,
-) -> Option<&'s Server<'s>> {
-    let asked = servers.iter().map(async |server| {
-        let Standing::Open(token) = visitor.standing(server) else { return None };
-        let link = Link { server, token, caller: &visitor.caller, profile };
-        let facts = within(host, DEADLINE, upstream::facts(host, link)).await?.ok()?;
-        facts.has(RESOURCES.capability).then_some(link)
-    });
-    let links: Vec<Link<'_>> = join_all(asked).await.into_iter().flatten().collect();
-    if let [only] = links.as_slice() {
-        return servers.iter().find(|server| server.prefix == only.server.prefix);
-    }
-    let known = links.iter().map(async |link| {
-        let ask = |kind| async move {
-            let listed = within(host, DEADLINE, of_server(host, kind, *link)).await?.ok()??;
-            Some(listed.keys(kind))
-        };
-        let (resources, templates) = join(ask(&RESOURCES), ask(&TEMPLATES)).await;
-        (link.server.prefix, resources.unwrap_or_default(), templates.unwrap_or_default())
-    });
-    let known: Vec<(&str, Vec<String>, Vec<String>)> = join_all(known).await;
-    let prefix = owner(uri, &known)?;
-    servers.iter().find(|server| server.prefix == prefix)
+/// The server that a URI is for.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Owner<S> {
+    One(S),
+    /// The client has to say which of these it means.
+    Several(Vec<S>),
+    Nobody,
 }
 
-/// The decision itself: `known` has for each server its URIs and its templates.
-fn owner<'k>(uri: &str, known: &[(&'k str, Vec<String>, Vec<String>)]) -> Option<&'k str> {
-    let first = |fits: &dyn Fn(&[String], &[String]) -> bool| {
-        known.iter().find(|(_, uris, templates)| fits(uris, templates)).map(|(server, ..)| *server)
-    };
-    let alone = |start: &str| {
-        let mut having = known.iter().filter(|(_, uris, templates)| {
-            uris.iter().chain(templates).any(|known| !start.is_empty() && known.starts_with(start))
-        });
-        match (having.next(), having.next()) {
-            (Some((server, ..)), None) => Some(*server),
-            _ => None,
+/// What the servers of one endpoint list.
+#[derive(Default)]
+pub struct Claims {
+    /// Places of those servers that have resources.
+    having: Vec<usize>,
+    /// Who lists what, by its one form.
+    listed: BTreeMap<String, Vec<usize>>,
+    templates: Vec<Template>,
+    /// Who lists something of a scheme and host, or of a scheme.
+    around: BTreeMap<String, Vec<usize>>,
+}
+
+struct Template {
+    server: usize,
+    pattern: String,
+    place: String,
+}
+
+/// What `servers` list. `known` is what they were found to list of one kind a moment ago.
+pub async fn gather<H: Host>(
+    host: &H,
+    servers: &[Server<'_>],
+    visitor: &Visitor,
+    profile: Capabilities,
+    known: Option<(&'static Kind, &[Option<Found>])>,
+) -> Claims {
+    let having = join_all(servers.iter().map(async |server| {
+        let (token, is_open) = match visitor.standing(server) {
+            Standing::Open(token) => (token, true),
+            Standing::Closed(_) => (None, false),
+        };
+        let link = Link { server, token, caller: &visitor.caller, profile };
+        let facts = if is_open { within(host, DEADLINE, upstream::facts(host, link)).await } else { None };
+        let facts = facts.and_then(Result::ok).or_else(|| memory::last_facts(host, link))?;
+        facts.has(RESOURCES.capability).then_some((link, is_open))
+    }))
+    .await;
+    let links: Vec<(usize, Link<'_>, bool)> = having
+        .into_iter()
+        .enumerate()
+        .filter_map(|(at, link)| link.map(|(link, is_open)| (at, link, is_open)))
+        .collect();
+    let mut claims = Claims { having: links.iter().map(|(at, ..)| *at).collect(), ..Claims::default() };
+    // Then there is nothing to tell apart.
+    if links.len() < 2 {
+        return claims;
+    }
+    let listed = join_all(links.iter().map(async |(at, link, is_open)| {
+        let ask = async |kind: &'static Kind| {
+            let given = known.filter(|(known, _)| known.method == kind.method).and_then(|(_, found)| found.get(*at));
+            match given {
+                Some(Some(Ok(found))) => return found.as_ref().map(|listed| listed.keys(kind)).unwrap_or_default(),
+                None if *is_open => {
+                    if let Some(Ok(found)) = within(host, DEADLINE, lists::of_server(host, kind, *link)).await {
+                        return found.map(|listed| listed.keys(kind)).unwrap_or_default();
+                    }
+                }
+                _ => {}
+            }
+            lists::last_keys(host, kind, *link)
+        };
+        join(ask(&RESOURCES), ask(&TEMPLATES)).await
+    }))
+    .await;
+    for ((server, ..), (uris, templates)) in links.into_iter().zip(listed) {
+        claims.add(server, &uris, &templates);
+    }
+    claims
+}
+
+impl Claims {
+    fn add(&mut self, server: usize, uris: &[String], templates: &[String]) {
+        let mut note = |map: fn(&mut Self) -> &mut BTreeMap<String, Vec<usize>>, key: &str| {
+            let map = map(self);
+            match map.get_mut(key) {
+                // Servers come one after the other.
+                Some(known) if known.last() == Some(&server) => {}
+                Some(known) => known.push(server),
+                None => drop(map.insert(key.to_owned(), vec![server])),
+            }
+        };
+        let mut patterns = Vec::new();
+        for (number, text) in uris.iter().chain(templates).enumerate() {
+            let text = normal(text);
+            note(|claims| &mut claims.listed, &text);
+            if scheme(&text).is_empty() {
+                continue;
+            }
+            note(|claims| &mut claims.around, place(&text));
+            note(|claims| &mut claims.around, scheme(&text));
+            if (uris.len()..uris.len() + MOST_TEMPLATES).contains(&number) {
+                patterns.push(Template { server, pattern: pattern(&text), place: place(&text).to_owned() });
+            }
         }
-    };
-    first(&|uris, templates| uris.iter().chain(templates).any(|known| known == uri))
-        .or_else(|| first(&|_, templates| templates.iter().any(|template| glob(&pattern(template), uri))))
-        .or_else(|| alone(authority(uri)))
-        .or_else(|| alone(scheme(uri)))
+        self.templates.append(&mut patterns);
+    }
+
+    /// The server that `uri` is for, as its place among those that were asked.
+    pub fn owner(&self, uri: &str) -> Owner<usize> {
+        if let [only] = self.having.as_slice() {
+            return Owner::One(*only);
+        }
+        let uri = normal(uri);
+        let here = place(&uri);
+        let mut claims = self.listed.get(&uri).cloned().unwrap_or_default();
+        let mut is_close = !claims.is_empty();
+        for template in &self.templates {
+            if glob(&template.pattern, &uri) {
+                claims.push(template.server);
+                is_close |= template.place == here;
+            }
+        }
+        let around = |place: &str| self.around.get(place).cloned().unwrap_or_default();
+        if !is_close {
+            claims.append(&mut around(here));
+        }
+        if claims.is_empty() {
+            claims = around(scheme(&uri));
+        }
+        claims.sort_unstable();
+        claims.dedup();
+        match claims.as_slice() {
+            [] => Owner::Nobody,
+            [one] => Owner::One(*one),
+            _ => Owner::Several(claims),
+        }
+    }
+}
+
+/// `uri` in the form in which URIs are compared. What has no scheme stays as it is.
+fn normal(uri: &str) -> String {
+    let start = scheme(uri);
+    let mut made = start.to_ascii_lowercase();
+    let mut pieces = uri[start.len()..].split('%');
+    made += pieces.next().unwrap_or_default();
+    for piece in pieces {
+        let byte = piece.get(..2).and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        match byte {
+            Some(byte) if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) => made.push(char::from(byte)),
+            Some(_) => made.extend(["%", &piece[..2].to_ascii_uppercase()]),
+            None => made.push('%'),
+        }
+        made += if byte.is_some() { &piece[2..] } else { piece };
+    }
+    let host = place(&made).len();
+    made[..host].make_ascii_lowercase();
+    made
+}
+
+/// The scheme of a URI or of a template's literal start, with its colon; nothing if it has none (RFC 3986 section 3.1).
+fn scheme(uri: &str) -> &str {
+    let is_of_scheme = |c: u8| c.is_ascii_alphanumeric() || b"+-.".contains(&c);
+    match uri.bytes().position(|c| !is_of_scheme(c)) {
+        Some(end) if uri.as_bytes()[end] == b':' && uri.starts_with(|c: char| c.is_ascii_alphabetic()) => &uri[..=end],
+        _ => "",
+    }
+}
+
+/// Scheme and host of a URI or a template; the scheme if it has no host.
+fn place(uri: &str) -> &str {
+    let scheme = scheme(uri);
+    let Some(rest) = uri[scheme.len()..].strip_prefix("//").filter(|_| !scheme.is_empty()) else { return scheme };
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    // RFC 6570 section 3.2.4: such an expression begins with its delimiter.
+    let host = rest[..end].strip_suffix('{').unwrap_or(&rest[..end]);
+    &uri[..scheme.len() + 2 + host.len()]
 }
 
 /// A template of RFC 6570 as a pattern: what stands in braces may be anything.
@@ -81,43 +217,100 @@ fn pattern(template: &str) -> String {
     pattern + rest
 }
 
-fn scheme(uri: &str) -> &str {
-    uri.find(':').map_or("", |end| &uri[..=end])
-}
-
-/// Scheme and authority, with the slash after it; nothing where there is none.
-fn authority(uri: &str) -> &str {
-    let start = uri.find("://").map(|at| at + 3);
-    start.and_then(|start| uri[start..].find('/').map(|end| &uri[..=start + end])).unwrap_or("")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn what_is_listed_goes_before_what_fits_and_that_before_what_is_alike() {
+    fn claims(known: &[(&[&str], &[&str])]) -> Claims {
         let of = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
-        let known = [
-            ("a", of(&["test://one/x", "file:///shared", "git://a/1"]), of(&["test://{kind}/t/{id}"])),
-            ("b", of(&["test://two/y", "file:///shared", "test://one/t/9", "git://b/1"]), of(&["note:{+rest}"])),
-        ];
-        for (uri, expected) in [
-            ("test://one/x", Some("a")),
-            ("test://two/y", Some("b")),
-            ("file:///shared", Some("a")),
-            ("test://one/t/9", Some("b")),
-            ("test://one/t/8", Some("a")),
-            ("test://{kind}/t/{id}", Some("a")),
-            ("test://two/z", Some("b")),
-            ("note:x/y", Some("b")),
-            ("note", None),
-            ("git://b/2", Some("b")),
-            ("git://c/2", None),
-            ("https://a.example/x", None),
-            ("", None),
-        ] {
-            assert_eq!(owner(uri, &known), expected, "{uri}");
+        let mut claims = Claims { having: (0..known.len()).collect(), ..Claims::default() };
+        for (server, (uris, templates)) in known.iter().enumerate() {
+            claims.add(server, &of(uris), &of(templates));
         }
+        claims
+    }
+
+    #[test]
+    fn one_claim_decides_before_what_is_alike_and_several_claims_decide_nothing() {
+        let claims = claims(&[
+            (&["test://one/x", "file:///shared", "git://a/1"], &["test://{kind}/t/{id}", "db://a{/path}"]),
+            (&["test://two/y", "file:///shared", "test://one/t/9", "git://b/1"], &["note:{+rest}", "mail://b/{id}"]),
+        ]);
+        let both = || Owner::Several(vec![0, 1]);
+        for (uri, expected) in [
+            ("test://one/x", Owner::One(0)),
+            ("test://two/y", Owner::One(1)),
+            ("file:///shared", both()),
+            // One lists it, the other's template fits it.
+            ("test://one/t/9", both()),
+            // The template leaves the host open, and the other server has that host too.
+            ("test://one/t/8", both()),
+            ("test://three/t/8", Owner::One(0)),
+            ("test://{kind}/t/{id}", Owner::One(0)),
+            ("db://a/x?y", Owner::One(0)),
+            ("mail://b/7", Owner::One(1)),
+            ("test://two/z", Owner::One(1)),
+            ("note:x/y", Owner::One(1)),
+            ("note", Owner::Nobody),
+            ("git://b/2", Owner::One(1)),
+            ("git://c/2", both()),
+            ("https://a.example/x", Owner::Nobody),
+            ("", Owner::Nobody),
+        ] {
+            assert_eq!(claims.owner(uri), expected, "{uri}");
+        }
+    }
+
+    /// A08: a template without a scheme of its own fits nothing, and a broad one takes nobody's host away.
+    #[test]
+    fn a_template_that_fits_everything_captures_nothing() {
+        for greedy in ["{+any}", "{scheme}:{+rest}", "{s}://{+rest}", "go{+any}", "", "{", "*", "1good:{+x}"] {
+            let claims = claims(&[(&[], &[greedy]), (&["good://public/a"], &[])]);
+            assert_eq!(claims.owner("good://private/x?token=1"), Owner::One(1), "{greedy}");
+            assert_eq!(claims.owner("other:x"), Owner::Nobody, "{greedy}");
+        }
+        for broad in ["good://{+any}", "GOOD://{+any}", "good:{+any}", "good://private{+any}", "good://priv{x}/{y}"] {
+            let claims = claims(&[(&[], &[broad]), (&["good://private/a"], &[])]);
+            assert_eq!(claims.owner("good://private/x?token=1"), Owner::Several(vec![0, 1]), "{broad}");
+        }
+    }
+
+    /// A08: another spelling of a URI is the same URI.
+    #[test]
+    fn the_case_of_scheme_and_host_and_unneeded_escapes_tell_no_uris_apart() {
+        let claims = claims(&[
+            (&["GOOD://Private/%61%2fb"], &["good://PRIV%61te/t/{id}"]),
+            (&["good://private/a%2Fb"], &["good://private/t/{id}"]),
+        ]);
+        for uri in [
+            "good://private/a%2fb",
+            "Good://PRIVATE/%61%2Fb",
+            "good://priv%61te/a%2fb",
+            "good://private/t/1",
+            "good://priv%61TE/%74/1",
+        ] {
+            assert_eq!(claims.owner(uri), Owner::Several(vec![0, 1]), "{uri}");
+        }
+        for (uri, expected) in [
+            ("A+b-C.1:X%7e%zz%e9%", "a+b-c.1:X~%zz%E9%"),
+            ("X://A.b?C", "x://a.b?C"),
+            ("x:%41", "x:A"),
+            ("é:%41", "é:A"),
+            ("%", "%"),
+            ("%é", "%é"),
+        ] {
+            assert_eq!(normal(uri), expected);
+            assert_eq!(normal(expected), expected, "the form is its own");
+        }
+    }
+
+    /// A15: the work for n URIs and templates does not grow with their product.
+    #[test]
+    fn more_templates_than_a_server_needs_fit_nothing() {
+        let many: Vec<String> = (0..200).map(|n| format!("t{n}:{{x}}")).collect();
+        let mut claims = Claims { having: vec![0, 1], ..Claims::default() };
+        claims.add(0, &[], &many);
+        assert_eq!(claims.templates.len(), MOST_TEMPLATES);
+        assert_eq!(claims.owner("t199:{x}"), Owner::One(0), "what is listed counts all the same");
     }
 }

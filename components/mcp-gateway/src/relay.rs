@@ -23,6 +23,7 @@ use crate::fit::Fit;
 use crate::held::Interrupted;
 use crate::host::{Caller, Host};
 use crate::listed::Verdict;
+use crate::owners::Owner;
 use crate::passage::{Delivered, Halt, Line, MOST_ASKED, Stopped, deliver};
 use crate::session::Session;
 use crate::upstream::modern::Input;
@@ -78,11 +79,26 @@ pub async fn relay<H: Host>(
         }
         Target::SomeServers => {
             let uri = relay.handle.as_ref().map_or("", |handle| &handle.value);
-            let found = line.wait(owners::find(host, servers, visitor, relay.client.profile(), uri)).await;
-            match found {
-                Ok(Some(server)) => (server, Cow::Borrowed(uri)),
-                Ok(None) => return unknown(relay, line).await,
+            let gathered = owners::gather(host, servers, visitor, relay.client.profile(), None);
+            let owner = match line.wait(gathered).await {
+                Ok(claims) => claims.owner(uri),
                 Err(stopped) => return stop(line, stopped).await,
+            };
+            match owner {
+                Owner::One(at) => match servers.get(at) {
+                    Some(server) => (server, Cow::Borrowed(uri)),
+                    None => return unknown(relay, line).await,
+                },
+                Owner::Several(all) => {
+                    let names: Vec<&str> = all.iter().filter_map(|at| Some(servers.get(*at)?.prefix)).collect();
+                    let message = format!(
+                        "Invalid params: several servers claim this URI: {}. Put gatehouse:// and the name of the server that you \
+                         mean before it: gatehouse://server/…",
+                        names.join(", ")
+                    );
+                    return line.answer(relay.client.error(relay.request.id, jsonrpc::INVALID_PARAMS, &message)).await;
+                }
+                Owner::Nobody => return unknown(relay, line).await,
             }
         }
         Target::Unknown => return unknown(relay, line).await,

@@ -85,18 +85,20 @@ fn every_client_gets_everything_of_every_upstream_on_its_own_route() {
 }
 
 #[test]
-fn prompts_of_many_servers_are_named_like_tools_and_uris_stay_as_they_are() {
+fn prompts_of_many_servers_are_named_like_tools_and_uris_that_several_have_say_whose_they_are() {
     for era in BOTH {
         let world = three();
         let got = world.serve(era.request("/mcp", "prompts/list", ""));
         assert_eq!(keys(&got, "prompts", "name"), ["a__greet", "a__bye", "b__greet", "b__bye"]);
         assert!(got.text().contains(r#""_meta":{"odd":1.0}"#));
         let got = world.serve(era.request("/mcp", "resources/list", ""));
-        let uris = ["test://text", "note:a", "gatehouse://b/test://text", "gatehouse://b/note:a"];
-        assert_eq!(keys(&got, "resources", "uri"), uris);
+        let [a, b] =
+            ["a", "b"].map(|server| ["test://text", "note:a"].map(|uri| format!("gatehouse://{server}/{uri}")));
+        assert_eq!(keys(&got, "resources", "uri"), [a, b].concat());
+        let got = world.serve(era.request("/mcp/a", "resources/list", ""));
         assert!(got.text().contains(r#""uri":"note:\u0061""#), "byte for byte where nothing collides");
         let got = world.serve(era.request("/mcp", "resources/templates/list", ""));
-        let templates = ["test://t/{id}/data", "gatehouse://b/test://t/{id}/data"];
+        let templates = ["gatehouse://a/test://t/{id}/data", "gatehouse://b/test://t/{id}/data"];
         assert_eq!(keys(&got, "resourceTemplates", "uriTemplate"), templates);
     }
 }
@@ -109,10 +111,10 @@ fn what_is_listed_can_be_asked_for_by_the_name_it_is_listed_with() {
         world.serve(era.request("/mcp", "resources/templates/list", ""));
         world.sent();
         for (uri, server, own) in [
-            ("test://text", "a", "test://text"),
+            ("gatehouse://a/test://text", "a", "test://text"),
             ("gatehouse://b/test://text", "b", "test://text"),
             ("gatehouse://a/note:a", "a", "note:a"),
-            ("test://t/7/data", "a", "test://t/7/data"),
+            ("gatehouse://a/test://t/7/data", "a", "test://t/7/data"),
             ("gatehouse://b/test://t/7/data", "b", "test://t/7/data"),
         ] {
             let got = world.serve(era.request("/mcp", "resources/read", &format!(r#""uri":"{uri}""#)));

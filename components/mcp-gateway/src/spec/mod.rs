@@ -4,6 +4,7 @@ mod ambiguous;
 mod asking;
 mod bytes;
 mod calls;
+mod claims;
 mod clocks;
 mod config;
 mod faults;
