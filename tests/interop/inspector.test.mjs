@@ -118,7 +118,7 @@ test('through Gatehouse the Inspector is asked for a name by servers of both era
       for (const server of ['newer', 'older']) {
         const tool = `${server}__test_input_required_result_elicitation`;
         const { elicitationPending } = await mcpdo('--connection', era, 'tools/call', tool);
-        assert.equal(elicitationPending.message, 'What is your name?');
+        assert.equal(elicitationPending.message, `[${server}] What is your name?`);
         const given = [elicitationPending.elicitationId, 'name:=Alice'];
         const answer = await mcpdo('--connection', era, 'elicitation/respond', ...given);
         assert.match(JSON.stringify(answer), /Alice/);

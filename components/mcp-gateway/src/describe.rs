@@ -17,11 +17,11 @@ use crate::memory::Facts;
 use crate::session::Capabilities;
 use crate::upstream::{self, Failure, Link};
 use crate::visitor::{Standing, Visitor};
-use crate::{connections, finding, health, names};
+use crate::{attribution, connections, finding, health, names};
 use json::Object;
 
 const DEADLINE: Duration = Duration::from_secs(5);
-/// So much of what each of several servers tells a model.
+/// The most bytes of what each of several servers tells a model.
 const INSTRUCTIONS: usize = 4096;
 
 pub async fn describe<H: Host>(
@@ -156,7 +156,8 @@ fn extensions(known: &[(&Facts, Object<'_>)]) -> String {
     written.join(",")
 }
 
-/// What a model is told: the server's own words where there is one, else what is behind, and then the words of each.
+/// What a model is told: the server's own words if there is one, else what is behind, and then the words of each, quoted
+/// under its name.
 fn instructions(site: &Site<'_>, servers: &[Server<'_>], facts: &[Option<Facts>]) -> String {
     let how = if site.is_searched() { finding::INSTRUCTIONS } else { "" };
     let said = |facts: &Option<Facts>| facts.as_ref().and_then(|facts| facts.instructions.clone());
@@ -169,7 +170,7 @@ fn instructions(site: &Site<'_>, servers: &[Server<'_>], facts: &[Option<Facts>]
         told = format!("{told} {how}");
     }
     for (server, said) in servers.iter().zip(facts).filter_map(|(server, facts)| Some((server, said(facts)?))) {
-        told += &format!("\n\n# {}\n{}", server.prefix, names::cut(&said, INSTRUCTIONS));
+        told += &format!("\n\n# {}\n{}", server.prefix, attribution::quote(names::cut(&said, INSTRUCTIONS)));
     }
     told
 }

@@ -6,14 +6,15 @@
 
 use http::{Response, StatusCode};
 
-use crate::asks;
 use crate::eras::Client;
+use crate::eras::legacy::URL_ELICITATION_REQUIRED;
 use crate::eras::modern::may_ask;
 use crate::lists::Kind;
 use crate::session::Capabilities;
+use crate::subscriptions::UPDATED;
 use crate::upstream::{self, Failure};
-use crate::{decisive, jsonrpc, names};
-use json::{Edits, Object};
+use crate::{asks, attribution, decisive, jsonrpc, names};
+use json::{Ambiguous, Edits, Object};
 
 pub struct Fit<'a> {
     pub client: Client,
@@ -32,12 +33,18 @@ pub struct Fit<'a> {
     pub profile: Capabilities,
     /// Whether ids of tasks have to say whose they are.
     pub names_tasks: bool,
+    /// Whether other servers share the endpoint, so that a person has to be told which one speaks (`attribution`).
+    pub named: bool,
+    /// The params of the client's request.
+    pub params: Option<&'a Object<'a>>,
 }
 
 pub enum Fitted {
     Answer(Response<Vec<u8>>),
     /// A message before the answer, and the list that it says has changed.
     Said(String, Option<&'static Kind>),
+    /// A message that says that a resource was updated, by the server's own name for it.
+    Updated(String),
     /// What the upstream is to be told instead of the client.
     ForTheUpstream(Vec<u8>),
     /// A request of the upstream, to a client that can only be asked by a result.
@@ -57,7 +64,13 @@ pub struct Question {
 
 impl Fit<'_> {
     pub fn changes_nothing(&self) -> bool {
-        self.same_era && !self.renamed && !self.names_tasks
+        self.same_era && !self.renamed && !self.names_tasks && !self.names_questions()
+    }
+
+    /// Whether an answer may ask the person something, so that it has to name the server.
+    fn names_questions(&self) -> bool {
+        let may_ask = !self.client.is_modern() || may_ask(self.method);
+        self.named && may_ask && self.profile != Capabilities::NONE
     }
 
     /// A message of a stream, as the client gets it.
@@ -75,6 +88,10 @@ impl Fit<'_> {
         match message.find("id") {
             Some(id) => Ok(self.asked(&text, params.as_ref(), &method, id)),
             None if method == "notifications/cancelled" => Ok(self.withdrawn(&text, params.as_ref())),
+            None if self.named && self.client.dialect().hears(&method, &message) => {
+                Ok(self.said(&text, params.as_ref(), &method))
+            }
+            None if self.named => Ok(Fitted::NotForThisClient),
             // A stream that was asked for by the client is for all that the server has to say on it.
             None if self.method == "subscriptions/listen" || self.client.dialect().hears(&method, &message) => {
                 let changed = Kind::changed_by(&method);
@@ -82,6 +99,42 @@ impl Fit<'_> {
                 Ok(Fitted::Said(text, changed))
             }
             None => Ok(Fitted::NotForThisClient),
+        }
+    }
+
+    /// A notification of one of many servers: it speaks of this server's own things alone, and says whose they are.
+    fn said(&self, text: &str, params: Option<&Object<'_>>, method: &str) -> Fitted {
+        let mut edits = Edits::new(text);
+        let done = match (method, params) {
+            (UPDATED, _) => return Fitted::Updated(text.to_owned()),
+            ("notifications/progress", Some(params)) => Ok(self.is_of_this_call(params)),
+            ("notifications/message", Some(params)) => {
+                attribution::name_logger(&mut edits, self.prefix, params).map(|()| true)
+            }
+            ("notifications/elicitation/complete", Some(params)) => {
+                attribution::bind(&mut edits, self.prefix, params, "elicitationId")
+            }
+            (method, Some(params)) if method.starts_with("notifications/tasks") => {
+                attribution::bind(&mut edits, self.prefix, params, "taskId")
+            }
+            ("notifications/progress" | "notifications/message" | "notifications/elicitation/complete", None) => {
+                Ok(false)
+            }
+            _ => Ok(true),
+        };
+        match (done, String::from_utf8(edits.apply())) {
+            (Ok(true), Ok(text)) => Fitted::Said(text, Kind::changed_by(method)),
+            _ => Fitted::NotForThisClient,
+        }
+    }
+
+    /// Whether progress is that of the client's request.
+    fn is_of_this_call(&self, progress: &Object<'_>) -> bool {
+        let meta = self.params.and_then(|params| params.object("_meta").ok().flatten());
+        let own = meta.and_then(|meta| meta.get("progressToken").ok().flatten());
+        match (own, progress.get("progressToken")) {
+            (Some(own), Ok(Some(token))) => own == token || plain(own).is_some_and(|own| plain(token) == Some(own)),
+            _ => false,
         }
     }
 
@@ -100,12 +153,23 @@ impl Fit<'_> {
                 None,
             ));
         }
-        if self.client.is_modern() {
-            return Fitted::Asks(Question::read(method, params, id));
-        }
-        let mut edits = Edits::new(text);
-        edits.replace(id, asks::outward(self.prefix, id));
-        spoken(edits)
+        let named = self.named.then_some(self.prefix);
+        let asked = match self.client.is_modern() {
+            true => Question::read(method, params, id, named).map(Fitted::Asks),
+            false => {
+                let mut edits = Edits::new(text);
+                edits.replace(id, asks::outward(self.prefix, id));
+                let done = match (named, params) {
+                    (Some(prefix), Some(params)) => attribution::name_request(&mut edits, prefix, method, params),
+                    _ => Ok(()),
+                };
+                done.map(|()| spoken(edits))
+            }
+        };
+        asked.unwrap_or_else(|ambiguous| {
+            let message = format!("Invalid params: {ambiguous}");
+            Fitted::ForTheUpstream(jsonrpc::error(Some(id), jsonrpc::INVALID_PARAMS, &message, None))
+        })
     }
 
     /// The upstream no longer needs the answer to a request of its own.
@@ -123,16 +187,13 @@ impl Fit<'_> {
     /// Whether an answer says that it is one to another request. Servers write an id again in a form of their own (1 for
     /// 1.0, or as a string), and name none in an error where they could not read it.
     pub fn is_of_another(&self, answer: &Object<'_>) -> bool {
-        let plain = |id: &str| match json::string(id) {
-            Some(text) => Some(text.into_owned()),
-            None => id.parse::<i64>().ok().map(|number| number.to_string()),
-        };
         let named = answer.find("id").and_then(plain);
         named.is_some_and(|named| plain(self.asked).is_some_and(|asked| asked != named))
     }
 
     /// The answer itself, as the client gets it.
     pub fn answer(&self, text: String) -> Result<Fitted, Failure> {
+        let text = if self.names_questions() { self.with_names(text)? } else { text };
         let message = Object::parse(&text).map_err(|_| Failure::NotMcp)?;
         decisive::message(&message).map_err(|_| Failure::NotMcp)?;
         if message.find("method").is_some() || self.is_of_another(&message) {
@@ -196,6 +257,38 @@ impl Fit<'_> {
         Ok(Fitted::Answer(jsonrpc::respond(status, edits.apply())))
     }
 
+    /// An answer with the server's name in what it asks the person, by a result or by an error (-32042).
+    fn with_names(&self, text: String) -> Result<String, Failure> {
+        let name = |edits: &mut Edits<'_>| -> Option<bool> {
+            let message = Object::parse(&text).ok()?;
+            if let Some(result) = message.object("result").ok()? {
+                let Some(requests) = result.object("inputRequests").ok()? else { return Some(false) };
+                for (_, request) in requests.members() {
+                    let Ok(request) = Object::parse(request) else { continue };
+                    let method = request.string("method").ok()?.unwrap_or_default();
+                    if let Some(params) = request.object("params").ok()? {
+                        attribution::name_request(edits, self.prefix, &method, &params).ok()?;
+                    }
+                }
+                return Some(true);
+            }
+            let Some(error) = message.object("error").ok()? else { return Some(false) };
+            if upstream::error_code(&message) != Some(URL_ELICITATION_REQUIRED) {
+                return Some(false);
+            }
+            let wanted = error.object("data").ok()?.and_then(|data| json::array(data.get("elicitations").ok()??));
+            for params in wanted.into_iter().flatten().filter_map(|text| Object::parse(text).ok()) {
+                attribution::name_request(edits, self.prefix, "elicitation/create", &params).ok()?;
+            }
+            Some(true)
+        };
+        let mut edits = Edits::new(&text);
+        if !name(&mut edits).ok_or(Failure::NotMcp)? {
+            return Ok(text);
+        }
+        String::from_utf8(edits.apply()).map_err(|_| Failure::NotMcp)
+    }
+
     /// A JSON-RPC error that came with an HTTP status of its own; any other error is not for the client to read.
     pub fn refused(&self, status: StatusCode, body: &[u8]) -> Result<Response<Vec<u8>>, Failure> {
         let failed = || Failure::Status(status.as_u16());
@@ -210,15 +303,31 @@ impl Fit<'_> {
 }
 
 impl Question {
-    fn read(method: &str, params: Option<&Object<'_>>, id: &str) -> Self {
+    /// `named` is the server's name if the person has to be told it.
+    fn read(method: &str, params: Option<&Object<'_>>, id: &str, named: Option<&str>) -> Result<Self, Ambiguous> {
         let mut request = ["{\"method\":", &json::quoted(method)].concat();
         if let Some(params) = params {
             let mut edits = Edits::new(params.text());
+            if let Some(prefix) = named {
+                attribution::name_request(&mut edits, prefix, method, params)?;
+            }
+            let named = String::from_utf8_lossy(&edits.apply()).into_owned();
+            let mut edits = Edits::new(&named);
             // A link has no name in the newer era.
-            edits.rework(params, &["elicitationId"], "");
+            if let Ok(params) = Object::parse(&named) {
+                edits.rework(&params, &["elicitationId"], "");
+            }
             request += &[",\"params\":", &String::from_utf8_lossy(&edits.apply())].concat();
         }
-        Self { id: id.to_owned(), request: request + "}" }
+        Ok(Self { id: id.to_owned(), request: request + "}" })
+    }
+}
+
+/// An id or a token in one form: servers write 1 as 1.0, or as a string.
+fn plain(id: &str) -> Option<String> {
+    match json::string(id) {
+        Some(text) => Some(text.into_owned()),
+        None => id.parse::<i64>().ok().map(|number| number.to_string()),
     }
 }
 

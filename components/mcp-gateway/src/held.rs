@@ -240,7 +240,7 @@ impl<H: Host> Holder<'_, H> {
                 }
             }
             Fitted::ForTheUpstream(reply) => self.tell(reply).await,
-            Fitted::Answer(_) | Fitted::Wants(_) | Fitted::NotForThisClient => {}
+            Fitted::Answer(_) | Fitted::Wants(_) | Fitted::Updated(_) | Fitted::NotForThisClient => {}
         }
         Ok(None)
     }
@@ -445,6 +445,8 @@ fn answers<'a>(relay: &Relay<'a>, requests: &str) -> Option<&'a str> {
 
 /// What the server said on the way, as it belongs to the call that was made again: by the token of its own progress.
 fn retold(relay: &Relay<'_>, fit: &Fit<'_>, text: &str) -> Option<String> {
+    // It says already whose it is.
+    let fit = Fit { named: false, ..*fit };
     let Ok(Fitted::Said(text, _)) = fit.message(text.to_owned()) else { return None };
     let message = Object::parse(&text).ok()?;
     let params = message.object("params").ok().flatten();

@@ -29,6 +29,7 @@
 )]
 
 pub mod asks;
+pub mod attribution;
 pub mod config;
 pub mod connections;
 pub mod decisive;

@@ -25,6 +25,7 @@ use crate::host::{Host, within};
 use crate::owners::Owner;
 use crate::passage::{Line, Stopped};
 use crate::session::Capabilities;
+use crate::subscriptions::{UPDATED, Watched};
 use crate::upstream::{self, Link, Messages, Peer, legacy, modern};
 use crate::visitor::{Standing, Visitor};
 use crate::{decisive, jsonrpc, lists, owners, relay, routes, subscriptions};
@@ -35,7 +36,6 @@ const LONGEST: Duration = Duration::from_secs(30 * 60);
 /// Between two looks for what a legacy client has subscribed to.
 const LOOK: Duration = Duration::from_secs(2);
 pub const SUBSCRIPTION: &str = "io.modelcontextprotocol/subscriptionId";
-const UPDATED: &str = "notifications/resources/updated";
 
 /// What is listened for, as flags of `notifications` and the notifications that they stand for.
 const FLAGS: [(&str, &str, &str); 3] = [
@@ -47,8 +47,7 @@ const FLAGS: [(&str, &str, &str); 3] = [
 #[derive(Default, Clone)]
 struct Filter {
     flags: [bool; 3],
-    /// As the server calls them, and as the client does.
-    uris: Vec<(String, String)>,
+    uris: Vec<Watched>,
 }
 
 /// One server's stream.
@@ -100,7 +99,7 @@ pub async fn listen<H: Host>(
     if let Some(request) = &listen.request {
         line.say(&acknowledged(request.id, &streams));
     }
-    let gone = merge(host, &listen, &mut streams, line).await;
+    let gone = merge(host, &listen, &mut streams, line, !site.is_single()).await;
     line.stand_up();
     for stream in &streams {
         within(host, DEADLINE, stream.close(host)).await;
@@ -187,7 +186,7 @@ async fn open<'a, H: Host>(host: &H, link: Link<'a>, listen: &Listen<'_>, mut fi
     let is_asked = listen.request.is_some();
     let may_change = !is_asked && facts.modern && subscribes;
     if may_change {
-        filter.watch(subscriptions::noted(host, link));
+        filter.uris = subscriptions::noted(host, link);
     }
     if (is_asked || facts.modern) && filter.is_empty() && !may_change {
         return None;
@@ -265,30 +264,26 @@ impl<H: Host> Stream<'_, H> {
     /// Listens anew when something else is subscribed to; gives what is then to be said.
     async fn look(&mut self, host: &H) -> Option<String> {
         let noted = subscriptions::noted(host, self.link);
-        if noted.iter().eq(self.filter.uris.iter().map(|(own, _)| own)) {
+        if noted == self.filter.uris {
             return None;
         }
-        let added = noted.iter().find(|uri| self.filter.uris.iter().all(|(own, _)| own != *uri)).cloned();
+        let added = noted.iter().find(|uri| !self.filter.uris.contains(uri)).cloned();
         let mut filter = Filter { flags: self.filter.flags, uris: Vec::new() };
-        filter.watch(noted);
+        filter.uris = noted;
         self.messages = within(host, DEADLINE, open_modern(host, self.link, "0", &mut filter)).await.flatten();
         self.filter = filter;
-        let uri = quoted(&added?);
+        let uri = quoted(&added?.0);
         Some(format!(r#"{{"jsonrpc":"2.0","method":"{UPDATED}","params":{{"uri":{uri}}}}}"#))
     }
 }
 
 impl Filter {
-    fn watch(&mut self, uris: Vec<String>) {
-        self.uris = uris.into_iter().map(|uri| (uri.clone(), uri)).collect();
-    }
-
     fn is_empty(&self) -> bool {
         self.flags == [false; 3] && self.uris.is_empty()
     }
 
     /// As the members of `notifications`.
-    fn write(&self, name: impl Fn(&(String, String)) -> &String) -> String {
+    fn write(&self, name: impl Fn(&Watched) -> &String) -> String {
         let mut members: Vec<String> = FLAGS
             .iter()
             .zip(self.flags)
@@ -342,8 +337,15 @@ fn acknowledged<H: Host>(id: &str, streams: &[Stream<'_, H>]) -> Vec<u8> {
     .into_bytes()
 }
 
-/// Passes on what the servers say until all have ended. True: the client has gone.
-async fn merge<H: Host>(host: &H, listen: &Listen<'_>, streams: &mut [Stream<'_, H>], line: &mut Line<'_, H>) -> bool {
+/// Passes on what the servers say until all have ended. `named`: there may be several, so that each speaks of its own
+/// things alone. True: the client has gone.
+async fn merge<H: Host>(
+    host: &H,
+    listen: &Listen<'_>,
+    streams: &mut [Stream<'_, H>],
+    line: &mut Line<'_, H>,
+    named: bool,
+) -> bool {
     let said = RefCell::new(VecDeque::new());
     let about: Vec<(Link<'_>, Peer, Filter)> =
         streams.iter().map(|stream| (stream.link, stream.peer.clone(), stream.filter.clone())).collect();
@@ -378,10 +380,15 @@ async fn merge<H: Host>(host: &H, listen: &Listen<'_>, streams: &mut [Stream<'_,
         };
         let Some((link, peer, filter)) = about.get(at) else { continue };
         let fitted = match &listen.request {
-            Some(request) => heard(request.id, peer, filter, message),
-            None => fit(listen, link).message(message).unwrap_or(Fitted::NotForThisClient),
+            Some(request) => heard(request.id, peer, filter, message, named),
+            None => fit(listen, link, named).message(message).unwrap_or(Fitted::NotForThisClient),
         };
         match fitted {
+            Fitted::Updated(text) => {
+                if let Some(text) = subscriptions::renamed(host, *link, text) {
+                    line.say(text.as_bytes());
+                }
+            }
             Fitted::Said(text, changed) => {
                 if let Some(kind) = changed {
                     lists::forget(host, *link, kind);
@@ -399,7 +406,7 @@ async fn merge<H: Host>(host: &H, listen: &Listen<'_>, streams: &mut [Stream<'_,
 }
 
 /// Between a legacy client's stream and what a server of any era says.
-fn fit<'a>(listen: &Listen<'_>, link: &Link<'a>) -> Fit<'a> {
+fn fit<'a>(listen: &Listen<'_>, link: &Link<'a>, named: bool) -> Fit<'a> {
     let Link { server, profile, .. } = *link;
     Fit {
         client: listen.client,
@@ -411,11 +418,13 @@ fn fit<'a>(listen: &Listen<'_>, link: &Link<'a>) -> Fit<'a> {
         prefix: server.prefix,
         profile,
         names_tasks: false,
+        named,
+        params: None,
     }
 }
 
 /// A message as a modern client gets it that listens as `id`.
-fn heard(id: &str, peer: &Peer, filter: &Filter, text: String) -> Fitted {
+fn heard(id: &str, peer: &Peer, filter: &Filter, text: String, named: bool) -> Fitted {
     let Ok(message) = Object::parse(&text) else { return Fitted::NotForThisClient };
     let Some(method) = message.find("method").filter(|_| decisive::message(&message).is_ok()) else {
         return Fitted::NotForThisClient;
@@ -432,11 +441,15 @@ fn heard(id: &str, peer: &Peer, filter: &Filter, text: String) -> Fitted {
     }
     let changed = lists::Kind::changed_by(&method);
     let mut edits = Edits::new(&text);
-    if let Some(uri) = params.as_ref().and_then(|params| params.find("uri"))
-        && let Some(own) = json::string(uri)
-        && let Some((_, client)) = filter.uris.iter().find(|(known, client)| *known == own && client != known)
-    {
-        edits.replace(uri, quoted(client));
+    let uri = params.as_ref().and_then(|params| params.find("uri"));
+    if let Some(uri) = uri.filter(|_| named && method == UPDATED) {
+        let name = json::string(uri).and_then(|own| Some((subscriptions::name_of(&filter.uris, &own)?, own)));
+        match name {
+            Some((name, own)) if name == own => {}
+            Some((name, _)) => edits.replace(uri, quoted(&name)),
+            // It is not the server's to say.
+            None => return Fitted::NotForThisClient,
+        }
     }
     if matches!(peer, Peer::Legacy(_)) {
         let named = format!(r#""{SUBSCRIPTION}":{id}"#);

@@ -28,7 +28,7 @@ use crate::pins::{self, NOTICE};
 use crate::session::Capabilities;
 use crate::upstream::{self, ANSWER_LIMIT, Failure, Link, Outgoing, Peer};
 use crate::visitor::{Standing, Visitor};
-use crate::{connections, decisive, finding, health};
+use crate::{attribution, connections, decisive, finding, health};
 use json::{Edits, Object, quoted};
 use sealing::age::{SKEW, left};
 
@@ -575,8 +575,23 @@ fn offered(
         By::Uri => own.to_string(),
         By::Prompt | By::Task => site.name(server, &own),
     };
+    // A name of the gateway's own would describe what the gateway does in the server's words.
+    if kind.by == By::Tool && here.starts_with("gatehouse_") && site.owns_tool(&here) {
+        return None;
+    }
     if here != own {
         edits.replace(text, quoted(&here));
+    }
+    if !site.is_single() {
+        // The key of a tool or a prompt is its name, which says whose it is.
+        let annotations = members.object("annotations").ok()?.filter(|_| kind.by == By::Tool);
+        let named = [(Some(&members), "title"), (annotations.as_ref(), "title")];
+        let of_uri = (kind.by == By::Uri).then_some((Some(&members), "name"));
+        for (object, member) in named.into_iter().chain(of_uri) {
+            if let Some(object) = object {
+                attribution::name_title(&mut edits, server.prefix, object, member).ok()?;
+            }
+        }
     }
     // A name that stands twice means the first.
     taken.insert(here).then(|| String::from_utf8(edits.apply()).ok()).flatten()

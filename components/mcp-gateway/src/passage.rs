@@ -22,7 +22,7 @@ use crate::host::{Caller, Gone, Host, Outlet, Source, within};
 use crate::http_sse::Outbox;
 use crate::seats::Seat;
 use crate::upstream::{self, ANSWER_LIMIT, Content, Failure, Link, Messages, Peer};
-use crate::{jsonrpc, letters, lists, sse};
+use crate::{jsonrpc, letters, lists, sse, subscriptions};
 
 /// What is whole by then leaves in one write.
 const SMALL: usize = 64 * 1024;
@@ -389,6 +389,11 @@ async fn deliver_events<H: Host>(
                     lists::forget(line.host, link, kind);
                 }
                 line.say(text.as_bytes());
+            }
+            Fitted::Updated(text) => {
+                if let Some(text) = subscriptions::renamed(line.host, link, text) {
+                    line.say(text.as_bytes());
+                }
             }
             Fitted::ForTheUpstream(reply) => line.wait(upstream::tell(line.host, link, peer, reply)).await?,
             Fitted::Wants(text) => {

@@ -113,6 +113,8 @@ pub async fn relay<H: Host>(
         prefix: server.prefix,
         profile: relay.client.profile(),
         names_tasks: !site.is_single() && relay.client.may_get_tasks(&relay.request.method),
+        named: !site.is_single(),
+        params: relay.params.as_ref(),
     };
     match held::state(host, relay, server, &visitor.caller) {
         Ok(Some(state)) => {
@@ -172,18 +174,22 @@ async fn exchange<H: Host>(
     line: &mut Line<'_, H>,
 ) -> Result<Option<Interrupted<H>>, Halt> {
     let method = &*relay.request.method;
-    if let "resources/subscribe" | "resources/unsubscribe" = method
-        && let Peer::Modern(_) = line.wait(upstream::peer(host, link)).await??
-    {
-        let facts = line.wait(upstream::facts(host, link)).await??;
-        let answer = if facts.says("resources", "subscribe") {
-            subscriptions::note(host, link, own, method == "resources/subscribe");
-            relay.client.result(relay.request.id, "")
-        } else {
-            relay.client.error(relay.request.id, jsonrpc::METHOD_NOT_FOUND, "Method not found")
-        };
-        line.answer(answer).await;
-        return Ok(None);
+    if let "resources/subscribe" | "resources/unsubscribe" = method {
+        let is_modern = matches!(line.wait(upstream::peer(host, link)).await??, Peer::Modern(_));
+        let can = !is_modern || line.wait(upstream::facts(host, link)).await??.says("resources", "subscribe");
+        // A legacy server keeps it itself; here it is needed for the name by which the client watches.
+        if can && (is_modern || fit.named) {
+            let name = relay.handle.as_ref().map_or(own, |handle| &handle.value);
+            subscriptions::note(host, link, own, name, method == "resources/subscribe");
+        }
+        if is_modern {
+            let answer = match can {
+                true => relay.client.result(relay.request.id, ""),
+                false => relay.client.error(relay.request.id, jsonrpc::METHOD_NOT_FOUND, "Method not found"),
+            };
+            line.answer(answer).await;
+            return Ok(None);
+        }
     }
     let long = match &relay.handle {
         Some(handle) if matches!(handle.by, By::Tool | By::Prompt) && names::is_short(&handle.value) => {

@@ -393,6 +393,11 @@ impl<'a> Site<'a> {
         found.unwrap_or(Target::Unknown)
     }
 
+    /// Whether a tool called `name` is the gateway's own here.
+    pub fn owns_tool(&self, name: &str) -> bool {
+        matches!(self.target(By::Tool, name), Target::Own(_)) || name == finding::CALL && self.is_searched()
+    }
+
     /// The name that a server's tool or prompt has here.
     pub fn name(&self, server: &Server<'_>, own: &str) -> String {
         if self.is_single() { own.to_owned() } else { names::join(server.prefix, own) }

@@ -175,7 +175,7 @@ fn what_a_legacy_upstream_asks_passes_and_its_answer_goes_straight_to_it() {
         }
     });
     let events = got.events();
-    assert!(got.text().contains(r#""params":{"message":"Who?","x":1.0}"#));
+    assert!(got.text().contains(r#""params":{"message":"[up] Who?","x":1.0}"#));
     assert_eq!(events[1]["params"]["requestId"], events[0]["id"], "and it can be taken back");
     assert_eq!(events[2]["result"]["content"], serde_json::json!([]));
 }
@@ -250,7 +250,7 @@ fn a_link_that_a_legacy_upstream_requires_is_asked_for_in_the_modern_form_and_th
     }));
     let result = world.serve(modern_call(CAN)).json()["result"].clone();
     assert_eq!(result["resultType"], "input_required");
-    let asked = serde_json::json!({"method": "elicitation/create", "params": {"mode": "url", "url": "https://x.example", "message": "Open"}});
+    let asked = serde_json::json!({"method": "elicitation/create", "params": {"mode": "url", "url": "https://x.example", "message": "[up] Open"}});
     assert_eq!(result["inputRequests"]["link0"], asked);
     let again = String::from_utf8(modern_call(CAN).body().clone()).unwrap();
     let again =
@@ -322,7 +322,7 @@ fn a_call_that_never_pauses_is_cancelled_too() {
     let world = World::with(asking(busy));
     let session = session(&world, "{}");
     let mut said = false;
-    let got = world.converse(call(&session), |_| {
+    let got = world.converse(with_progress(call(&session)), |_| {
         if !std::mem::replace(&mut said, true) {
             let cancel = r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1}}"#;
             world.serve(post_message(&session, cancel));

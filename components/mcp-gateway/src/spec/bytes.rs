@@ -86,6 +86,10 @@ impl Case {
         let answer = self.call.passed_answer();
         match self.form {
             Form::Json | Form::Event => assert_eq!(got.text(), answer, "{self:?}"),
+            // Without a token there is no progress that could be this call's.
+            Form::Stream if !self.single && !self.call.modern_client && !self.call.has_meta => {
+                assert_eq!(got.text(), answer, "{self:?}");
+            }
             Form::Stream => assert_eq!(odd::data(&got.text()), [self.call.progress(), answer], "{self:?}"),
         }
     }
@@ -245,7 +249,7 @@ fn of_what_is_listed_only_names_change() {
 }
 
 #[test]
-fn what_a_server_asks_and_what_it_is_told_change_their_ids_alone() {
+fn what_a_server_asks_and_what_it_is_told_change_in_their_ids_and_its_name_alone() {
     let odd = all_odd();
     for id in odd::IDS {
         let asked = {
@@ -273,7 +277,8 @@ fn what_a_server_asks_and_what_it_is_told_change_their_ids_alone() {
         let in_session = |request| with_header(request, "mcp-session-id", &session);
         let got = world.serve(in_session(Era::Legacy.call("/mcp", "up__echo")));
         let here = crate::asks::outward("up", id);
-        assert_eq!(odd::data(&got.text())[0], asked(&here));
+        let named = asked(&here).replace(r#""params":{"":"#, r#""params":{"systemPrompt":"[up]","":"#);
+        assert_eq!(odd::data(&got.text())[0], named);
         world.sent();
         world.serve(in_session(with_body(Era::Legacy.list("/mcp"), &told(&here))));
         assert_eq!(world.sent().pop().unwrap().body, told(id));

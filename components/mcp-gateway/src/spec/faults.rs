@@ -121,7 +121,7 @@ fn what_answers_another_request_is_read_over_and_what_follows_the_answer_too() {
             _ => inner(sent),
         }));
         for era in [Era::Legacy, Era::Modern] {
-            let got = world.serve(era.call("/mcp", "up__echo"));
+            let got = world.serve(with_progress(era.call("/mcp", "up__echo")));
             let events = got.events();
             assert_eq!((events.len(), &events[1]["id"]), (2, &1.into()), "{kind} {era:?}: {}", got.text());
             assert!(!got.text().contains("secret"));

@@ -209,7 +209,7 @@ fn a_servers_instructions_are_what_a_model_is_told_on_its_route_and_are_named_in
     let world = three();
     assert_eq!(instructions(&world, "/mcp/a"), "Be kind.");
     let all = instructions(&world, "/mcp");
-    assert!(all.starts_with("Behind this gateway: a, b, c.") && all.ends_with("# a\nBe kind."), "{all}");
+    assert!(all.starts_with("Behind this gateway: a, b, c.") && all.contains("# a\n> Be kind."), "{all}");
 }
 
 #[test]

@@ -113,7 +113,7 @@ fn rows(world: &World) -> Vec<String> {
 fn what_a_legacy_upstream_asks_is_a_result_and_the_call_made_again_has_the_answer() {
     let (world, answers) = asking(|id, given| vec![form("7"), after(given, 1, id)]);
     let (mut holder, result, state) = first(&world);
-    let asked = serde_json::json!({"method": "elicitation/create", "params": {"message": "Who?", "x": 1.0}});
+    let asked = serde_json::json!({"method": "elicitation/create", "params": {"message": "[up] Who?", "x": 1.0}});
     assert_eq!(result["inputRequests"], serde_json::json!({"7": asked}));
     let opened = world.sent().into_iter().find(|sent| sent.method() == "initialize").unwrap();
     let can: Value = serde_json::from_str(CAN).unwrap();
@@ -538,7 +538,7 @@ fn links_are_asked_for_without_their_names_and_only_by_who_can_show_them() {
     let link = r#"{"jsonrpc":"2.0","id":7,"method":"elicitation/create","params":{"mode":"url","elicitationId":"e","url":"https://x.example","message":"Open"}}"#;
     let (world, answers) = asking(move |id, given| vec![event(link), after(given, 1, id)]);
     let (_, result, _) = first(&world);
-    let asked = serde_json::json!({"method": "elicitation/create", "params": {"mode": "url", "url": "https://x.example", "message": "Open"}});
+    let asked = serde_json::json!({"method": "elicitation/create", "params": {"mode": "url", "url": "https://x.example", "message": "[up] Open"}});
     assert_eq!(result["inputRequests"]["7"], asked);
     let got = world.serve(modern_call(r#"{"elicitation":{}}"#));
     assert_eq!(got.json()["result"]["resultType"], "complete");

@@ -101,7 +101,7 @@ fn message(endpoint: &str, body: &str) -> Request<Vec<u8>> {
 
 fn call(id: i64, tool: &str) -> String {
     format!(
-        r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{{"name":"{tool}","arguments":{{"message":"hi","n":1.0}}}}}}"#
+        r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{{"_meta":{{"progressToken":1}},"name":"{tool}","arguments":{{"message":"hi","n":1.0}}}}}}"#
     )
 }
 
@@ -140,7 +140,7 @@ fn one_server_has_such_a_stream_too_and_what_it_is_sent_goes_as_it_is() {
     stream.post(&call(2, "echo"));
     stream.answer(2);
     let sent = world.sent().pop().unwrap();
-    assert!(sent.body.contains(r#""params":{"name":"echo","arguments":{"message":"hi","n":1.0}}"#), "{}", sent.body);
+    assert!(sent.body.contains(r#""name":"echo","arguments":{"message":"hi","n":1.0}}"#), "{}", sent.body);
     assert_eq!(world.serve(get("/mcp/nobody/sse")).error(), (404, -32602));
 }
 

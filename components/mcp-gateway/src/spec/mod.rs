@@ -23,6 +23,7 @@ mod pairings;
 mod pinning;
 mod readers;
 mod searching;
+mod speaking;
 mod streams;
 mod upstreams;
 mod world;

@@ -136,11 +136,13 @@ fn what_is_asked_wrongly_is_told_to_the_model() {
 }
 
 #[test]
-fn definitions_are_given_as_the_server_wrote_them_but_for_the_name() {
+fn definitions_are_given_as_the_server_wrote_them_but_for_names_and_titles() {
     for era in BOTH {
         let world = searched(modern(tracker));
         let got = world.serve(use_tool(era, "/mcp", OWN[1], r#"{"names":["up__create_issue","up__creat_issue"]}"#));
-        assert!(got.text().contains(&ISSUE.replace("create_issue", "up__create_issue")), "{}", got.text());
+        let named = ISSUE.replace("create_issue", "up__create_issue");
+        let named = named.replace("Open an issue", "[up] Open an issue").replace("\\u0041", "[up] A");
+        assert!(got.text().contains(&named), "{}", got.text());
         let result = &got.json()["result"];
         assert!(result["isError"].is_null());
         let text: Value = serde_json::from_str(result["content"][0]["text"].as_str().unwrap()).unwrap();

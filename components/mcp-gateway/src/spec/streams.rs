@@ -34,7 +34,7 @@ fn events_reach_the_client_when_they_come_and_end_with_the_answer() {
                 let wait = || Piece::Wait(Duration::from_secs(1));
                 vec![progress(1), wait(), progress(2), wait(), done(id), wait(), progress(3)]
             }));
-            let got = world.serve(era.call("/mcp", "up__echo"));
+            let got = world.serve(with_progress(era.call("/mcp", "up__echo")));
             assert!(!got.whole);
             assert_eq!(got.pieces.len(), 3, "each when it comes: {:?}", got.pieces);
             let events = got.events();
@@ -49,10 +49,10 @@ fn events_reach_the_client_when_they_come_and_end_with_the_answer() {
 fn what_is_over_at_once_leaves_in_one_write() {
     let world =
         World::with(streaming(false, |id| vec![Piece::Bytes(b"id: 0\ndata:\n\n: hello\n\n".to_vec()), done(id)]));
-    let got = world.serve(Era::Legacy.call("/mcp", "up__echo"));
+    let got = world.serve(with_progress(Era::Legacy.call("/mcp", "up__echo")));
     assert_eq!((got.whole, got.header("content-type")), (true, Some("application/json")), "a comment says nothing");
     let world = World::with(streaming(true, |id| vec![done(id)]));
-    let got = world.serve(Era::Legacy.call("/mcp", "up__echo"));
+    let got = world.serve(with_progress(Era::Legacy.call("/mcp", "up__echo")));
     assert_eq!((got.whole, got.header("content-type")), (true, Some("application/json")));
     let world = World::with(streaming(true, |id| {
         let both = [progress(1), done(id)].map(|piece| match piece {
@@ -61,14 +61,14 @@ fn what_is_over_at_once_leaves_in_one_write() {
         });
         vec![Piece::Bytes(both.concat())]
     }));
-    let got = world.serve(Era::Modern.call("/mcp", "up__echo"));
+    let got = world.serve(with_progress(Era::Modern.call("/mcp", "up__echo")));
     assert_eq!((got.whole, got.events().len()), (true, 2));
 }
 
 #[test]
 fn a_client_that_has_to_wait_gets_signs_of_life() {
     let world = World::with(streaming(true, |id| vec![Piece::Wait(Duration::from_secs(40)), done(id)]));
-    let got = world.serve(Era::Modern.call("/mcp", "up__echo"));
+    let got = world.serve(with_progress(Era::Modern.call("/mcp", "up__echo")));
     assert_eq!(got.pieces[..3], [":\n\n", ":\n\n", ":\n\n"], "after 2, 17 and 32 seconds");
     assert_eq!(got.events().len(), 1);
 }
@@ -76,18 +76,19 @@ fn a_client_that_has_to_wait_gets_signs_of_life() {
 #[test]
 fn a_stream_that_breaks_off_ends_with_an_error_that_says_so() {
     for last in [|_: &str| vec![progress(1), Piece::Breaks], |_: &str| vec![progress(1)]] {
-        let got = World::with(streaming(true, last)).serve(Era::Legacy.call("/mcp", "up__echo"));
+        let got = World::with(streaming(true, last)).serve(with_progress(Era::Legacy.call("/mcp", "up__echo")));
         let events = got.events();
         assert_eq!((events.len(), &events[1]["result"]["isError"], &events[1]["id"]), (2, &true.into(), &1.into()));
     }
-    let got = World::with(streaming(true, |_| vec![])).serve(Era::Legacy.call("/mcp", "up__echo"));
+    let got = World::with(streaming(true, |_| vec![])).serve(with_progress(Era::Legacy.call("/mcp", "up__echo")));
     assert_eq!(got.json()["result"]["isError"], true);
 }
 
 #[test]
 fn a_client_that_takes_no_events_gets_the_answer_alone() {
     let world = World::with(streaming(true, |id| vec![progress(1), Piece::Wait(Duration::from_secs(9)), done(id)]));
-    let got = world.serve(with_header(Era::Legacy.call("/mcp", "up__echo"), "accept", "application/json"));
+    let got =
+        world.serve(with_header(with_progress(Era::Legacy.call("/mcp", "up__echo")), "accept", "application/json"));
     assert_eq!((got.whole, &got.json()["id"]), (true, &1.into()));
 }
 
@@ -110,7 +111,7 @@ fn a_modern_client_hears_only_what_belongs_to_its_request() {
             .collect()
     };
     let call = |world: &World, era: Era, more: &str| {
-        let mut request = era.call("/mcp", "up__echo");
+        let mut request = with_progress(era.call("/mcp", "up__echo"));
         let body =
             String::from_utf8(request.body().clone()).unwrap().replace(r#""_meta":{"#, &format!(r#""_meta":{{{more}"#));
         *request.body_mut() = body.into_bytes();
@@ -135,12 +136,12 @@ fn a_modern_upstream_that_asks_for_input_is_passed_on_only_to_who_can_give_it() 
         ))]
     }
     let world = World::with(streaming(true, asks));
-    let modern = world.serve(Era::Modern.call("/mcp", "up__echo")).json();
+    let modern = world.serve(with_progress(Era::Modern.call("/mcp", "up__echo"))).json();
     assert_eq!(
         (&modern["result"]["resultType"], &modern["result"]["requestState"]),
         (&"input_required".into(), &"s".into())
     );
-    let legacy = world.serve(Era::Legacy.call("/mcp", "up__echo")).json();
+    let legacy = world.serve(with_progress(Era::Legacy.call("/mcp", "up__echo"))).json();
     assert_eq!(legacy["result"]["isError"], true);
     assert!(legacy["result"]["resultType"].is_null());
 }

@@ -592,6 +592,16 @@ impl Era {
     }
 }
 
+/// `request` of a client that wants to hear of its progress, with the token 1.
+pub fn with_progress(request: Request<Vec<u8>>) -> Request<Vec<u8>> {
+    let body = String::from_utf8(request.body().clone()).unwrap();
+    let told = match body.contains(r#""_meta":{"#) {
+        true => body.replace(r#""_meta":{"#, r#""_meta":{"progressToken":1,"#),
+        false => body.replace(r#""params":{"#, r#""params":{"_meta":{"progressToken":1},"#),
+    };
+    with_body(request, &told)
+}
+
 pub fn with_header(mut request: Request<Vec<u8>>, name: &'static str, value: &str) -> Request<Vec<u8>> {
     request.headers_mut().insert(name, value.parse().unwrap());
     request
