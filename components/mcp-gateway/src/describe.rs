@@ -40,7 +40,7 @@ pub async fn describe<H: Host>(
         info: info(site, &facts).unwrap_or_else(|| IMPLEMENTATION.to_owned()),
     };
     match client {
-        Client::Legacy(_) => legacy::described(client, id, &description),
+        Client::Legacy(_) => legacy::described(client, id, &description, &visitor.caller),
         Client::Modern(_) => modern::described(id, &description),
     }
 }

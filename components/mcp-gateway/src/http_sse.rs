@@ -173,7 +173,7 @@ async fn answer<H: Host>(host: &H, site: &Site<'_>, resource: &str, outbox: &Out
     outbox.requests.set(under_way + usize::from(id.is_some()));
     let decision = legacy::decide(&head, message, site);
     let done = match Stranger::of(host, &head.headers, resource.to_owned()) {
-        Ok(stranger) => routes::work(host, decision, site, stranger, &mut line).await,
+        Ok(stranger) => routes::work(host, decision, site, stranger, &head.headers, &mut line).await,
         Err(refusal) => Err(refusal),
     };
     if let (Err(refusal), Some(id)) = (done, id) {
@@ -188,7 +188,7 @@ async fn listen<H: Host>(host: &H, site: &Site<'_>, resource: &str, outbox: &Out
     let decision = legacy::decide_stream(&head);
     let Ok(stranger) = Stranger::of(host, &head.headers, resource.to_owned()) else { return };
     // Where they do not, nothing was asked that could be refused.
-    let _ = routes::work(host, decision, site, stranger, &mut line).await;
+    let _ = routes::work(host, decision, site, stranger, &head.headers, &mut line).await;
 }
 
 fn is_initialize(text: &str) -> bool {

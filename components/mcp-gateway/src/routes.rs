@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 
 use http::request::Parts;
-use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_auth::Origin;
 use http_auth::local::{self, Foreign};
 
@@ -114,15 +114,16 @@ async fn respond<H: Host>(
         }
     }
     let decision = if head.method == Method::GET { legacy::decide_stream(head) } else { decide(head, body, &site) };
-    work(host, decision, &site, stranger, line).await
+    work(host, decision, &site, stranger, &head.headers, line).await
 }
 
-/// Does what was decided, for `stranger`.
+/// Does what was decided, for `stranger`, who sent `headers`.
 pub async fn work<H: Host>(
     host: &H,
     decision: Decision<'_>,
     site: &Site<'_>,
     stranger: Stranger,
+    headers: &HeaderMap,
     line: &mut Line<'_, H>,
 ) -> Result<(), Response<Vec<u8>>> {
     if let Decision::Refuse(response) = decision {
@@ -141,6 +142,10 @@ pub async fn work<H: Host>(
         let wanted = servers.iter().chain(called).chain(&addressee);
         stranger.meet(host, wanted, site.config.resolution_seconds)?
     };
+    // A session begins with `initialize`, whatever it names; modern requests have none.
+    if !matches!(decision, Decision::Describe(_)) && !modern::named_in(headers) {
+        legacy::check_session(headers, &visitor.caller)?;
+    }
     if calls_of(&decision).next().is_none_or(|target| !matches!(target, Target::Server { .. })) {
         exists(site)?;
     }

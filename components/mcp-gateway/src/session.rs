@@ -1,17 +1,24 @@
-//! What does a legacy session id of ours say?
+//! Writes and reads the ids of legacy sessions.
 //!
-//! All that the session is: the negotiated version, what the client said it can do, and 128 random bits. So every
+//! An id is all that the session is: the negotiated version, what the client said it can do, and 128 random bits. So every
 //! instance serves every id of ours, after every restart, and nothing has to be stored or cleaned up. It proves
-//! nothing and opens nothing: who calls is told by the bearer alone.
+//! nothing and opens nothing: who calls is told by the bearer alone. But each profile of a client has a session and rows of
+//! its own at each upstream, so nobody may make up an id: it ends with a MAC under the key of the person that it was given
+//! to.
 //!
-//! `gh1` + base64url of: version (1 byte), capabilities (1 byte), 16 random bytes.
+//! `gh2` + base64url of: version (1 byte), capabilities (1 byte), 16 random bytes, MAC (16 bytes).
 
 use base64ct::{Base64UrlUnpadded, Encoding};
 
+use sha2::{Digest, Sha256};
+
 use crate::eras::legacy::Version;
+use crate::host::Caller;
 use json::{Ambiguous, Object};
 
-const MARK: &str = "gh1";
+const MARK: &str = "gh2";
+const SAID: usize = 18;
+const MAC: usize = 16;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Session {
@@ -92,6 +99,14 @@ impl Capabilities {
         Self(self.0 & !(Self::TASKS.0 | Self::ROOTS_CHANGE.0))
     }
 
+    /// What counts in a legacy session. There are 60 such profiles: 5 of sampling, 3 of roots, 4 of elicitation.
+    pub fn in_session(self) -> Self {
+        let without = |all: u8, bit: Self, parts: u8| if all & bit.0 == 0 { all & !parts } else { all };
+        let all = self.0 & !Self::TASKS.0;
+        let all = without(all, Self::SAMPLING, Self::SAMPLING_TOOLS.0 | Self::SAMPLING_CONTEXT.0);
+        Self(without(all, Self::ROOTS, Self::ROOTS_CHANGE.0))
+    }
+
     pub fn has(self, bit: Self) -> bool {
         self.0 & bit.0 != 0
     }
@@ -116,30 +131,69 @@ impl Capabilities {
 }
 
 impl Session {
-    pub fn id(&self) -> String {
-        let mut bytes = [0; 18];
-        bytes[0] = self.version as u8;
-        bytes[1] = self.client.0;
-        bytes[2..].copy_from_slice(&self.nonce);
+    /// Its id for `caller`.
+    pub fn id(&self, caller: &Caller) -> String {
+        let said = self.said();
+        let mut bytes = [0; SAID + MAC];
+        bytes[..SAID].copy_from_slice(&said);
+        bytes[SAID..].copy_from_slice(&mac(caller, &said));
         [MARK, &Base64UrlUnpadded::encode_string(&bytes)].concat()
     }
 
-    /// The session that `id` names; none when it is not one of ours.
+    /// The session that `id` names; `None` if it is not one of ours. Whose it is has to be checked by
+    /// [`Session::is_of`] before anything is done.
     pub fn read(id: &str) -> Option<Self> {
-        let mut bytes = [0; 18];
-        let read = Base64UrlUnpadded::decode(id.strip_prefix(MARK)?, &mut bytes).ok()?;
-        let [version, client, nonce @ ..] = read else { return None };
+        let (said, _) = parts(id)?;
+        let [version, client, nonce @ ..] = said;
+        let client = Capabilities(client);
         Some(Self {
-            version: Version::ALL.into_iter().find(|known| *known as u8 == *version)?,
-            client: Capabilities(*client),
-            nonce: nonce.try_into().ok()?,
+            version: Version::ALL.into_iter().find(|known| *known as u8 == version)?,
+            client: (client == client.in_session()).then_some(client)?,
+            nonce,
         })
     }
+
+    /// Returns true if `id` was given to `caller`.
+    pub fn is_of(id: &str, caller: &Caller) -> bool {
+        let Some((said, given)) = parts(id) else { return false };
+        // However many bytes are right, it takes as long.
+        mac(caller, &said).iter().zip(&given).fold(0, |differences, (one, other)| differences | (one ^ other)) == 0
+    }
+
+    fn said(&self) -> [u8; SAID] {
+        let mut said = [0; SAID];
+        said[0] = self.version as u8;
+        said[1] = self.client.0;
+        said[2..].copy_from_slice(&self.nonce);
+        said
+    }
+}
+
+fn parts(id: &str) -> Option<([u8; SAID], [u8; MAC])> {
+    let mut bytes = [0; SAID + MAC];
+    let read = Base64UrlUnpadded::decode(id.strip_prefix(MARK)?, &mut bytes).ok()?;
+    let (said, mac) = read.split_first_chunk()?;
+    Some((*said, mac.try_into().ok()?))
+}
+
+/// Half of a digest, so that nothing can be put behind what it is over.
+fn mac(caller: &Caller, said: &[u8; SAID]) -> [u8; MAC] {
+    let mut digest = Sha256::new();
+    for field in [b"gatehouse.session.v2".as_slice(), &caller.sealing_key, caller.subject.as_bytes()] {
+        digest.update((field.len() as u64).to_be_bytes());
+        digest.update(field);
+    }
+    let digest = digest.chain_update(said).finalize();
+    digest.first_chunk().copied().unwrap_or_default()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn caller(subject: &str, key: u8) -> Caller {
+        Caller { subject: subject.into(), expires_at: None, sealing_key: vec![key; 32], met: Default::default() }
+    }
 
     #[test]
     fn an_id_says_all_that_the_session_is() {
@@ -147,9 +201,10 @@ mod tests {
         for version in Version::ALL {
             let client = Capabilities::read(&Object::parse(declared).unwrap()).unwrap();
             let session = Session { version, client, nonce: [7; 16] };
-            assert_eq!(Session::read(&session.id()), Some(session));
+            let id = session.id(&caller("alice", 7));
+            assert_eq!(Session::read(&id), Some(session));
             assert_eq!(client.0, 1 | 8, "links alone are not forms");
-            assert!(session.id().bytes().all(|byte| byte.is_ascii_graphic()));
+            assert!(id.bytes().all(|byte| byte.is_ascii_graphic()));
         }
     }
 
@@ -185,12 +240,48 @@ mod tests {
 
     #[test]
     fn an_id_that_is_not_ours_is_none() {
-        let ours = Session { version: Version::V20251125, client: Capabilities::default(), nonce: [0; 16] }.id();
+        let session = Session { version: Version::V20251125, client: Capabilities::default(), nonce: [0; 16] };
+        let ours = session.id(&caller("alice", 7));
         for id in
-            ["", "gh1", "gh1AAAA", &ours[..ours.len() - 1], &(ours.clone() + "A"), &ours.replace("gh1", "gh2"), "é"]
+            ["", "gh2", "gh2AAAA", &ours[..ours.len() - 1], &(ours.clone() + "A"), &ours.replace("gh2", "gh1"), "é"]
         {
             assert_eq!(Session::read(id), None, "{id}");
+            assert!(!Session::is_of(id, &caller("alice", 7)), "{id}");
         }
-        assert_eq!(Session::read(&ours.replacen("gh1Aw", "gh1_w", 1)), None, "an unknown version");
+        assert_eq!(Session::read(&ours.replacen("gh2Aw", "gh2_w", 1)), None, "an unknown version");
+    }
+
+    /// A10: an id is good for whom it was given to, as it was given.
+    #[test]
+    fn nobody_can_make_an_id_of_another_profile_or_another_person() {
+        let alice = caller("alice", 7);
+        let session = Session { version: Version::V20251125, client: Capabilities::SAMPLING, nonce: [9; 16] };
+        let id = session.id(&alice);
+        assert!(Session::is_of(&id, &alice));
+        assert!(!Session::is_of(&id, &caller("bob", 7)) && !Session::is_of(&id, &caller("alice", 8)));
+        let bytes = Base64UrlUnpadded::decode_vec(&id[3..]).unwrap();
+        for at in 0..bytes.len() {
+            for bit in 0..8 {
+                let mut bytes = bytes.clone();
+                bytes[at] ^= 1 << bit;
+                let forged = [MARK, &Base64UrlUnpadded::encode_string(&bytes)].concat();
+                assert!(!Session::is_of(&forged, &alice), "byte {at}, bit {bit}");
+            }
+        }
+    }
+
+    /// A10: bits that mean nothing make no profile.
+    #[test]
+    fn there_are_sixty_profiles_of_legacy_clients() {
+        let all: std::collections::BTreeSet<u8> = (0..=255).map(|bits| Capabilities(bits).in_session().0).collect();
+        assert_eq!(all.len(), 60);
+        for bits in 0..=255 {
+            let session = Session { version: Version::V20251125, client: Capabilities(bits), nonce: [0; 16] };
+            assert_eq!(Session::read(&session.id(&caller("a", 1))).is_some(), all.contains(&bits), "{bits}");
+            // What a client can declare is one of them.
+            let declared = Capabilities(bits).write();
+            let read = Capabilities::read(&Object::parse(&declared).unwrap()).unwrap();
+            assert!(all.contains(&read.0) && all.contains(&read.in_legacy().0), "{declared}");
+        }
     }
 }

@@ -12,6 +12,7 @@ use super::{
     unknown_method,
 };
 use crate::describe::Description;
+use crate::host::Caller;
 use crate::jsonrpc::{self, Incoming, Malformed, Request};
 use crate::lists::is_cacheable;
 use crate::session::{Capabilities, Session};
@@ -237,7 +238,7 @@ fn initialize<'a>(request: &Request<'a>, takes_events: bool, site: &Site<'_>) ->
     let version = Version::read(&asked).unwrap_or(Version::LATEST);
     let declared = params.and_then(|params| params.object("capabilities").ok().flatten());
     let declared = match declared.as_ref().map(Capabilities::read).transpose() {
-        Ok(declared) => declared.unwrap_or_default(),
+        Ok(declared) => declared.unwrap_or_default().in_session(),
         Err(ambiguous) => return Decision::Refuse(malformed_answer(&jsonrpc::invalid(Some(request.id), ambiguous))),
     };
     let mut nonce = [0; 16];
@@ -248,7 +249,7 @@ fn initialize<'a>(request: &Request<'a>, takes_events: bool, site: &Site<'_>) ->
 }
 
 /// The answer to `initialize`.
-pub fn described(client: &AnyClient, id: &str, description: &Description) -> Response<Vec<u8>> {
+pub fn described(client: &AnyClient, id: &str, description: &Description, caller: &Caller) -> Response<Vec<u8>> {
     let session = client.session();
     let Description { capabilities, info, .. } = description;
     let instructions = description.instructions();
@@ -256,7 +257,7 @@ pub fn described(client: &AnyClient, id: &str, description: &Description) -> Res
     let members =
         format!(r#""protocolVersion":"{version}","capabilities":{capabilities},"serverInfo":{info}{instructions}"#);
     let mut response = client.result(id, &members);
-    if let Some(id) = session.and_then(|session| HeaderValue::try_from(session.id()).ok()) {
+    if let Some(id) = session.and_then(|session| HeaderValue::try_from(session.id(caller)).ok()) {
         response.headers_mut().insert(SESSION_ID, id);
     }
     response
@@ -286,13 +287,20 @@ pub fn check(headers: &HeaderMap) -> Result<(), Response<Vec<u8>>> {
     Context::read(headers).map(drop)
 }
 
-/// The session that the request names, or the 404 that makes its client start anew.
+/// The session that the request names, or the 404 that makes its client start again.
 pub fn session(headers: &HeaderMap) -> Result<Option<Session>, Response<Vec<u8>>> {
     let Some(id) = headers.get(SESSION_ID) else { return Ok(None) };
-    match id.to_str().ok().and_then(Session::read) {
-        Some(session) => Ok(Some(session)),
-        None => Err(jsonrpc::refuse(StatusCode::NOT_FOUND, Some("null"), "Session not found")),
-    }
+    id.to_str().ok().and_then(Session::read).map(Some).ok_or_else(no_session)
+}
+
+/// Refuses a session that was not given to `caller`.
+pub fn check_session(headers: &HeaderMap, caller: &Caller) -> Result<(), Response<Vec<u8>>> {
+    let is_own = |id: &HeaderValue| id.to_str().is_ok_and(|id| Session::is_of(id, caller));
+    if headers.get(SESSION_ID).is_none_or(is_own) { Ok(()) } else { Err(no_session()) }
+}
+
+fn no_session() -> Response<Vec<u8>> {
+    jsonrpc::refuse(StatusCode::NOT_FOUND, Some("null"), "Session not found")
 }
 
 pub fn malformed_answer(malformed: &Malformed<'_>) -> Response<Vec<u8>> {

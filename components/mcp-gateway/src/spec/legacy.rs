@@ -1,7 +1,8 @@
 //! Clients of 2025-03-26 to 2025-11-25 (S/2025-11-25/basic/transports, lifecycle).
 
-use super::upstreams::{echo, modern};
+use super::upstreams::{echo, legacy as legacy_server, modern};
 use super::*;
+use base64ct::{Base64UrlUnpadded, Encoding};
 
 fn world() -> World {
     World::with(modern(echo))
@@ -58,12 +59,108 @@ fn every_well_formed_session_of_ours_is_served_by_any_instance() {
 
 #[test]
 fn a_session_that_is_not_ours_is_404_so_that_its_client_starts_anew() {
-    for id in ["x", "gh1", "1868a90c-ad6e-4d3b-a1b7-0b0f3e3f5b1e"] {
+    for id in ["x", "gh2", "1868a90c-ad6e-4d3b-a1b7-0b0f3e3f5b1e"] {
         assert_eq!(world().serve(with_header(Era::Legacy.list("/mcp"), "mcp-session-id", id)).status, 404);
         let mut get = with_header(Era::Legacy.list("/mcp"), "mcp-session-id", id);
         *get.method_mut() = http::Method::GET;
         assert_eq!(world().serve(get).status, 404);
     }
+}
+
+/// The id of `id` with other capabilities.
+fn forged(id: &str, capabilities: u8) -> String {
+    let mut bytes = Base64UrlUnpadded::decode_vec(&id[3..]).unwrap();
+    bytes[1] = capabilities;
+    ["gh2", &Base64UrlUnpadded::encode_string(&bytes)].concat()
+}
+
+/// A10: an id that was not given to this person is no session, whatever is asked in it.
+#[test]
+fn a_session_that_was_made_up_or_is_another_persons_is_404_and_leaves_nothing_behind() {
+    let world = World::with(legacy_server(echo));
+    let id = session(&world, "2025-11-25");
+    world.serve(with_header(Era::Legacy.call("/mcp", "up__echo"), "mcp-session-id", &id));
+    let rows = world.store.borrow().len();
+    world.sent();
+    let own = Base64UrlUnpadded::decode_vec(&id[3..]).unwrap()[1];
+    for capabilities in (0..=255).filter(|other| *other != own) {
+        let id = forged(&id, capabilities);
+        let mut get = without_header(with_body(Era::Legacy.list("/mcp"), ""), "content-type");
+        *get.method_mut() = http::Method::GET;
+        let cancelled = r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1}}"#;
+        let ping = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
+        for request in [
+            Era::Legacy.call("/mcp", "up__echo"),
+            Era::Legacy.list("/mcp/up"),
+            with_body(Era::Legacy.list("/mcp"), cancelled),
+            with_body(Era::Legacy.list("/mcp"), ping),
+            get,
+        ] {
+            assert_eq!(world.serve(with_header(request, "mcp-session-id", &id)).status, 404, "{capabilities}");
+        }
+    }
+    assert_eq!((world.store.borrow().len(), world.sent().len()), (rows, 0));
+    world.subject.set("bob");
+    assert_eq!(world.serve(with_header(Era::Legacy.list("/mcp"), "mcp-session-id", &id)).status, 404);
+    let again = with_header(initialize("2025-11-25"), "mcp-session-id", &id);
+    assert_eq!(world.serve(again).status, OK, "to begin is always possible");
+    let modern = with_header(Era::Modern.list("/mcp"), "mcp-session-id", "x");
+    assert_eq!(world.serve(modern).status, OK, "modern requests have no session");
+}
+
+/// A10: what one person can have stored of one upstream is bounded by the profiles that there are.
+#[test]
+fn all_profiles_of_a_person_leave_no_more_rows_than_the_documented_bound() {
+    fn has_all(method: &str, params: &Value) -> String {
+        match method {
+            "prompts/list" => r#"{"prompts":[]}"#.into(),
+            "resources/list" => r#"{"resources":[]}"#.into(),
+            "resources/templates/list" => r#"{"resourceTemplates":[]}"#.into(),
+            "resources/subscribe" => "{}".into(),
+            _ => echo(method, params),
+        }
+    }
+    let can = r#"{"tools":{},"prompts":{},"resources":{"subscribe":true}}"#;
+    let world = World::with(super::upstreams::legacy_that_can(can, has_all, Rc::default(), 404));
+    let sampling = [
+        "",
+        r#""sampling":{},"#,
+        r#""sampling":{"tools":{}},"#,
+        r#""sampling":{"context":{}},"#,
+        r#""sampling":{"tools":{},"context":{}},"#,
+    ];
+    let roots = ["", r#""roots":{},"#, r#""roots":{"listChanged":true},"#];
+    let elicitation =
+        ["", r#""elicitation":{},"#, r#""elicitation":{"url":{}},"#, r#""elicitation":{"form":{},"url":{}},"#];
+    let tasks = ["", r#""extensions":{"io.modelcontextprotocol/tasks":{}},"#];
+    let mut all = Vec::new();
+    for sampling in sampling {
+        for roots in roots {
+            all.extend(elicitation.map(|elicitation| [sampling, roots, elicitation].concat()));
+        }
+    }
+    for members in all {
+        for tasks in tasks {
+            let capabilities = [&members, tasks].concat();
+            let capabilities = capabilities.trim_end_matches(',');
+            let members = format!(r#""protocolVersion":"2025-11-25","capabilities":{{{capabilities}}}"#);
+            let opened = world.serve(Era::Legacy.request("/mcp", "initialize", &members));
+            let id = opened.header("mcp-session-id").unwrap().to_owned();
+            for (method, members) in [
+                ("tools/call", r#""name":"up__echo""#),
+                ("tools/list", ""),
+                ("prompts/list", ""),
+                ("resources/list", ""),
+                ("resources/templates/list", ""),
+                ("resources/subscribe", r#""uri":"gatehouse://up/a:b""#),
+            ] {
+                let got = world.serve(with_header(Era::Legacy.request("/mcp", method, members), "mcp-session-id", &id));
+                assert!(got.json()["error"].is_null(), "{}", got.text());
+            }
+        }
+    }
+    let rows = world.store.borrow().keys().filter(|key| !key.starts_with("g.k.")).count();
+    assert_eq!(rows, 60 * 6 + 1, "a session, four lists and a note for each profile; what the server says of itself");
 }
 
 #[test]
