@@ -8,6 +8,7 @@
 //! | `g.l.` + digest | one list of one upstream | until replaced; not believed after its own time, an hour at most |
 //! | `g.s.` + digest | what a legacy client watches at one modern upstream (`subscriptions`) | until replaced; not believed after a day |
 //! | `g.p.` + digest | which definitions of one upstream's tools one subject has approved (`pins`) | for good; without it what is listed next is seen first |
+//! | `g.a.` + digest | what the person was asked last about one upstream's tools (`pins`) | until it is answered; not believed after ten minutes |
 //! | `g.w.` + digest | a word for an instance that waits (`letters`): 256 places for each subject | until read or overwritten |
 //! | `g.o.` + digest | which stream has one of a subject's 64 seats (`seats`) | until it ends; free after half an hour |
 //! | `g.b.` + digest | a message for the stream in that seat (`letterbox`) | until it is taken; the row until the stream ends |

@@ -12,14 +12,18 @@
 //! can tell.
 //!
 //! Only a person approves: the question goes to the client's elicitation, never through the model, and the answer counts
-//! for the definitions that were shown alone.
+//! for the definitions that were shown alone, once, and within ten minutes. A legacy client answers a request whose id is
+//! random. A modern one sends a random `requestState` back; the row `g.a` says what was shown with it, and goes with the
+//! first answer.
 
 use std::collections::BTreeSet;
 
 use base64ct::{Base64, Base64UrlUnpadded, Encoding};
 use http::Response;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::attribution::is_obeyed;
 use crate::config::{Pin, Server};
 use crate::eras::Relay;
 use crate::host::Host;
@@ -27,10 +31,11 @@ use crate::lists::{self, TOOLS};
 use crate::memory::Place;
 use crate::names;
 use crate::passage::{Halt, Line};
-use crate::relay::{ask, tool_error};
+use crate::relay::{ASK_PATIENCE, ask, nonce, tool_error};
 use crate::upstream::Link;
 use crate::visitor::Visitor;
 use json::{Object, quoted};
+use sealing::age::is_recent;
 
 pub const APPROVE: &str = "gatehouse_approve_tools";
 pub const DEFINITION: &str = concat!(
@@ -206,16 +211,18 @@ pub async fn approve<H: Host>(
         return Ok(relay.client.result(id, &said(&format!("No tool of {} waits for an approval.", server.name))));
     }
 
-    let state = state(link, &shown);
     let form = form(server, &shown);
-    let given = relay
-        .params
-        .as_ref()
-        .filter(|params| matches!(params.string("requestState"), Ok(Some(given)) if given == state));
-    let responses = match given.and_then(|params| params.get("inputResponses").ok().flatten()) {
+    let given = relay.params.as_ref().and_then(|params| {
+        let responses = params.get("inputResponses").ok()??;
+        let state = params.string("requestState").ok()??;
+        Question::is_answered(host, link, &state, &shown).then_some(responses)
+    });
+    let responses = match given {
         Some(responses) => Some(responses.to_owned()),
         None => {
-            if let Some(answer) = relay.client.dialect().ask(id, &form, &state) {
+            let question = Question { t: host.now(), state: [STATE, &nonce(host)].concat(), shown: digest_of(&shown) };
+            if let Some(answer) = relay.client.dialect().ask(id, &form, &question.state) {
+                question.keep(host, link);
                 return Ok(answer);
             }
             if relay.client.is_modern() || !line.takes_events() || !link.profile.allow(ELICIT, None) {
@@ -254,7 +261,9 @@ fn form(server: &Server<'_>, shown: &[Shown<'_>]) -> String {
     );
     for Shown { name, entry, .. } in shown {
         let start = names::cut(entry, SHOWN);
-        message += &format!("\n\n{}: {start}", names::join(server.prefix, name));
+        // What a page obeys instead of showing it could hide what stands beside it.
+        let shown: String = start.chars().map(|c| if is_obeyed(c) { '\u{fffd}' } else { c }).collect();
+        message += &format!("\n\n{}: {shown}", names::join(server.prefix, name));
         // What is not shown must not be taken for what is not there.
         if start.len() < entry.len() {
             message += &format!("… AND {} MORE BYTES THAT ARE NOT SHOWN HERE", entry.len() - start.len());
@@ -266,16 +275,47 @@ fn form(server: &Server<'_>, shown: &[Shown<'_>]) -> String {
     )
 }
 
-/// Only whoever can ask the broker for this subject's sealing key could make it, and it is good for these definitions.
-fn state(link: Link<'_>, shown: &[Shown<'_>]) -> String {
+/// How the `requestState` of a question begins.
+const STATE: &str = "gatehouse:approve:";
+
+/// What a person was asked last about a server, by a client that answers with a new call.
+#[derive(Serialize, Deserialize)]
+struct Question {
+    /// When.
+    t: u64,
+    /// The `requestState` that goes with it.
+    state: String,
+    /// A digest over the definitions that were shown.
+    shown: String,
+}
+
+impl Question {
+    fn keep<H: Host>(&self, host: &H, link: Link<'_>) {
+        Self::place(link).write(host, link.caller, &serde_json::to_vec(self).unwrap_or_default());
+    }
+
+    /// Whether `state` is that of the last question, which is over with that, and was about what is `shown` now.
+    fn is_answered<H: Host>(host: &H, link: Link<'_>, state: &str, shown: &[Shown<'_>]) -> bool {
+        let place = Self::place(link);
+        let row = place.read(host, link.caller).and_then(|row| serde_json::from_slice::<Self>(&row).ok());
+        let Some(asked) = row.filter(|asked| asked.state == state) else { return false };
+        place.forget(host, link.caller);
+        is_recent(asked.t, host.now(), ASK_PATIENCE.as_secs()) && asked.shown == digest_of(shown)
+    }
+
+    fn place(link: Link<'_>) -> Place {
+        Place::of("a", link, "")
+    }
+}
+
+/// A digest over definitions.
+fn digest_of(shown: &[Shown<'_>]) -> String {
     let mut digest = Sha256::new();
-    let fields = [link.caller.subject.as_str(), &link.server.name];
-    let fields = fields.into_iter().chain(shown.iter().flat_map(|shown| [shown.name.as_str(), &shown.digest]));
-    for field in std::iter::once(link.caller.sealing_key.as_slice()).chain(fields.map(str::as_bytes)) {
+    for field in shown.iter().flat_map(|shown| [shown.name.as_str(), &shown.digest]) {
         digest.update((field.len() as u64).to_be_bytes());
         digest.update(field);
     }
-    ["gatehouse:approve:", &Base64UrlUnpadded::encode_string(&digest.finalize())].concat()
+    Base64UrlUnpadded::encode_string(&digest.finalize())
 }
 
 fn is_yes(responses: &str) -> bool {

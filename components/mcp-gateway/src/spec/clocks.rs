@@ -163,7 +163,7 @@ fn what_is_noted_of_an_upstream_by_a_clock_that_was_ahead_is_not_known() {
     let server: Server<'_> = config.servers().next().unwrap();
     let link = Link { server: &server, token: None, caller: &alice, profile: Capabilities::NONE };
     let write = || {
-        subscriptions::note(&world, link, "file://watched", true);
+        subscriptions::note(&world, link, "file://watched", "file://watched", true);
         memory::keep(&world, link, &crate::upstream::Peer::Modern(Default::default()));
         memory::keep_facts(&world, link, &memory::Facts { modern: true, ..Default::default() });
     };

@@ -261,6 +261,89 @@ fn a_modern_clients_person_is_asked_by_input_required_and_approves_what_was_show
     assert_eq!(tools(&world, "/mcp"), ["up__pay"]);
 }
 
+/// A23: an answer counts once, and not for ever.
+#[test]
+fn an_approval_counts_once_and_for_ten_minutes() {
+    let yes = r#","inputResponses":{"approve":{"action":"accept","content":{"approve":true}}},"requestState":"#;
+    let world = || {
+        let (world, listed) = shop(r#","tools":{"pin":"hold"}"#);
+        tools(&world, "/mcp");
+        *listed.borrow_mut() = EVIL.into();
+        (world, listed)
+    };
+    let state = |world: &World| {
+        let asked = world.serve(able(approve(Era::Modern, ""))).json()["result"].clone();
+        assert_eq!(asked["resultType"], "input_required", "{asked}");
+        asked["requestState"].to_string()
+    };
+    let answer = |world: &World, state: &str| {
+        world.serve(able(approve(Era::Modern, &format!("{yes}{state}")))).json()["result"]["resultType"].clone()
+    };
+
+    let (world_1, listed) = world();
+    let first = state(&world_1);
+    assert_eq!(answer(&world_1, &first), "complete");
+    assert_eq!(tools(&world_1, "/mcp"), ["up__pay"]);
+    // The person takes the old words back, and the server says the evil ones again.
+    *listed.borrow_mut() = GOOD.into();
+    let second = state(&world_1);
+    assert_ne!(first, second);
+    assert_eq!(answer(&world_1, &second), "complete");
+    *listed.borrow_mut() = EVIL.into();
+    assert_eq!(tools(&world_1, "/mcp"), [""; 0]);
+    for used in [&first, &second] {
+        assert_eq!(answer(&world_1, used), "input_required", "the same answer again is none");
+    }
+    assert_eq!(tools(&world_1, "/mcp"), [""; 0]);
+
+    let (world_2, listed) = world();
+    let refused = state(&world_2);
+    let no = yes.replace("true", "false");
+    world_2.serve(able(approve(Era::Modern, &format!("{no}{refused}"))));
+    assert_eq!(answer(&world_2, &refused), "input_required", "a refusal is an answer");
+    let late = state(&world_2);
+    world_2.pass(10 * 60 + 1);
+    assert_eq!(answer(&world_2, &late), "input_required", "so long nobody reads");
+    let theirs = state(&world_2);
+    world_2.subject.set("bob");
+    for words in [GOOD, EVIL] {
+        *listed.borrow_mut() = words.into();
+        tools(&world_2, "/mcp");
+    }
+    assert_eq!(answer(&world_2, &theirs), "input_required", "another person's answer is none");
+    let questions = world_2.store.borrow().keys().filter(|key| key.starts_with("g.a.")).count();
+    assert!(questions <= 2, "one for each person and server");
+}
+
+/// A23: the answer to a request on a stream is good for that request.
+#[test]
+fn a_legacy_clients_old_answer_approves_nothing() {
+    let world = turned("hold");
+    let session = session(&world, CAN);
+    let yes = r#"{"action":"accept","content":{"approve":true}}"#;
+    let mut first = None;
+    for round in 0..2 {
+        world.converse(with_header(approve(Era::Legacy, ""), "mcp-session-id", &session), |pieces| {
+            let Some(question) = messages(pieces).first().cloned() else { return };
+            let no = r#"{"action":"decline"}"#;
+            let new = format!(r#"{{"jsonrpc":"2.0","id":{},"result":{no}}}"#, question["id"]);
+            let yes = format!(r#"{{"jsonrpc":"2.0","id":{},"result":{yes}}}"#, question["id"]);
+            match (&first, round) {
+                (None, _) => {
+                    world.serve(post_message(&session, &new));
+                    first = Some(yes);
+                }
+                (Some(old), 1) => {
+                    world.serve(post_message(&session, old));
+                    world.serve(post_message(&session, &new));
+                }
+                _ => {}
+            }
+        });
+        assert_eq!(tools(&world, "/mcp"), ["up__echo"]);
+    }
+}
+
 #[test]
 fn a_definition_that_is_too_long_to_show_says_so() {
     let (world, listed) = shop(r#","tools":{"pin":"hold"}"#);
