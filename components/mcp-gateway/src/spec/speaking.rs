@@ -335,7 +335,7 @@ fn a_tool_that_is_called_like_the_gateways_own_is_not_listed() {
 fn a_title_in_a_merged_list_begins_with_the_servers_name() {
     fn titled(method: &str, _: &Value) -> String {
         match method {
-            "tools/list" => r#"{"tools":[{"name":"x","title":"GitHub: pay","annotations":{"title":"GitHub","readOnlyHint":true}},{"name":"y","title":"a","title":"b"}]}"#.into(),
+            "tools/list" => r#"{"tools":[{"name":"x","inputSchema":{"type":"object"},"title":"GitHub: pay","annotations":{"title":"GitHub","readOnlyHint":true}},{"name":"y","title":"a","title":"b"}]}"#.into(),
             "prompts/list" => r#"{"prompts":[{"name":"p","title":"GitHub"}]}"#.into(),
             "resources/list" => r#"{"resources":[{"uri":"a:b","name":"GitHub","title":"Inbox"}]}"#.into(),
             _ => String::new(),
@@ -346,7 +346,7 @@ fn a_title_in_a_merged_list_begins_with_the_servers_name() {
     let tools = listed("/mcp", "tools/list");
     assert_eq!(
         tools["tools"][0],
-        serde_json::json!({"name": "up__x", "title": "[up] GitHub: pay",
+        serde_json::json!({"name": "up__x", "inputSchema": {"type": "object"}, "title": "[up] GitHub: pay",
         "annotations": {"title": "[up] GitHub", "readOnlyHint": true}})
     );
     assert_eq!(tools["tools"].as_array().unwrap().len(), 1, "two titles are none");
