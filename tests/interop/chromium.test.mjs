@@ -1,13 +1,18 @@
 // Does a person with a real browser get connected, and does that browser keep what we ask it to keep?
 
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { createServer } from 'node:http';
 import { test } from 'node:test';
 
 import { accessibilityProblems, logInAtProvider, person, picture, startChromium, tabTo } from './harness/chromium.mjs';
 import { House } from './harness/house.mjs';
+import { atEnd } from './harness/processes.mjs';
 import { startProvider } from './harness/provider.mjs';
 import { startTlsFront } from './harness/tls-front.mjs';
 
+/// As many as one person may hold; then the oldest ends (`streams` of servers.json).
+const STREAMS_OF_A_PERSON = 64;
 const FLOW_COOKIE = /^(__Host-)?gatehouse-flow-/;
 
 test('a person at this machine connects in Chromium', { timeout: 120_000 }, async (t) => {
@@ -48,8 +53,7 @@ test('a person at this machine connects in Chromium', { timeout: 120_000 }, asyn
 
   await t.test('it lands on a page that shows the connection, at an address without the code', async () => {
     await logInAtProvider(page, 'alice');
-    await page.getByRole('status').waitFor();
-    assert.equal(page.url(), `${house.broker}/?connected=op`);
+    await page.waitForURL(`${house.broker}/?connected=op`);
     assert.equal(await page.getByRole('status').innerText(), 'The Provider is connected.');
     assert.match(await page.getByRole('listitem').innerText(), /connected as alice/);
     await picture(page, 'connected');
@@ -70,6 +74,7 @@ test('a person at this machine connects in Chromium', { timeout: 120_000 }, asyn
     await picture(page, 'replayed');
     assert.deepEqual(await accessibilityProblems(page), []);
     await page.getByRole('link', { name: 'Your connections' }).click();
+    await page.waitForURL(`${house.broker}/`);
     assert.match(await page.getByRole('listitem').innerText(), /connected as alice/);
   });
 
@@ -100,20 +105,26 @@ test('a person at this machine connects in Chromium', { timeout: 120_000 }, asyn
     assert.deepEqual(await accessibilityProblems(page), []);
     await page.getByLabel(/Your name for it/).fill('work');
     await page.getByRole('button', { name: 'Go on to The Provider' }).click();
+    // Nothing of a page that is about to change is read or pressed: "Disconnect" has "Connect" in it, too.
+    await page.waitForURL(`${house.broker}/auth/op?account=work`);
     await page.getByRole('button', { name: 'Connect' }).click();
+    await page.waitForURL(`${provider.issuer}/**`);
     await page.getByRole('button', { name: 'Continue' }).click();
+    await page.waitForURL(`${house.broker}/?connected=op&account=work`);
     assert.equal(await page.getByRole('status').innerText(), 'The Provider (work) is connected.');
     assert.match(await page.getByRole('listitem').innerText(), /connected as alice[^]*called work/);
     await picture(page, 'two-accounts');
     assert.deepEqual(await accessibilityProblems(page), []);
     await tabTo(page, 'button', 'Disconnect The Provider (work)');
     await page.keyboard.press('Enter');
+    await page.waitForURL(/[?]disconnected=op&account=work$/);
     assert.equal(await page.getByRole('status').innerText(), 'The Provider (work) is disconnected.');
   });
 
   await t.test('the button disconnects', async () => {
     await page.goto(house.broker);
     await page.getByRole('button', { name: 'Disconnect The Provider' }).click();
+    await page.waitForURL(/[?]disconnected=op$/);
     assert.equal(await page.getByRole('status').innerText(), 'The Provider is disconnected.');
     assert.match(await page.getByRole('listitem').innerText(), /not connected/);
   });
@@ -184,7 +195,7 @@ test('a person far from this machine signs in and connects in Chromium', { timeo
 
   await t.test('and ends here, on a page that shows the connection', async () => {
     await logInAtProvider(page, 'alice');
-    await page.getByRole('status').waitFor();
+    await page.waitForURL(`${front.origin}/?connected=op`);
     assert.match(await page.getByRole('listitem').innerText(), /connected as alice/);
     await picture(page, 'connected-public');
     assert.deepEqual(await accessibilityProblems(page), []);
@@ -265,7 +276,10 @@ test('a link asks in Chromium, by keyboard alone, and leads back to where it may
   await t.test('who declines at the provider is told so, and may start again', async () => {
     await page.goto(`${house.broker}/auth/op?account=home`);
     await page.getByRole('button', { name: 'Connect' }).click();
+    // Our own page has such a link, too.
+    await page.waitForURL(`${provider.issuer}/**`);
     await page.getByRole('link', { name: /Cancel|Abort/i }).click();
+    await page.waitForURL(`${house.broker}/callback/**`);
     assert.match(await page.getByRole('alert').innerText(), /access_denied/);
     await picture(page, 'declined');
     assert.deepEqual(await accessibilityProblems(page), []);
@@ -286,6 +300,58 @@ test('a link asks in Chromium, by keyboard alone, and leads back to where it may
     await page.waitForURL(`${provider.issuer}/**`);
   });
 });
+
+/// A06: a simple GET has no Origin, so a page of another origin could hold as many streams as it likes.
+test('a page elsewhere opens no stream at a gateway of this machine', { timeout: 120_000 }, async (t) => {
+  const house = await House.plan(t);
+  await house.open(t, {});
+  const elsewhere = createServer((_, answer) => answer.setHeader('content-type', 'text/html').end('<p>elsewhere'));
+  elsewhere.listen(0, '127.0.0.1');
+  await once(elsewhere, 'listening');
+  atEnd(t, () => elsewhere.close());
+  const { port } = elsewhere.address();
+  const browser = await startChromium(t);
+
+  // The same server is of another site by one of its names, and of the same site by the other.
+  for (const page of [`http://localhost:${port}`, `http://127.0.0.1:${port}`]) {
+    await t.test(`not at ${page.includes('localhost') ? 'another site' : 'the same site'}`, async () => {
+      const own = await listen(`${house.gateway}/mcp/sse`);
+      const { page: tab } = await person(browser, [page, house.gateway]);
+      const statuses = [];
+      tab.on('response', (answer) => answer.url().startsWith(house.gateway) && statuses.push(answer.status()));
+      await tab.goto(page);
+      await tab.evaluate(
+        async ({ url, times }) => {
+          const headers = { accept: 'text/event-stream' };
+          const open = () => fetch(url, { mode: 'no-cors', headers, signal: AbortSignal.timeout(2_000) }).catch(() => {});
+          for (let sent = 0; sent < times; sent += 8) await Promise.all(Array.from({ length: 8 }, open));
+        },
+        { url: `${house.gateway}/mcp/sse`, times: STREAMS_OF_A_PERSON + 16 },
+      );
+      assert.deepEqual(statuses, Array(STREAMS_OF_A_PERSON + 16).fill(403));
+      assert.equal(own.isOpen, true, "the owner's own stream goes on");
+      own.close();
+      await tab.context().close();
+    });
+  }
+});
+
+/// A stream of the owner's, by a program that is no browser.
+async function listen(url) {
+  const leaving = new AbortController();
+  const answer = await fetch(url, { headers: { accept: 'text/event-stream' }, signal: leaving.signal });
+  assert.equal(answer.status, 200);
+  const stream = { isOpen: true, close: () => leaving.abort() };
+  const reader = answer.body.getReader();
+  assert.match(new TextDecoder().decode((await reader.read()).value), /event: endpoint/);
+  const drain = async () => {
+    while (!(await reader.read()).done);
+  };
+  drain()
+    .catch(() => {})
+    .finally(() => (stream.isOpen = false));
+  return stream;
+}
 
 async function signIn(page, credential) {
   await page.getByLabel(/passphrase/).fill(credential);

@@ -55,7 +55,7 @@ impl Guest for BrokerClient {
                 client_id: resolution.caller.client_id,
                 scopes: resolution.caller.scopes,
                 expires_at: resolution.caller.expires_at,
-                sealing_key: Base64UrlUnpadded::decode_vec(&resolution.caller.sealing_key)
+                sealing_key: Base64UrlUnpadded::decode_vec(&resolution.caller.sealing_key.unwrap_or_default())
                     .map_err(|_| Error::Misconfigured("broker_url: what answers there is not a broker".into()))?,
             },
             outcomes: resolution.services.into_iter().map(outcome).collect(),

@@ -42,8 +42,8 @@ pub struct Caller {
     #[serde(default)]
     pub scopes: Vec<String>,
     pub expires_at: Option<u64>,
-    /// base64url, without padding.
-    pub sealing_key: String,
+    /// base64url, without padding. Only a gateway gets one.
+    pub sealing_key: Option<String>,
 }
 
 /// What became of one service: `status` says which of the other fields are there. Flat, because serde buffers a tagged
@@ -87,6 +87,10 @@ pub enum Refusal {
 pub fn read(status: StatusCode, headers: &HeaderMap, body: &[u8], wanted: usize) -> Result<Resolution, Refusal> {
     if status == StatusCode::OK {
         return match serde_json::from_slice::<Resolution>(body) {
+            Ok(resolution) if resolution.caller.sealing_key.is_none() => Err(Refusal::Misconfigured(
+                "service_key: the broker does not take it for a gateway's: name it in the broker's `gateway_keys`"
+                    .into(),
+            )),
             Ok(resolution) if resolution.services.len() == wanted => Ok(resolution),
             _ => Err(Refusal::Misconfigured("broker_url: what answers there is not a broker of this version".into())),
         };
@@ -146,6 +150,14 @@ mod tests {
         let body = br#"{"caller":{"subject":"owner","sealing_key":"AA"},"services":[]}"#;
         assert!(matches!(read(StatusCode::OK, &HeaderMap::new(), body, 1), Err(Refusal::Misconfigured(_))));
         assert!(matches!(read(StatusCode::OK, &HeaderMap::new(), b"<html>", 0), Err(Refusal::Misconfigured(_))));
+    }
+
+    /// A13: the key of another service resolves, and seals nothing.
+    #[test]
+    fn a_service_that_is_no_gateway_is_told_which_setting_makes_it_one() {
+        let body = br#"{"caller":{"subject":"ann","scopes":[]},"services":[]}"#;
+        let refused = read(StatusCode::OK, &HeaderMap::new(), body, 0).err();
+        assert!(matches!(refused, Some(Refusal::Misconfigured(text)) if text.contains("gateway_keys")));
     }
 
     #[test]

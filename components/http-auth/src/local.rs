@@ -39,11 +39,15 @@ pub enum Foreign {
 
 /// Returns an error unless the request names `own` as its host.
 pub fn check_host(uri: &Uri, headers: &HeaderMap, own: &Origin) -> Result<(), Foreign> {
-    let named: Option<Authority> = match uri.authority() {
+    if named(uri, headers).is_some_and(|named| own.is_authority(&named)) { Ok(()) } else { Err(Foreign::Host) }
+}
+
+/// The host and port that the request names: by its URI, or else by its only `Host`.
+pub fn named(uri: &Uri, headers: &HeaderMap) -> Option<Authority> {
+    match uri.authority() {
         Some(authority) => Some(authority.clone()),
-        None => one(headers, header::HOST.as_str()).and_then(|host| host.parse().ok()),
-    };
-    if named.is_some_and(|named| own.is_authority(&named)) { Ok(()) } else { Err(Foreign::Host) }
+        None => one(headers, header::HOST.as_str())?.parse().ok(),
+    }
 }
 
 /// Returns an error unless the request comes from this machine, and from its sender directly.

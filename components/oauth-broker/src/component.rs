@@ -80,6 +80,7 @@ impl tokens::Guest for Component {
 }
 
 fn said(resolution: resolve::Resolution) -> tokens::Resolution {
+    let sealing_key = resolution.caller.sealing_key.as_ref().map(Secret::reveal).unwrap_or_default();
     let outcome = |outcome: Outcome| match outcome {
         Outcome::Token { access_token, token_type, expires_at, scopes, extra, fingerprint } => {
             tokens::Outcome::Token(tokens::AccessToken {
@@ -104,7 +105,7 @@ fn said(resolution: resolve::Resolution) -> tokens::Resolution {
             client_id: None,
             scopes: resolution.caller.scopes,
             expires_at: None,
-            sealing_key: Base64UrlUnpadded::decode_vec(resolution.caller.sealing_key.reveal()).unwrap_or_default(),
+            sealing_key: Base64UrlUnpadded::decode_vec(sealing_key).unwrap_or_default(),
         },
         outcomes: resolution.services.into_iter().map(|resolved| outcome(resolved.outcome)).collect(),
     }

@@ -19,7 +19,7 @@
 //! | `POST /admin/sweep` | an admin key | moves what is stored to the first key, and tells which keys are in use |
 //! | `GET /health` | anyone | settings and store, without secrets |
 //!
-//! Where `public_url` is a loopback address there is one owner and no login: *local mode* (see [`people`]).
+//! Where the operator has set `local_owner` there is one owner and no login: *local mode* (see [`people`]).
 //!
 //! The rooms, in the order in which a request passes them: [`doors`] (routes, who may enter, the form of answers),
 //! [`people`] (who is calling), [`connect`] (the way to a grant), [`connections`] (what was granted, kept fresh),

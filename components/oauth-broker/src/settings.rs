@@ -8,10 +8,12 @@
 //! |---|---|
 //! | `public_url` | the origin of these pages; `https`, or `http` on loopback |
 //! | `gateway_url` | the gateway's origin, where it is another one than `public_url` |
+//! | `local_owner` | `true`: local mode, in which the person at this machine is the owner and needs no login. For loopback URLs only. Not set: `false` |
 //! | `encryption_keys` | `id:base64` of 32 bytes, comma-separated; the first encrypts, all decrypt |
 //! | `service_keys` | `name:sha256` (hex) of each calling service's key, comma-separated |
+//! | `gateway_keys` | the names in `service_keys` that are gateways, comma-separated. Not set: `gateway` |
 //! | `api_keys` | `subject:sha256` (hex) of each API key, comma-separated; a subject may have several |
-//! | `owner_passphrase` | signs the owner in where `public_url` is not loopback |
+//! | `owner_passphrase` | signs the owner in, in a browser, outside of local mode |
 //! | `return_urls` | URLs to which a person may be sent when a connection is made, comma-separated |
 //! | `admin_keys` | `name:sha256` (hex) of each admin's key, comma-separated: for `/admin/…` |
 //! | `handout_policy` | JSON: what each calling service may have ([`crate::policy`]); not set: everything |
@@ -72,6 +74,22 @@ impl<'h, H: Host> Settings<'h, H> {
         }
     }
 
+    /// Returns true in local mode: the person at this machine is the owner and needs no login.
+    ///
+    /// Errors: `local_owner` is true although others can reach one of our URLs. A loopback URL alone decides nothing: behind
+    /// a proxy with a forgotten `public_url`, every stranger would be the owner.
+    pub fn is_local_mode(&self) -> Result<bool, SettingError> {
+        let problem = match self.optional("local_owner").as_deref().map(str::trim) {
+            None | Some("false") => return Ok(false),
+            Some("true") if self.public_url()?.is_loopback() && self.gateway_url()?.is_loopback() => return Ok(true),
+            Some("true") => {
+                "`public_url` and `gateway_url` have to be loopback addresses if it is true: set it to false, and people sign in"
+            }
+            Some(_) => "neither true nor false",
+        };
+        Err(SettingError { setting: "local_owner", problem: problem.to_owned() })
+    }
+
     pub fn vault(&self) -> Result<&Vault, SettingError> {
         once(&self.vault, || {
             Vault::parse(self.required("encryption_keys").map(Secret::from)?.reveal())
@@ -81,6 +99,35 @@ impl<'h, H: Host> Settings<'h, H> {
 
     pub fn service_keys(&self) -> Result<HashedKeys, SettingError> {
         self.hashed_keys("service_keys")
+    }
+
+    /// Returns true if the service that `service_keys` calls `name` is a gateway, which seals what it keeps for people.
+    ///
+    /// Errors: it is none, and another gateway's key is missing. Then it may be that gateway, by another name.
+    pub fn is_gateway(&self, name: &str) -> Result<bool, SettingError> {
+        let is_named = self.gateway_keys().split(',').any(|listed| listed.trim() == name);
+        if is_named { Ok(true) } else { self.check_gateway_keys().map(|()| false) }
+    }
+
+    /// Returns an error if a name in `gateway_keys` has no key in `service_keys`.
+    pub fn check_gateway_keys(&self) -> Result<(), SettingError> {
+        let keys = self.service_keys()?;
+        let list = self.gateway_keys();
+        let mut names = list.split(',').map(str::trim).enumerate().filter(|(_, name)| !name.is_empty());
+        let Some((place, _)) = names.find(|(_, name)| keys.names().all(|known| known != *name)) else { return Ok(()) };
+        Err(SettingError {
+            setting: "gateway_keys",
+            problem: format!(
+                "`service_keys` has no key with the name in entry {} of `gateway_keys` (`gateway` if not set): give the gateway's key \
+                 that name in `service_keys`, or put the name that it has there into `gateway_keys`. If no gateway asks by a key, \
+                 set `gateway_keys` to nothing",
+                place + 1
+            ),
+        })
+    }
+
+    fn gateway_keys(&self) -> String {
+        self.host.setting("gateway_keys").unwrap_or_else(|| "gateway".to_owned())
     }
 
     pub fn api_keys(&self) -> Result<HashedKeys, SettingError> {
@@ -231,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn local_mode_is_for_loopback_addresses() {
+    fn a_loopback_address_is_told_from_one_that_others_reach() {
         for local in ["http://127.0.0.1:3000", "http://127.8.8.8", "http://[::1]:3000", "http://localhost:3000/"] {
             assert!(url(local).unwrap().is_loopback(), "{local}");
         }

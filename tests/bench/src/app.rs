@@ -1,5 +1,6 @@
 //! What is measured: an app, run by the host's binary in a process of its own so that its CPU time is its own.
 
+use std::env;
 use std::fmt;
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -22,7 +23,7 @@ pub const API_KEY: &str = "gak_bench";
 const API_KEYS: &str = "owner:5fc95d2cafd0444c7cf9b29d18ce75276f1dd5119aacdbbae83e94899831cbac";
 const SERVICE_KEY: &str = "gsk_bench";
 /// SHA-256 of [`SERVICE_KEY`].
-const SERVICE_KEYS: &str = "bench:c3b7fd156ef6b31d55b02656b30a5f4f28d958597b4aada2b127323a9407e740";
+const SERVICE_KEYS: &str = "gateway:c3b7fd156ef6b31d55b02656b30a5f4f28d958597b4aada2b127323a9407e740";
 const ENCRYPTION_KEYS: &str = "k1:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 
 /// The instances that Spin has room for, where nobody says another number.
@@ -113,7 +114,7 @@ pub fn print_components() -> Result<()> {
         ("mcp-gateway with broker-client in it", root().join("spin.toml"), "mcp-gateway"),
         ("mcp-gateway with oauth-broker in it", root().join("deploy/consolidated.toml"), "mcp-gateway"),
     ] {
-        let variables = ["encryption_keys", "service_keys", "gateway_service_key"];
+        let variables = ["public_url", "encryption_keys", "service_keys", "gateway_service_key"];
         let options = gatehouse_host::Options {
             variables: variables.map(|name| (name.to_owned(), "unused".to_owned())).into(),
             state_dir: gatehouse_host::Folder::None,
@@ -202,6 +203,7 @@ impl App {
         let secrets = |public_url: String, gateway_url: String, broker_url: String| {
             vec![
                 ("public_url", public_url),
+                ("local_owner", "true".to_owned()),
                 ("gateway_url", gateway_url),
                 ("broker_url", broker_url),
                 ("encryption_keys", ENCRYPTION_KEYS.to_owned()),
@@ -268,7 +270,7 @@ impl App {
         for (manifest, port, variables) in apps {
             let state = files.path().join(format!("state-{port}"));
             fs::create_dir(&state)?;
-            let mut command = Command::new(root().join("target/debug/gatehouse"));
+            let mut command = Command::new(binary()?);
             command
                 .args(["up", "--quiet", "--no-build", "-f"])
                 .arg(manifest)
@@ -368,6 +370,12 @@ fn of_group(group: u32, read: impl Fn(&[&str]) -> u64) -> Result<u64> {
         }
     }
     Ok(sum)
+}
+
+/// The host that was built, or another one with the same flags.
+fn binary() -> Result<PathBuf> {
+    let binary = env::var_os("GATEHOUSE_BIN").map_or_else(|| root().join("target/debug/gatehouse"), PathBuf::from);
+    Ok(std::path::absolute(binary)?)
 }
 
 pub fn root() -> PathBuf {

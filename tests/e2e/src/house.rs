@@ -212,6 +212,7 @@ impl House {
     fn variables(&self) -> Vec<(String, String)> {
         let mut variables = BTreeMap::from([
             ("public_url".to_owned(), self.broker()),
+            ("local_owner".to_owned(), (!self.setup.public).to_string()),
             ("broker_url".to_owned(), self.broker()),
             ("gateway_url".to_owned(), self.gateway()),
             ("oauth_clients".to_owned(), self.setup.oauth_clients.to_string()),

@@ -27,7 +27,7 @@ pub struct World {
 /// How a world differs from the plain one, which is local, dual-era and has a service that works.
 #[derive(Default)]
 pub struct Wish {
-    /// Reached at a public address, where callers need API keys and people sign in.
+    /// Reached at a public address, where callers need API keys and people sign in. Else it is in local mode.
     pub public: bool,
     pub eras: Option<Eras>,
     /// Members that are added to the service's entry in `oauth_clients`, or replace those there.

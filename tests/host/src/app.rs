@@ -13,7 +13,7 @@ use crate::routes::Router;
 use crate::runtime_config::{OutboundNetworking, RuntimeConfig};
 use crate::variables::{Provider, Variables};
 use anyhow::{Context, Result};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -74,10 +74,7 @@ impl App {
         let manifest_path = std::path::absolute(manifest_path)?;
         let manifest = Manifest::from_file(&manifest_path)?;
         let app_dir = manifest_path.parent().context("a manifest is in a folder")?;
-        let runtime_config = match &options.runtime_config {
-            Some(path) => RuntimeConfig::from_file(&std::path::absolute(path)?)?,
-            None => RuntimeConfig::default(),
-        };
+        let runtime_config = runtime_config(&options)?;
         let state_dir = folder(&options.state_dir, &runtime_config.state_dir, || Some(app_dir.join(".spin")))?;
         let log_dir =
             folder(&options.log_dir, &runtime_config.log_dir, || state_dir.as_ref().map(|dir| dir.join("logs")))?;
@@ -85,8 +82,7 @@ impl App {
             std::fs::create_dir_all(dir).with_context(|| format!("cannot create the log folder {dir:?}"))?;
         }
 
-        let mut providers = vec![Provider::Static(options.variables.into_iter().collect())];
-        providers.extend(runtime_config.providers()?);
+        let providers = providers(&options, &runtime_config)?;
         let stores = Stores::open(&runtime_config.stores(state_dir.as_deref()))?;
         let log = HostLog { quiet: options.quiet, capture: options.capture };
         let files = tempfile::tempdir()?;
@@ -115,6 +111,15 @@ impl App {
             log,
             _files: files,
         })))
+    }
+
+    /// The variables that a manifest declares, each with the value that the command line, the runtime config, the
+    /// environment or `.env` gives it. `None`: the manifest's default is left, if it has one.
+    pub fn variables(manifest_path: &Path, options: &Options) -> Result<BTreeMap<String, Option<String>>> {
+        let manifest = Manifest::from_file(&std::path::absolute(manifest_path)?)?;
+        let providers = providers(options, &runtime_config(options)?)?;
+        let given = |name: &str| providers.iter().find_map(|provider| provider.get(name).transpose()).transpose();
+        manifest.variables.keys().map(|name| Ok((name.0.clone(), given(&name.0)?))).collect()
     }
 
     pub fn name(&self) -> &str {
@@ -170,6 +175,20 @@ impl App {
         }
         Ok(())
     }
+}
+
+fn runtime_config(options: &Options) -> Result<RuntimeConfig> {
+    match &options.runtime_config {
+        Some(path) => RuntimeConfig::from_file(&std::path::absolute(path)?),
+        None => Ok(RuntimeConfig::default()),
+    }
+}
+
+/// Where values of variables come from, in their order.
+fn providers(options: &Options, runtime_config: &RuntimeConfig) -> Result<Vec<Provider>> {
+    let mut providers = vec![Provider::Static(options.variables.iter().cloned().collect())];
+    providers.extend(runtime_config.providers()?);
+    Ok(providers)
 }
 
 /// All at once, each on a thread: compiling is what takes the time.

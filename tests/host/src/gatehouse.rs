@@ -1,10 +1,12 @@
-//! What does `cargo run` do that plain Spin does not?
+//! What `cargo run` does beside what plain Spin does.
 //!
 //! It makes a fresh clone ready: the wasm target is there, and so is a `.env` with secrets of its own, which
-//! `spin up` reads too. Then it says what to open.
+//! `spin up` reads too. It makes the person at this machine the owner. Then it says what to open.
 
 use anyhow::{Context, Result, ensure};
 use base64ct::{Base64, Base64UrlUnpadded, Encoding};
+use gatehouse_host::{App, Options};
+use http_auth::Origin;
 use sha2::{Digest, Sha256};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
@@ -46,19 +48,22 @@ pub fn create_env(path: &Path) -> Result<Option<String>> {
         file,
         "# The secrets of this Gatehouse, made once by `gatehouse init`. Keep this file, and keep it to yourself.\n\
          \n\
+         # The address that people and clients open: this machine. Others reach Gatehouse by the https address of a proxy.\n\
+         SPIN_VARIABLE_PUBLIC_URL=http://{DEFAULT_ORIGIN}\n\
+         \n\
          # Encrypts what the broker stores, as id:key. Without it, every connection is lost. To rotate, put a new one\n\
          # before it, separated by a comma: the first encrypts, all decrypt.\n\
          SPIN_VARIABLE_ENCRYPTION_KEYS=k1:{encryption_key}\n\
          \n\
          # The gateway proves itself to the broker with this key; the broker knows its SHA-256.\n\
          SPIN_VARIABLE_GATEWAY_SERVICE_KEY={service_key}\n\
-         SPIN_VARIABLE_SERVICE_KEYS=mcp-gateway:{service_hash}\n\
+         SPIN_VARIABLE_SERVICE_KEYS=gateway:{service_hash}\n\
          \n\
          # Your API key for scripts was shown once, when this file was made. This is its SHA-256; `gatehouse hash` makes\n\
          # one for another key, and a comma adds it.\n\
          SPIN_VARIABLE_API_KEYS=owner:{api_hash}\n\
          \n\
-         # Signs you in where public_url is not this machine.\n\
+         # Signs you in, in a browser, outside of local mode.\n\
          SPIN_VARIABLE_OWNER_PASSPHRASE={passphrase}\n"
     )
     .with_context(|| format!("cannot write {path:?}"))?;
@@ -75,8 +80,43 @@ pub fn announce_env(path: &Path, api_key: &str) {
     println!("your API key for scripts, shown this once: {api_key}");
 }
 
+/// Who can reach an app, and as whom.
+pub struct Reach {
+    /// `None` if the manifest has no such variable.
+    public_url: Option<String>,
+    is_local_mode: bool,
+}
+
+/// Turns local mode on for an app that nobody but the person at this machine can reach, unless they have set `local_owner`.
+///
+/// Errors: the manifest asks for a `public_url`, and nobody has set it.
+pub fn settle(manifest: &Path, options: &mut Options) -> Result<Reach> {
+    let variables = App::variables(manifest, options)?;
+    let given = |name| variables.get(name).and_then(Option::as_deref);
+    let public_url = given("public_url").map(str::to_owned);
+    ensure!(
+        public_url.is_some() || !variables.contains_key("public_url"),
+        "the variable public_url has no value: it is the address that people and clients open.\n\
+         For this machine, add this line to .env:\n\n    SPIN_VARIABLE_PUBLIC_URL=http://{DEFAULT_ORIGIN}\n\n\
+         Where others reach it, set it to the https address that they open."
+    );
+    let is_local_mode = match given("local_owner") {
+        Some(set) => set.trim() == "true",
+        None => {
+            let is_ours = |url: &str| Origin::parse(url).is_some_and(|origin| origin.is_loopback());
+            let are_ours = ["public_url", "gateway_url"].into_iter().filter_map(given).all(is_ours);
+            let is_on = are_ours && variables.contains_key("local_owner");
+            if is_on {
+                options.variables.push(("local_owner".to_owned(), "true".to_owned()));
+            }
+            is_on
+        }
+    };
+    Ok(Reach { public_url, is_local_mode })
+}
+
 /// What to open and type next, as far as the app has it: the broker and the gateway can be served apart.
-pub fn announce(url: &str, components: &[&str], public_url_is_set: bool) {
+pub fn announce(url: &str, components: &[&str], reach: &Reach) {
     println!();
     println!("Gatehouse is open at {url}. Stop it with Ctrl-C.");
     if components.contains(&"oauth-broker") {
@@ -86,8 +126,16 @@ pub fn announce(url: &str, components: &[&str], public_url_is_set: bool) {
     if components.contains(&"mcp-gateway") {
         println!("  add      {url}/mcp    to your MCP client, as a Streamable HTTP server");
     }
-    if components.contains(&"oauth-broker") && !url.ends_with(DEFAULT_ORIGIN) && !public_url_is_set {
-        println!("Sign-ins return to http://{DEFAULT_ORIGIN}, not here. Change that: --variable public_url={url}");
+    if reach.is_local_mode {
+        println!(
+            "Local mode is on: whoever opens it on this machine is the owner, without a login. Put no proxy before it."
+        );
+        println!("  turn it off with --variable local_owner=false");
+    }
+    let is_elsewhere =
+        |public_url: &&str| Origin::parse(public_url).is_some_and(|origin| origin.is_loopback()) && *public_url != url;
+    if let Some(public_url) = reach.public_url.as_deref().map(|url| url.trim_end_matches('/')).filter(is_elsewhere) {
+        println!("Sign-ins return to {public_url}, not here. Change that: --variable public_url={url}");
     }
 }
 
@@ -105,7 +153,7 @@ fn random<const N: usize>() -> Result<[u8; N]> {
 
 const TARGET: &str = "wasm32-wasip2";
 const SYMBOLS: &[u8; 32] = b"abcdefghjkmnpqrstuvwxyz023456789";
-/// Of the `public_url` in the manifests, and where `spin up` listens.
+/// Of the `public_url` in a new `.env`, and where `spin up` listens.
 const DEFAULT_ORIGIN: &str = "127.0.0.1:3000";
 
 #[cfg(test)]
@@ -129,9 +177,11 @@ mod tests {
         assert_eq!(Base64::decode_vec(encryption).unwrap().len(), 32);
         let service_key = value(&text, "GATEWAY_SERVICE_KEY");
         assert!(service_key.starts_with("gsk_"));
-        assert_eq!(value(&text, "SERVICE_KEYS"), format!("mcp-gateway:{}", hash(service_key)));
+        assert_eq!(value(&text, "SERVICE_KEYS"), format!("gateway:{}", hash(service_key)));
         assert_eq!(value(&text, "API_KEYS"), format!("owner:{}", hash(&api_key)));
         assert_eq!(value(&text, "OWNER_PASSPHRASE").len(), 24);
+        assert_eq!(value(&text, "PUBLIC_URL"), "http://127.0.0.1:3000");
+        assert!(!text.contains("LOCAL_OWNER"), "a .env may end up on a server");
         assert!(!text.contains(&api_key), "the API key itself is shown once and not stored");
     }
 
@@ -142,6 +192,53 @@ mod tests {
         std::fs::write(&path, "mine").unwrap();
         assert!(create_env(&path).unwrap().is_none());
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "mine");
+    }
+
+    /// What `settle` makes of variables on the command line: whether local mode is on, and what the app is given for it.
+    fn settled(manifest: &str, variables: &[(&str, &str)]) -> Result<(bool, Option<String>)> {
+        let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(manifest);
+        let pair = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        let mut options = Options { variables: variables.iter().map(pair).collect(), ..Options::default() };
+        let reach = settle(&manifest, &mut options)?;
+        let passed = options.variables.into_iter().filter(|(name, _)| name == "local_owner").map(|(_, value)| value);
+        Ok((reach.is_local_mode, passed.last()))
+    }
+
+    /// A25: local mode is for an app that nobody else can reach, and for those who have not said otherwise.
+    #[test]
+    fn the_owner_is_at_this_machine_unless_others_reach_it_or_they_say_otherwise() {
+        let on = (true, Some("true".to_owned()));
+        for (manifest, variables, expected) in [
+            ("spin.toml", &[("public_url", "http://127.0.0.1:3000")][..], on.clone()),
+            ("spin.toml", &[("public_url", "http://localhost:4000/")], on.clone()),
+            ("deploy/consolidated.toml", &[("public_url", "http://[::1]:3000")], on.clone()),
+            ("deploy/broker.toml", &[("public_url", "http://127.0.0.1:3000")], on.clone()),
+            ("deploy/demo.toml", &[], on),
+            ("spin.toml", &[("public_url", "https://gatehouse.example.com")], (false, None)),
+            ("spin.toml", &[("public_url", "nonsense")], (false, None)),
+            (
+                "deploy/broker.toml",
+                &[("public_url", "http://127.0.0.1:3000"), ("gateway_url", "https://mcp.example.com")],
+                (false, None),
+            ),
+            ("deploy/gateway.toml", &[], (false, None)),
+            (
+                "spin.toml",
+                &[("public_url", "http://127.0.0.1:3000"), ("local_owner", "false")],
+                (false, Some("false".to_owned())),
+            ),
+        ] {
+            assert_eq!(settled(manifest, variables).unwrap(), expected, "{manifest} {variables:?}");
+        }
+    }
+
+    /// A25: a `.env` of before has no `public_url`.
+    #[test]
+    fn without_a_public_url_the_line_to_add_is_named() {
+        for manifest in ["spin.toml", "deploy/broker.toml", "deploy/consolidated.toml"] {
+            let error = settled(manifest, &[]).unwrap_err().to_string();
+            assert!(error.contains("SPIN_VARIABLE_PUBLIC_URL=http://127.0.0.1:3000"), "{manifest}: {error}");
+        }
     }
 
     #[test]

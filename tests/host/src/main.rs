@@ -100,9 +100,7 @@ fn up(arguments: Up) -> Result<()> {
     if let Some(api_key) = gatehouse::create_env(Path::new(DOTENV))? {
         gatehouse::announce_env(Path::new(DOTENV), &api_key);
     }
-    let public_url_is_set = variables.iter().any(|(name, _)| name == "public_url")
-        || std::env::var_os("SPIN_VARIABLE_PUBLIC_URL").is_some();
-    let options = Options {
+    let mut options = Options {
         variables,
         runtime_config: arguments.runtime_config_file,
         state_dir: folder(arguments.state_dir),
@@ -112,10 +110,11 @@ fn up(arguments: Up) -> Result<()> {
         quiet: arguments.quiet,
         capture: None,
     };
+    let reach = gatehouse::settle(&arguments.from, &mut options)?;
     let app = App::load(&arguments.from, options)?;
     tokio::runtime::Runtime::new()?.block_on(async {
         let running = listen(&app, arguments.listen, arguments.find_free_port).await?;
-        gatehouse::announce(&running.url(), &app.components().collect::<Vec<_>>(), public_url_is_set);
+        gatehouse::announce(&running.url(), &app.components().collect::<Vec<_>>(), &reach);
         stop_asked().await?;
         eprintln!("closing: requests in flight have {} s; once more to stop at once", GRACE.as_secs());
         tokio::select! {

@@ -138,7 +138,8 @@ impl Provider {
         Ok(Self::Environment { prefix: prefix.unwrap_or_else(|| "SPIN_VARIABLE".to_owned()), dotenv: values })
     }
 
-    fn get(&self, name: &str) -> Result<Option<String>> {
+    /// The value that it gives to the variable `name`.
+    pub fn get(&self, name: &str) -> Result<Option<String>> {
         match self {
             Self::Static(values) => Ok(values.get(name).cloned()),
             Self::Environment { prefix, dotenv } => {

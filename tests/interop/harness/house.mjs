@@ -20,13 +20,16 @@ export const COMPOSITIONS = {
 
 const ROOT = resolve(import.meta.dirname, '../../..');
 const TARGET = resolve(ROOT, process.env.CARGO_TARGET_DIR ?? 'target');
-const BINARY = join(TARGET, 'debug/gatehouse');
+/// Another host with the same flags can be put in the place of the built one.
+const BINARY = resolve(process.env.GATEHOUSE_BIN ?? join(TARGET, 'debug/gatehouse'));
 
 export class House {
   keys = freshKeys();
   /// Texts that may be found nowhere, by what they are.
   secrets = new Map();
   apps = [];
+  /// Whether the person at this machine is the owner, without a login.
+  isLocal = true;
   /// What the app has said to anyone, as far as the test has kept it.
   said = [];
   #past = '';
@@ -49,9 +52,10 @@ export class House {
     return house;
   }
 
-  /// Where people and clients reach it, when that is not where it listens.
+  /// Where people and clients reach it, when that is not where it listens. There people sign in.
   reachedAt(origin) {
     this.broker = this.gateway = origin;
+    this.isLocal = false;
   }
 
   /// Serves until the test ends. `servers` are members of `mcpServers`, `endpoints` stand beside it, `services` are members
@@ -65,6 +69,7 @@ export class House {
     await writeFile(join(this.dir, '.env'), '');
     this.variables = {
       public_url: this.broker,
+      local_owner: `${this.isLocal}`,
       broker_url: this.broker,
       gateway_url: this.gateway,
       oauth_clients: JSON.stringify(services),

@@ -18,7 +18,7 @@ export function freshKeys() {
 export function secretVariables(keys) {
   return {
     encryption_keys: `k1:${keys.encryptionKey}`,
-    service_keys: `mcp-gateway:${sha256(keys.serviceKey)}`,
+    service_keys: `gateway:${sha256(keys.serviceKey)}`,
     gateway_service_key: keys.serviceKey,
     api_keys: `owner:${sha256(keys.apiKey)}`,
     owner_passphrase: keys.ownerPassphrase,

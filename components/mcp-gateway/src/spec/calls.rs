@@ -3,6 +3,7 @@
 use super::upstreams::{behind_token, echo, legacy, modern};
 use super::*;
 use crate::host::WantedService;
+use http::HeaderName;
 
 const BOTH: [Era; 2] = [Era::Legacy, Era::Modern];
 const CONNECT: &str = "https://auth.example.com/connect/ticket-1";
@@ -286,6 +287,56 @@ fn without_a_public_url_another_machine_is_refused_whatever_it_says_of_itself() 
     for real in ["192.168.1.7:5000", "[2001:db8::1]:5000", "0.0.0.0:0", ""] {
         assert_eq!(world.serve(from(&["127.0.0.1:5000", real])).status, 403, "{real}");
     }
+}
+
+/// A25, A20, A21, A06: whether local mode is on or not, a gateway of this machine serves what comes from it directly, and no
+/// page of another origin: at every address, before anything of the caller is looked at.
+#[test]
+fn on_loopback_what_came_by_a_proxy_or_from_another_page_is_403() {
+    let mut world = World::with(modern(echo));
+    world.gateway = "http://127.0.0.1:3000".into();
+    *world.resolve_error.borrow_mut() = Some(ResolveError::InvalidToken);
+    let send = |fields: &[(&str, &str)], path: &str| {
+        let mut request = if path.ends_with("/sse") || path.ends_with("/servers") {
+            Request::get(path).header("accept", "text/event-stream").body(Vec::new()).unwrap()
+        } else {
+            Era::Modern.list(path)
+        };
+        for (name, value) in fields {
+            request.headers_mut().append(HeaderName::from_bytes(name.as_bytes()).unwrap(), value.parse().unwrap());
+        }
+        world.serve(request).status
+    };
+    let own = "http://127.0.0.1:3000";
+    let paths = ["/mcp", "/mcp/up", "/mcp/sse", "/mcp/up/sse", "/mcp/servers"];
+    for path in paths {
+        for fields in [
+            &[("x-forwarded-for", "203.0.113.7")][..],
+            &[("x-forwarded-host", "gatehouse.example.com")],
+            &[("forwarded", "for=203.0.113.7")],
+            &[("x-real-ip", "203.0.113.7")],
+            &[("via", "1.1 proxy")],
+            &[("cf-ray", "8a1")],
+            &[("spin-client-addr", "203.0.113.7:5000")],
+            &[("spin-client-addr", "")],
+            &[("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "no-cors")],
+            &[("sec-fetch-site", "same-site")],
+            &[("origin", "http://localhost:8080")],
+            &[("origin", own), ("origin", "http://evil.example")],
+            &[("origin", own), ("origin", own)],
+            &[("origin", "null")],
+        ] {
+            assert_eq!(send(fields, path), 403, "{path} {fields:?}");
+        }
+        // Node names a mode and no site: so do the proxy of the Inspector and most command-line clients.
+        for fields in [&[][..], &[("sec-fetch-mode", "cors")], &[("origin", own), ("sec-fetch-site", "same-origin")]] {
+            assert_eq!(send(fields, path), 401, "{path} {fields:?}");
+        }
+    }
+    // A person who follows a link to the list of servers.
+    let link = [("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "document")];
+    assert_eq!(send(&link, "/mcp/servers"), 401);
+    assert_eq!(send(&link, "/mcp/sse"), 403);
 }
 
 #[test]

@@ -14,11 +14,13 @@ use crate::vault::{Kind, Place};
 pub fn answer<H: Host>(broker: &Broker<'_, H>) -> Response<Vec<u8>> {
     let settings = &broker.settings;
     let store = broker.host.get(&Place { kind: Kind::SignInLimit, identity: &[] }.key());
-    let checks: [(&str, Option<String>); 11] = [
+    let checks: [(&str, Option<String>); 13] = [
         ("public_url", problem(settings.public_url())),
         ("gateway_url", problem(settings.gateway_url())),
+        ("local_owner", problem(settings.is_local_mode())),
         ("encryption_keys", keys(broker)),
         ("service_keys", problem(settings.service_keys())),
+        ("gateway_keys", problem(settings.check_gateway_keys())),
         ("api_keys", problem(settings.api_keys())),
         ("return_urls", problem(settings.return_urls())),
         ("admin_keys", problem(settings.admin_keys())),
@@ -33,7 +35,8 @@ pub fn answer<H: Host>(broker: &Broker<'_, H>) -> Response<Vec<u8>> {
         said.insert(name.to_owned(), Value::from(problem.unwrap_or_else(|| "ok".to_owned())));
     }
     let (status, word) = if well { (StatusCode::OK, "ok") } else { (StatusCode::SERVICE_UNAVAILABLE, "failing") };
-    super::json(status, &json!({ "status": word, "checks": said }))
+    let local_mode = settings.is_local_mode().unwrap_or(false);
+    super::json(status, &json!({ "status": word, "local_mode": local_mode, "checks": said }))
 }
 
 /// The keys, and whether one is missing that rows were sealed under.

@@ -45,7 +45,13 @@ pub async fn page<H: Host>(broker: &Broker<'_, H>, request: &Request<Vec<u8>>) -
             ),
         })
     };
-    let local = broker.settings.public_url()?.is_loopback();
+    let local = broker.settings.is_local_mode()?;
+    if local {
+        // A component has no start at which it could say so.
+        broker
+            .host
+            .log("local mode: whoever opens this address on this machine is the owner, since `local_owner` is true");
+    }
     Ok(pages::connections(&listing, notice.as_deref(), local, broker.host.now()))
 }
 

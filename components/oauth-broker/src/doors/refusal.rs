@@ -51,6 +51,9 @@ pub enum Refusal {
     Target,
     #[error(transparent)]
     Foreign(#[from] Foreign),
+    /// The request names this machine by another name. A page is at the same path under `public_url`.
+    #[error("this address is {public_url}, as the setting public_url says: use that name")]
+    Name { public_url: String, path: Option<String> },
     /// Somebody was not connected. They may start again at this path.
     #[error("{error}")]
     Connect { error: ConnectError, again: Option<String> },
@@ -111,6 +114,11 @@ impl Refusal {
             Self::Bearer => {
                 headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(r#"Bearer error="invalid_token""#));
             }
+            Self::Name { public_url, path: Some(path) } => {
+                if let Ok(location) = HeaderValue::try_from(format!("{public_url}{path}")) {
+                    headers.insert(header::LOCATION, location);
+                }
+            }
             Self::SignIn(_) | Self::Client | Self::Admin => {
                 headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
             }
@@ -134,7 +142,8 @@ impl Refusal {
             Self::Client | Self::Admin => (StatusCode::UNAUTHORIZED, "invalid_client"),
             Self::SubjectToken => (StatusCode::BAD_REQUEST, "invalid_token"),
             Self::Target => (StatusCode::BAD_REQUEST, "invalid_target"),
-            Self::Foreign(_) => (StatusCode::FORBIDDEN, "access_denied"),
+            Self::Name { path: Some(_), .. } => (StatusCode::TEMPORARY_REDIRECT, "access_denied"),
+            Self::Foreign(_) | Self::Name { .. } => (StatusCode::FORBIDDEN, "access_denied"),
             Self::NotConnected { .. } => (StatusCode::NOT_FOUND, "not_connected"),
             Self::NeedsReconnect { .. } => (StatusCode::CONFLICT, "needs_reconnect"),
             Self::Later(_) => (StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable"),

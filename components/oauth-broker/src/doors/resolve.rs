@@ -55,8 +55,9 @@ pub struct Caller {
     pub subject: String,
     /// What the bearer may do; empty: no restriction.
     pub scopes: Vec<String>,
-    /// base64url.
-    pub sealing_key: Secret,
+    /// base64url. For gateways only: it opens what they keep for this subject.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sealing_key: Option<Secret>,
 }
 
 #[derive(Serialize)]
@@ -116,7 +117,7 @@ pub async fn resolve<H: Host>(host: &H, question: Question) -> Result<Resolution
         // Whoever is a part of this app passes for the service that it is.
         Ok(subject) => {
             let caller = people::Caller { subject, by: By::Service("gateway".to_owned()) };
-            resolve_for(&broker, caller, &question).await
+            resolve_for(&broker, caller, true, &question).await
         }
         Err(error) => Err(error),
     };
@@ -139,7 +140,12 @@ pub async fn post<H: Host>(broker: &Broker<'_, H>, request: &Request<Vec<u8>>) -
         (Err(_), Err(_)) => return Err(caller.err().unwrap_or(Refusal::Client)),
         (_, Ok(question)) => question,
     };
-    let resolution = resolve_for(broker, caller?, &question).await.map_err(|error| match error {
+    let caller = caller?;
+    let is_gateway = match &caller.by {
+        By::Service(name) => broker.settings.is_gateway(name)?,
+        By::Person => false,
+    };
+    let resolution = resolve_for(broker, caller, is_gateway, &question).await.map_err(|error| match error {
         ResolveError::Bearer => Refusal::SubjectToken,
         ResolveError::Audience => Refusal::Target,
         ResolveError::Request(what) => Refusal::Request(what),
@@ -151,6 +157,7 @@ pub async fn post<H: Host>(broker: &Broker<'_, H>, request: &Request<Vec<u8>>) -
 async fn resolve_for<H: Host>(
     broker: &Broker<'_, H>,
     people::Caller { subject, by }: people::Caller,
+    is_gateway: bool,
     question: &Question,
 ) -> Result<Resolution, ResolveError> {
     if question.services.len() > MOST {
@@ -169,16 +176,14 @@ async fn resolve_for<H: Host>(
     if !broker.settings.gateway_url()?.contains(&question.resource) {
         return Err(ResolveError::Audience);
     }
-    let sealing_key = broker.settings.vault()?.sealing_key(subject.as_str());
+    let vault = broker.settings.vault()?;
+    let sealing_key = is_gateway
+        .then(|| Secret::from(Base64UrlUnpadded::encode_string(vault.sealing_key(subject.as_str()).as_slice())));
     let asked = question.services.iter().map(|wanted| one(broker, &by, &subject, wanted));
     let answers: Vec<Answered> = join_all(asked).await.into_iter().collect::<Result<_, _>>()?;
     note(broker, &by, &subject, &question.resource, &answers);
     Ok(Resolution {
-        caller: Caller {
-            scopes: Vec::new(),
-            sealing_key: Secret::from(Base64UrlUnpadded::encode_string(sealing_key.as_slice())),
-            subject: subject.into(),
-        },
+        caller: Caller { scopes: Vec::new(), sealing_key, subject: subject.into() },
         services: answers.into_iter().map(|answered| answered.resolved).collect(),
     })
 }

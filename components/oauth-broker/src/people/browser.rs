@@ -41,8 +41,8 @@ fn mark(cookie: &str) -> String {
 }
 
 /// What makes the browser forget it.
-pub(super) fn over() -> Cookie {
-    Cookie::over(name(true).to_owned(), true)
+pub(super) fn over(secure: bool) -> Cookie {
+    Cookie::over(name(secure).to_owned(), secure)
 }
 
 /// Only what we made goes back into a header of ours.

@@ -24,14 +24,16 @@ pub fn check_origin(request: &Request<Vec<u8>>, public_url: &PublicUrl) -> Resul
 }
 
 /// Lets in the owner's own tools only.
-pub fn check_no_browser(request: &Request<Vec<u8>>, public_url: &PublicUrl) -> Result<(), Refused> {
-    if !public_url.is_loopback() {
-        return Err(Refused::NotLocal);
-    }
-    check(request, public_url).and_then(|()| local::check_no_browser(request.headers())).map_err(Refused::Foreign)
+pub fn check_no_browser(request: &Request<Vec<u8>>, public_url: &PublicUrl) -> Result<(), Foreign> {
+    check(request, public_url)?;
+    local::check_no_browser(request.headers())
 }
 
-pub enum Refused {
-    NotLocal,
-    Foreign(Foreign),
+/// Returns true if the request names this machine by another name than `public_url` does, such as `localhost` for
+/// `127.0.0.1`. A browser keeps the cookies of the two apart.
+pub fn has_other_name(request: &Request<Vec<u8>>, public_url: &PublicUrl) -> bool {
+    let named = local::named(request.uri(), request.headers());
+    named.is_some_and(|named| {
+        public_url.origin().is_authority(&named) && !public_url.origin().host().eq_ignore_ascii_case(named.host())
+    })
 }

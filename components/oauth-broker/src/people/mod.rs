@@ -2,10 +2,11 @@
 //!
 //! * A **service** proves itself by a service key and names the person by that person's own bearer.
 //! * A **person** shows an API key, or the session of a browser that signed in ([`session`], [`sign_in`]).
-//! * **Local mode**, where `public_url` is loopback: whoever reaches this address is the owner. A browser reaches it for
-//!   any page that it is shown, so a request has to come from no other site and under our own name ([`local`]).
-//!
+//! * **Local mode**, where the operator has set `local_owner`: the person at this machine is the owner. A browser sends
+//!   requests for any page that it is shown, so a request has to come from no other site and under our own name ([`local`]).
 //! * An **admin** shows an admin key, or is the owner's own tool in local mode.
+//!
+//! That `public_url` is a loopback address makes nobody the owner.
 //!
 //! What a request says about its own address or its forwarding is never believed.
 
@@ -16,7 +17,7 @@ pub mod local;
 pub mod session;
 pub mod sign_in;
 
-use http::Request;
+use http::{Method, Request};
 use http_auth::BearerError;
 
 use crate::Broker;
@@ -48,11 +49,24 @@ impl<H: Host> Broker<'_, H> {
             return self.holder_of_api_key(key)?.map(Some).ok_or(Refusal::Bearer);
         }
         let public_url = self.settings.public_url()?;
-        if public_url.is_loopback() {
+        if local::has_other_name(request, public_url) {
+            let is_page = matches!(*request.method(), Method::GET | Method::HEAD);
+            let path = request.uri().path_and_query().filter(|_| is_page).map(ToString::to_string);
+            return Err(Refusal::Name { public_url: public_url.as_str().to_owned(), path });
+        }
+        if self.settings.is_local_mode()? {
             local::check(request, public_url)?;
             return Ok(Some(Subject::owner()));
         }
         self.session(request.headers())
+    }
+
+    /// Lets in the owner's own tools, in local mode. Outside of it, what the caller lacks is a key.
+    fn check_owners_tool(&self, request: &Request<Vec<u8>>, no_key: Refusal) -> Result<(), Refusal> {
+        if !self.settings.is_local_mode()? {
+            return Err(no_key);
+        }
+        Ok(local::check_no_browser(request, self.settings.public_url()?)?)
     }
 
     /// Who may ask for a token of whom. `subject_token` is the person's bearer, as a service passes it on.
@@ -62,10 +76,7 @@ impl<H: Host> Broker<'_, H> {
         subject_token: Option<&str>,
     ) -> Result<Caller, Refusal> {
         let Some(key) = key(request, Refusal::Client)? else {
-            local::check_no_browser(request, self.settings.public_url()?).map_err(|refusal| match refusal {
-                local::Refused::NotLocal => Refusal::Client,
-                local::Refused::Foreign(why) => Refusal::Foreign(why),
-            })?;
+            self.check_owners_tool(request, Refusal::Client)?;
             return Ok(Caller { subject: self.subject_behind(subject_token)?, by: By::Person });
         };
         if let Some(service) = self.settings.service_keys()?.owner_of(key) {
@@ -96,10 +107,7 @@ impl<H: Host> Broker<'_, H> {
     /// The name of the admin who is calling.
     pub(crate) fn admin(&self, request: &Request<Vec<u8>>) -> Result<String, Refusal> {
         let Some(key) = key(request, Refusal::Admin)? else {
-            local::check_no_browser(request, self.settings.public_url()?).map_err(|refusal| match refusal {
-                local::Refused::NotLocal => Refusal::Admin,
-                local::Refused::Foreign(why) => Refusal::Foreign(why),
-            })?;
+            self.check_owners_tool(request, Refusal::Admin)?;
             return Ok(Subject::owner().into());
         };
         self.settings.admin_keys()?.owner_of(key).map(str::to_owned).ok_or(Refusal::Admin)
@@ -109,7 +117,7 @@ impl<H: Host> Broker<'_, H> {
     pub(crate) fn subject_behind(&self, bearer: Option<&str>) -> Result<Subject, Refusal> {
         match bearer {
             Some(key) => self.holder_of_api_key(key)?.ok_or(Refusal::SubjectToken),
-            None if self.settings.public_url()?.is_loopback() => Ok(Subject::owner()),
+            None if self.settings.is_local_mode()? => Ok(Subject::owner()),
             None => Err(Refusal::SubjectToken),
         }
     }

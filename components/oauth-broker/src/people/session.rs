@@ -29,7 +29,8 @@ struct Session {
 impl<H: Host> Broker<'_, H> {
     /// The person whose session the request carries.
     pub(super) fn session(&self, headers: &HeaderMap) -> Result<Option<Subject>, Refusal> {
-        let Some(cookie) = cookies::read(headers, NAME) else { return Ok(None) };
+        let name = name(self.settings.public_url()?.is_secure());
+        let Some(cookie) = cookies::read(headers, name) else { return Ok(None) };
         let vault = self.settings.vault()?;
         let Ok(sealed) = Base64UrlUnpadded::decode_vec(cookie) else { return Ok(None) };
         let Ok(plain) = vault.open(SESSION, &sealed) else { return Ok(None) };
@@ -44,7 +45,8 @@ impl<H: Host> Broker<'_, H> {
         let session =
             Session { subject, credential: mark(&keys::digest(credential)), expires: self.host.now() + LIFETIME };
         let value = Base64UrlUnpadded::encode_string(&self.seal(SESSION, &session)?);
-        Ok(Cookie { name: NAME.to_owned(), value, lifetime: LIFETIME, secure: true, cross_site: false })
+        let secure = self.settings.public_url()?.is_secure();
+        Ok(Cookie { name: name(secure).to_owned(), value, lifetime: LIFETIME, secure, cross_site: false })
     }
 
     /// The marks of the credentials that `subject` may sign in with now.
@@ -57,8 +59,8 @@ impl<H: Host> Broker<'_, H> {
     }
 }
 
-pub(super) fn over() -> Cookie {
-    Cookie::over(NAME.to_owned(), true)
+pub(super) fn over(secure: bool) -> Cookie {
+    Cookie::over(name(secure).to_owned(), secure)
 }
 
 fn mark(credential: &[u8; 32]) -> String {
@@ -66,8 +68,11 @@ fn mark(credential: &[u8; 32]) -> String {
     Base64UrlUnpadded::encode_string(&digest[..12])
 }
 
-/// There is no session on http: http is loopback, and loopback is local mode.
-const NAME: &str = "__Host-gatehouse-session";
+/// On http, which is loopback, it has to do without the prefix that browsers enforce.
+fn name(secure: bool) -> &'static str {
+    if secure { "__Host-gatehouse-session" } else { "gatehouse-session" }
+}
+
 const SESSION: Place = Place { kind: Kind::Session, identity: &[] };
 /// Seconds: 12 hours.
 const LIFETIME: u64 = 43_200;

@@ -23,7 +23,7 @@ impl<H: Host> Broker<'_, H> {
         local::check_origin(request, public_url)?;
         let form = Params::parse(request.body())?;
         let next = Next::parse(form.get("next"));
-        if public_url.is_loopback() {
+        if self.settings.is_local_mode()? {
             return pages::see_other(&next.path());
         }
         let credential = form.get("credential").ok_or(Refusal::Credential(next.path()))?;
@@ -43,10 +43,11 @@ impl<H: Host> Broker<'_, H> {
 
     /// `POST /sign-out`
     pub(crate) fn sign_out(&self, request: &Request<Vec<u8>>) -> Result<Response<Vec<u8>>, Refusal> {
-        local::check_origin(request, self.settings.public_url()?)?;
+        let public_url = self.settings.public_url()?;
+        local::check_origin(request, public_url)?;
         let mut response = pages::see_other("/")?;
-        set(&mut response, &session::over());
-        set(&mut response, &browser::over());
+        set(&mut response, &session::over(public_url.is_secure()));
+        set(&mut response, &browser::over(public_url.is_secure()));
         Ok(response)
     }
 

@@ -130,6 +130,43 @@ fn the_sealing_key_is_the_subjects_own() {
     assert_ne!(key(ANNS_KEY), key(BOBS_KEY));
 }
 
+/// A13: the sealing key opens what a gateway keeps, so a service that is none gets none.
+#[test]
+fn only_a_gateway_gets_the_sealing_key() {
+    let world = anns();
+    world.employ("reports", "canary-reports-key");
+    let caller =
+        |world: &World, key: &str| read(&world.ask(key, &question(world, Some(ANNS_KEY), json!([]))))["caller"].take();
+    assert!(caller(&world, SERVICE_KEY)["sealing_key"].is_string());
+    assert_eq!(caller(&world, "canary-reports-key"), json!({ "subject": "ann", "scopes": [] }));
+    world.set("gateway_keys", " reports ,gateway,");
+    assert!(caller(&world, "canary-reports-key")["sealing_key"].is_string());
+    assert!(caller(&world, SERVICE_KEY)["sealing_key"].is_string());
+    world.set("gateway_keys", "");
+    assert_eq!(caller(&world, SERVICE_KEY), json!({ "subject": "ann", "scopes": [] }));
+
+    // The owner's own tools are no gateway.
+    let local = World::local();
+    let asked = local.request("POST", "/resolve").body(question(&local, None, json!([])).to_string().into_bytes());
+    assert_eq!(read(&local.handle(asked.unwrap()))["caller"], json!({ "subject": "owner", "scopes": [] }));
+}
+
+/// A13: a gateway whose key has another name than `gateway_keys` knows is told so, and no other service is mistaken for it.
+#[test]
+fn a_gateway_that_no_setting_names_is_told_so() {
+    let world = anns();
+    world.set("service_keys", &hashed("mcp-gateway", SERVICE_KEY));
+    let answer = world.ask(SERVICE_KEY, &question(&world, Some(ANNS_KEY), json!([])));
+    assert_eq!((answer.status(), &read(&answer)["error"]), (StatusCode::INTERNAL_SERVER_ERROR, &json!("server_error")));
+    let said = read(&answer)["error_description"].as_str().unwrap().to_owned();
+    assert!(said.starts_with("gateway_keys: ") && said.contains("`service_keys`"), "{said}");
+    assert_eq!(world.log.borrow().last(), Some(&said));
+    assert_ne!(read(&world.get("/health"))["checks"]["gateway_keys"], "ok");
+    world.set("gateway_keys", "mcp-gateway");
+    assert_eq!(world.get("/health").status(), StatusCode::OK);
+    assert_eq!(world.ask(SERVICE_KEY, &question(&world, Some(ANNS_KEY), json!([]))).status(), StatusCode::OK);
+}
+
 #[test]
 fn a_question_of_a_stranger_is_not_answered() {
     let world = anns();

@@ -61,6 +61,8 @@ fn health_names_what_is_wrong_and_shows_nothing() {
         ("gateway_url", "canary"),
         ("encryption_keys", "canary"),
         ("service_keys", "canary"),
+        ("gateway_keys", "canary"),
+        ("local_owner", "canary"),
         ("api_keys", "canary"),
         ("oauth_clients", "{\"forge\": \"canary\"}"),
     ] {

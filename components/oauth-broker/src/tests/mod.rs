@@ -17,6 +17,7 @@ mod handing_out;
 mod leaks;
 mod leasing;
 mod listing;
+mod local_mode;
 mod pages;
 mod posting;
 mod providers;

@@ -75,6 +75,7 @@ impl World {
         });
         let settings = [
             ("public_url", public_url.to_owned()),
+            ("local_owner", (public_url == LOCAL).to_string()),
             ("encryption_keys", KEYS.to_owned()),
             ("service_keys", hashed("gateway", SERVICE_KEY)),
             ("api_keys", [hashed("ann", ANNS_KEY), hashed("bob", BOBS_KEY)].join(",")),

@@ -23,7 +23,11 @@ pub fn connections(listing: &Listing, notice: Option<&str>, local: bool, now: u6
         service(&mut body, accounts, now);
     }
     body.push_str("</ul>");
-    if !local {
+    if local {
+        body.push_str(
+            "<p class=\"quiet\">Whoever opens this address on this machine is the owner: <code>local_owner</code> is true.</p>",
+        );
+    } else {
         let _ = write!(
             body,
             "<form method=\"post\" action=\"/sign-out\"><p>Signed in as {}. <button>Sign out</button></p></form>",
