@@ -302,6 +302,8 @@ fn on_loopback_what_came_by_a_proxy_or_from_another_page_is_403() {
         } else {
             Era::Modern.list(path)
         };
+        // By its `Host`, which is that of this world.
+        *request.uri_mut() = path.parse().unwrap();
         for (name, value) in fields {
             request.headers_mut().append(HeaderName::from_bytes(name.as_bytes()).unwrap(), value.parse().unwrap());
         }
