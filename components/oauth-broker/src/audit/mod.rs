@@ -41,6 +41,7 @@ pub enum Event {
     GrantEnded,
     SignedIn,
     SignInRefused,
+    SignedOut,
     /// An admin has read audit lines.
     Read,
     /// An admin has gone over what is stored.

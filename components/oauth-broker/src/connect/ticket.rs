@@ -24,7 +24,7 @@ use crate::names::{ConnectionId, ServiceId, Subject};
 use crate::settings::SettingError;
 use crate::vault::rows::RowError;
 use crate::vault::{Kind, Place};
-use sealing::age::{SKEW, is_recent};
+use sealing::age::is_recent;
 
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Ticket {
@@ -39,30 +39,6 @@ pub struct Ticket {
     pub browser: Option<String>,
     issued: u64,
     id: String,
-}
-
-/// The tickets of a subject that have been used.
-#[derive(Serialize, Deserialize, Default)]
-struct Used {
-    tickets: Vec<(u64, String)>,
-    /// Those that were issued in this second or before count as used too.
-    before: u64,
-}
-
-impl Used {
-    fn has(&self, ticket: &Ticket) -> bool {
-        ticket.issued <= self.before || self.tickets.iter().any(|(_, id)| *id == ticket.id)
-    }
-
-    fn add(&mut self, ticket: &Ticket, now: u64) {
-        self.tickets.retain(|(issued, _)| issued + LIFETIME >= now);
-        self.tickets.push((ticket.issued, ticket.id.clone()));
-        if self.tickets.len() > MOST {
-            let oldest = self.tickets.iter().map(|(issued, _)| *issued).min();
-            self.before = self.before.max(oldest.unwrap_or_default());
-            self.tickets.retain(|(issued, _)| *issued > self.before);
-        }
-    }
 }
 
 impl<H: Host> Broker<'_, H> {
@@ -102,27 +78,23 @@ impl<H: Host> Broker<'_, H> {
         if ticket.connection.subject != *subject {
             return Err(ConnectError::TicketOfAnother);
         }
-        if self.used(subject)?.has(&ticket) { Err(ConnectError::TicketUsed) } else { Ok(ticket) }
+        if self.has_used(&ticket)? { Err(ConnectError::TicketUsed) } else { Ok(ticket) }
     }
 
     /// Uses a ticket up.
     pub(super) fn use_up(&self, ticket: &Ticket) -> Result<(), ConnectError> {
-        let subject = &ticket.connection.subject;
-        let mut used = self.used(subject)?;
-        if used.has(ticket) {
+        if self.has_used(ticket)? {
             return Err(ConnectError::TicketUsed);
         }
-        used.add(ticket, self.host.now());
-        Ok(self.write(place(&[subject.as_str()]), &used)?)
+        let identity = [ticket.connection.subject.as_str()];
+        let mut used = self.spent(place(&identity), LIFETIME)?;
+        used.add(ticket.issued, ticket.id.clone(), LIFETIME, self.host.now());
+        Ok(self.write_spent(place(&identity), &used)?)
     }
 
-    fn used(&self, subject: &Subject) -> Result<Used, RowError> {
-        let mut used: Used = self.read_if_it_opens(place(&[subject.as_str()]))?.unwrap_or_default();
-        // A clock that was ahead must not use up what is issued until then.
-        if used.before > self.host.now() + SKEW {
-            used.before = 0;
-        }
-        Ok(used)
+    fn has_used(&self, ticket: &Ticket) -> Result<bool, RowError> {
+        let used = self.spent(place(&[ticket.connection.subject.as_str()]), LIFETIME)?;
+        Ok(used.has(ticket.issued, &ticket.id))
     }
 }
 
@@ -133,4 +105,3 @@ fn place<'a>(identity: &'a [&'a str]) -> Place<'a> {
 const TICKET: Place = Place { kind: Kind::Ticket, identity: &[] };
 /// Seconds.
 pub const LIFETIME: u64 = 600;
-const MOST: usize = 32;

@@ -84,8 +84,8 @@ async fn route<H: Host>(broker: &Broker<'_, H>, request: &Request<Vec<u8>>) -> R
         "token" if request.method() == Method::DELETE => token::delete(broker, request, service()?).await,
         "token" => token::post(broker, request, service()?).await,
         "resolve" => resolve::post(broker, request).await,
-        "sign-in" => broker.sign_in(request),
-        "sign-out" => broker.sign_out(request),
+        "sign-in" => broker.sign_in(request).await,
+        "sign-out" => broker.sign_out(request).await,
         _ => token::disconnect(broker, request, service()?).await,
     }
 }

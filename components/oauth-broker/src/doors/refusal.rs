@@ -34,8 +34,10 @@ pub enum Refusal {
     SignIn(String),
     #[error("this is neither the passphrase nor an API key")]
     Credential(String),
-    #[error("too many sign-ins have failed: try again in {0} seconds")]
+    #[error("too many sign-ins were tried: try again in {0} seconds")]
     TooManySignIns(u32),
+    #[error("you are still signed in, because the store does not take it now: sign out again")]
+    NotSignedOut,
     /// The caller's own bearer.
     #[error("the API key is not known")]
     Bearer,
@@ -146,7 +148,7 @@ impl Refusal {
             Self::Foreign(_) | Self::Name { .. } => (StatusCode::FORBIDDEN, "access_denied"),
             Self::NotConnected { .. } => (StatusCode::NOT_FOUND, "not_connected"),
             Self::NeedsReconnect { .. } => (StatusCode::CONFLICT, "needs_reconnect"),
-            Self::Later(_) => (StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable"),
+            Self::Later(_) | Self::NotSignedOut => (StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable"),
             Self::Connect { error, .. } => match error {
                 ConnectError::UnknownService => (StatusCode::NOT_FOUND, "unknown_service"),
                 ConnectError::TicketOfAnother | ConnectError::OtherPerson => (StatusCode::FORBIDDEN, "access_denied"),

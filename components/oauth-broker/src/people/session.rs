@@ -1,52 +1,110 @@
-//! How does a browser stay signed in?
+//! Keeps a browser signed in.
 //!
-//! By a sealed cookie; the store holds nothing of it. Inside is a mark of the credential that opened the session, so
-//! that it ends when that credential is taken out of the settings.
+//! By a sealed cookie. Inside is a mark of the credential that opened the session, so that the session ends when that
+//! credential is taken out of the settings. The store holds only which sessions of a subject were ended before their time
+//! (rows of kind `e`): a cookie that was copied is of no use after its browser has signed out. A request that carries a
+//! session costs one read of that row; no other request does.
+//!
+//! A browser in which the owner has signed in gets a second sealed cookie, of the same form. It signs nobody in: it names
+//! the counter of [`super::sign_in`] that counts this browser's guesses. It is for the owner alone, because the owner's
+//! passphrase is all that can be guessed: nobody else can use up the counter of an owner's browser.
 
 use base64ct::{Base64UrlUnpadded, Encoding};
 use http::HeaderMap;
-use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::cookies::{self, Cookie};
 use super::keys;
 use crate::Broker;
 use crate::doors::Refusal;
-use crate::host::Host;
+use crate::host::{Host, StoreFault};
 use crate::names::Subject;
 use crate::settings::SettingError;
 use crate::vault::rows::RowError;
 use crate::vault::{Kind, Place};
 use sealing::age::{SKEW, left};
 
-#[derive(Serialize, Deserialize)]
-struct Session {
-    subject: Subject,
+/// In the cookie as text: these, with spaces between.
+pub(super) struct Session {
+    pub(super) subject: Subject,
     credential: String,
     expires: u64,
+    pub(super) id: String,
+}
+
+/// What a sealed cookie is for.
+pub(super) struct Purpose {
+    name: &'static str,
+    place: Place<'static>,
+    /// Seconds.
+    lifetime: u64,
 }
 
 impl<H: Host> Broker<'_, H> {
     /// The person whose session the request carries.
     pub(super) fn session(&self, headers: &HeaderMap) -> Result<Option<Subject>, Refusal> {
-        let name = name(self.settings.public_url()?.is_secure());
+        Ok(self.live_session(headers)?.map(|session| session.subject))
+    }
+
+    fn live_session(&self, headers: &HeaderMap) -> Result<Option<Session>, RowError> {
+        let Some(session) = self.sealed_cookie(&SESSION, headers)? else { return Ok(None) };
+        let ended = self.spent(place(&[session.subject.as_str()]), SESSION.lifetime)?;
+        Ok((!ended.has(session.began(), &session.id)).then_some(session))
+    }
+
+    /// Ends the session that the request carries, or all that its subject has. Returns the subject, or None if there is no
+    /// session.
+    ///
+    /// Under a lease: two browsers that sign out at the same moment must not overwrite each other's entry.
+    pub(super) async fn end_session(&self, headers: &HeaderMap, everywhere: bool) -> Result<Option<Subject>, RowError> {
+        let Some(session) = self.live_session(headers)? else { return Ok(None) };
+        let identity = [session.subject.as_str()];
+        let place = place(&identity);
+        let Some(lease) = self.wait_for_lease(place, PATIENCE).await? else { return Err(StoreFault.into()) };
+        let written = self.spent(place, SESSION.lifetime).and_then(|mut ended| {
+            let now = self.host.now();
+            ended.add(session.began(), session.id.clone(), SESSION.lifetime, now);
+            if everywhere {
+                ended.all_until(now);
+            }
+            self.write_spent(place, &ended)
+        });
+        self.release(place, &lease);
+        written.map(|()| Some(session.subject))
+    }
+
+    /// What a sealed cookie of the request says, if it is still valid.
+    pub(super) fn sealed_cookie(
+        &self,
+        purpose: &Purpose,
+        headers: &HeaderMap,
+    ) -> Result<Option<Session>, SettingError> {
+        let name = purpose.name(self.settings.public_url()?.is_secure());
         let Some(cookie) = cookies::read(headers, name) else { return Ok(None) };
         let vault = self.settings.vault()?;
         let Ok(sealed) = Base64UrlUnpadded::decode_vec(cookie) else { return Ok(None) };
-        let Ok(plain) = vault.open(SESSION, &sealed) else { return Ok(None) };
-        let Ok(session) = serde_json::from_slice::<Session>(&plain) else { return Ok(None) };
-        let is_open = left(session.expires, self.host.now(), LIFETIME + SKEW) > 0;
+        let Ok(plain) = vault.open(purpose.place, &sealed) else { return Ok(None) };
+        let Some(session) = Session::parse(&plain) else { return Ok(None) };
+        let is_open = left(session.expires, self.host.now(), purpose.lifetime + SKEW) > 0;
         let valid = is_open && self.marks(&session.subject)?.contains(&session.credential);
-        Ok(valid.then_some(session.subject))
+        Ok(valid.then_some(session))
     }
 
-    /// The cookie of a new session for `subject`, who has shown `credential`.
-    pub(super) fn new_session(&self, subject: Subject, credential: &str) -> Result<Cookie, RowError> {
-        let session =
-            Session { subject, credential: mark(&keys::digest(credential)), expires: self.host.now() + LIFETIME };
-        let value = Base64UrlUnpadded::encode_string(&self.seal(SESSION, &session)?);
+    /// A sealed cookie for `subject`, who has shown `credential`. `id` names it; None for a new one.
+    pub(super) fn new_sealed_cookie(
+        &self,
+        purpose: &Purpose,
+        subject: &Subject,
+        credential: &str,
+        id: Option<String>,
+    ) -> Result<Cookie, SettingError> {
+        let id = id.unwrap_or_else(|| Base64UrlUnpadded::encode_string(&self.random::<12>()));
+        let expires = self.host.now() + purpose.lifetime;
+        let session = format!("{subject} {} {expires} {id}", mark(&keys::digest(credential)));
+        let value = Base64UrlUnpadded::encode_string(&self.seal_plain(purpose.place, session.as_bytes())?);
         let secure = self.settings.public_url()?.is_secure();
-        Ok(Cookie { name: name(secure).to_owned(), value, lifetime: LIFETIME, secure, cross_site: false })
+        let name = purpose.name(secure).to_owned();
+        Ok(Cookie { name, value, lifetime: purpose.lifetime, secure, cross_site: false })
     }
 
     /// The marks of the credentials that `subject` may sign in with now.
@@ -59,8 +117,35 @@ impl<H: Host> Broker<'_, H> {
     }
 }
 
+impl Purpose {
+    /// On http, which is loopback, it has to do without the prefix that browsers enforce.
+    fn name(&self, secure: bool) -> &'static str {
+        if secure { self.name } else { self.name.trim_start_matches("__Host-") }
+    }
+}
+
+impl Session {
+    fn parse(plain: &[u8]) -> Option<Self> {
+        let mut parts = std::str::from_utf8(plain).ok()?.split(' ');
+        Some(Self {
+            subject: Subject::parse(parts.next()?).ok()?,
+            credential: parts.next()?.to_owned(),
+            expires: parts.next()?.parse().ok()?,
+            id: parts.next()?.to_owned(),
+        })
+    }
+
+    fn began(&self) -> u64 {
+        self.expires.saturating_sub(SESSION.lifetime)
+    }
+}
+
 pub(super) fn over(secure: bool) -> Cookie {
-    Cookie::over(name(secure).to_owned(), secure)
+    Cookie::over(SESSION.name(secure).to_owned(), secure)
+}
+
+fn place<'a>(identity: &'a [&'a str]) -> Place<'a> {
+    Place { kind: Kind::EndedSessions, identity }
 }
 
 fn mark(credential: &[u8; 32]) -> String {
@@ -68,11 +153,14 @@ fn mark(credential: &[u8; 32]) -> String {
     Base64UrlUnpadded::encode_string(&digest[..12])
 }
 
-/// On http, which is loopback, it has to do without the prefix that browsers enforce.
-fn name(secure: bool) -> &'static str {
-    if secure { "__Host-gatehouse-session" } else { "gatehouse-session" }
-}
-
-const SESSION: Place = Place { kind: Kind::Session, identity: &[] };
-/// Seconds: 12 hours.
-const LIFETIME: u64 = 43_200;
+/// 12 hours.
+pub(super) const SESSION: Purpose =
+    Purpose { name: "__Host-gatehouse-session", place: Place { kind: Kind::Session, identity: &[] }, lifetime: 43_200 };
+/// Half a year: a browser that the owner uses now and then keeps its counter.
+pub(super) const OWNERS_BROWSER: Purpose = Purpose {
+    name: "__Host-gatehouse-owners-browser",
+    place: Place { kind: Kind::OwnersBrowser, identity: &[] },
+    lifetime: 15_552_000,
+};
+/// For how many milliseconds signing out waits for another sign-out of the same subject.
+const PATIENCE: u64 = 5_000;

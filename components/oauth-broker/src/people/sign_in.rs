@@ -1,11 +1,17 @@
-//! How does a person sign in, and how often may they try? (row of kind `l`)
+//! Signs people in and out, and limits how often a passphrase can be guessed (rows of kind `l`).
 //!
-//! With the owner's passphrase or an API key. A passphrase can be guessed, so all of them together fail at most
-//! [`MOST`] times a minute. An API key cannot, so it is taken even then: nobody can lock everybody out.
+//! A person signs in with the owner's passphrase or an API key. An API key cannot be guessed: it is taken however many
+//! guesses there were. A passphrase can be guessed, so at most [`MOST`] wrong ones are compared in [`WINDOW`] seconds. An
+//! attempt is counted **before** it is compared, under the [lease](crate::connections::lease) of its counter: parallel
+//! guesses take their turns, and one whose turn does not come is refused without being compared. An attempt that was
+//! right is taken out of the count again.
+//!
+//! All strangers share one counter, so strangers can use it up. A browser in which the owner has signed in before has
+//! another one, named by its cookie ([`super::session`]): they do not keep the owner out there. There are 64 of those.
 
-use http::{Request, Response, header};
-use serde::{Deserialize, Serialize};
+use http::{HeaderValue, Request, Response, header};
 
+use super::session::{OWNERS_BROWSER, SESSION};
 use super::{browser, cookies::Cookie, keys, local, session};
 use crate::Broker;
 use crate::audit::{Actor, Event, Line};
@@ -18,7 +24,7 @@ use sealing::age::is_recent;
 
 impl<H: Host> Broker<'_, H> {
     /// `POST /sign-in`
-    pub(crate) fn sign_in(&self, request: &Request<Vec<u8>>) -> Result<Response<Vec<u8>>, Refusal> {
+    pub(crate) async fn sign_in(&self, request: &Request<Vec<u8>>) -> Result<Response<Vec<u8>>, Refusal> {
         let public_url = self.settings.public_url()?;
         local::check_origin(request, public_url)?;
         let form = Params::parse(request.body())?;
@@ -27,51 +33,82 @@ impl<H: Host> Broker<'_, H> {
             return pages::see_other(&next.path());
         }
         let credential = form.get("credential").ok_or(Refusal::Credential(next.path()))?;
-        let subject = self.subject_with(credential, &next).inspect_err(|refusal| {
+        let browser = self.sealed_cookie(&OWNERS_BROWSER, request.headers())?.map(|browser| browser.id);
+        let subject = self.subject_with(credential, browser.as_deref(), &next).await.inspect_err(|refusal| {
             if matches!(refusal, Refusal::Credential(_)) {
                 self.note(Line::new(Event::SignInRefused, Actor::Stranger, None));
             }
         })?;
         self.note(Line::new(Event::SignedIn, Actor::Person, Some(&subject)));
-        let cookie = self.new_session(subject.clone(), credential)?;
         // Not a redirect: it would count as a part of the form's submission, which our own policy (form-action) keeps
         // from going on to a provider.
         let mut response = pages::signed_in(&subject, &next.path());
-        set(&mut response, &cookie);
+        set(&mut response, &self.new_sealed_cookie(&SESSION, &subject, credential, None)?);
+        if subject == Subject::owner() {
+            set(&mut response, &self.new_sealed_cookie(&OWNERS_BROWSER, &subject, credential, browser)?);
+        }
         Ok(response)
     }
 
-    /// `POST /sign-out`
-    pub(crate) fn sign_out(&self, request: &Request<Vec<u8>>) -> Result<Response<Vec<u8>>, Refusal> {
+    /// `POST /sign-out`: ends the session, or with `everywhere` all of this person. The cookie is kept while the session
+    /// could not be ended, so that the person can try again.
+    pub(crate) async fn sign_out(&self, request: &Request<Vec<u8>>) -> Result<Response<Vec<u8>>, Refusal> {
         let public_url = self.settings.public_url()?;
         local::check_origin(request, public_url)?;
+        let everywhere = Params::parse(request.body())?.get("everywhere").is_some();
+        let ended = self.end_session(request.headers(), everywhere).await.map_err(|error| {
+            self.host.log(&format!("a session could not be ended: {error}"));
+            Refusal::NotSignedOut
+        })?;
+        if let Some(subject) = ended {
+            self.note(Line::new(Event::SignedOut, Actor::Person, Some(&subject)));
+        }
         let mut response = pages::see_other("/")?;
+        // Not the cookies: other sites of the same domain have theirs. Pages that the browser could go back to are cached.
+        response.headers_mut().insert("clear-site-data", HeaderValue::from_static("\"cache\""));
         set(&mut response, &session::over(public_url.is_secure()));
         set(&mut response, &browser::over(public_url.is_secure()));
         Ok(response)
     }
 
-    fn subject_with(&self, credential: &str, next: &Next) -> Result<Subject, Refusal> {
+    /// Whose credential it is. `browser` is the id of an owner's browser.
+    async fn subject_with(&self, credential: &str, browser: Option<&str>, next: &Next) -> Result<Subject, Refusal> {
         if let Some(subject) = self.holder_of_api_key(credential)? {
             return Ok(subject);
         }
+        let letter = browser.and_then(|id| id.get(..1));
+        let place = Place { kind: Kind::SignInLimit, identity: letter.as_slice() };
+        // Who has no attempt left need not wait to hear it.
+        self.attempts(place)?;
+        let lease = self.wait_for_lease(place, PATIENCE).await?.ok_or(Refusal::TooManySignIns(1))?;
+        let is_right = self.attempt(place, credential);
+        self.release(place, &lease);
+        if is_right? { Ok(Subject::owner()) } else { Err(Refusal::Credential(next.path())) }
+    }
+
+    /// Counts an attempt, and only then compares it.
+    fn attempt(&self, place: Place, credential: &str) -> Result<bool, Refusal> {
+        let before: String = self.attempts(place)?.iter().map(|attempt| format!("{attempt} ")).collect();
+        self.write_plain(place, format!("{before}{}", self.host.now()).as_bytes())?;
+        let passphrase = self.settings.owner_passphrase();
+        let is_right = passphrase.is_some_and(|passphrase| bool::from(keys::same(passphrase.reveal(), credential)));
+        if is_right && let Err(error) = self.write_plain(place, before.as_bytes()) {
+            self.host.log(&format!("a sign-in stays counted as a guess: {error}"));
+        }
+        Ok(is_right)
+    }
+
+    /// When the attempts of the last minute were. Errors if no further one may be compared.
+    fn attempts(&self, place: Place) -> Result<Vec<u64>, Refusal> {
         let now = self.host.now();
-        let mut limit: Limit = self.read_if_it_opens(LIMIT)?.unwrap_or_default();
-        if !is_recent(limit.since, now, WINDOW - 1) {
-            limit = Limit { since: now, failures: 0 };
+        let row = self.read_text_if_it_opens(place)?;
+        let attempts = row.split(' ').filter_map(|attempt| attempt.parse().ok());
+        let attempts: Vec<u64> = attempts.filter(|attempt| is_recent(*attempt, now, WINDOW - 1)).collect();
+        if attempts.len() < MOST {
+            return Ok(attempts);
         }
-        if limit.failures >= MOST {
-            let wait = (limit.since + WINDOW).saturating_sub(now);
-            return Err(Refusal::TooManySignIns(u32::try_from(wait).unwrap_or(1).max(1)));
-        }
-        match self.settings.owner_passphrase() {
-            Some(passphrase) if bool::from(keys::same(passphrase.reveal(), credential)) => Ok(Subject::owner()),
-            _ => {
-                limit.failures += 1;
-                self.write(LIMIT, &limit)?;
-                Err(Refusal::Credential(next.path()))
-            }
-        }
+        let next = attempts.iter().min().map_or(now, |first| first + WINDOW);
+        Err(Refusal::TooManySignIns(u32::try_from(next.saturating_sub(now)).unwrap_or(1).max(1)))
     }
 }
 
@@ -111,16 +148,12 @@ pub fn set(response: &mut Response<Vec<u8>>, cookie: &Cookie) {
     }
 }
 
-#[derive(Serialize, Deserialize, Default)]
-struct Limit {
-    since: u64,
-    failures: u32,
-}
-
-const LIMIT: Place = Place { kind: Kind::SignInLimit, identity: &[] };
 /// Seconds.
 const WINDOW: u64 = 60;
-const MOST: u32 = 10;
+/// Wrong passphrases that are compared in a window, for each counter.
+const MOST: usize = 10;
+/// For how many milliseconds an attempt waits for its turn.
+const PATIENCE: u64 = 2_000;
 
 #[cfg(test)]
 mod tests {

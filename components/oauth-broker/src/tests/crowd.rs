@@ -25,6 +25,8 @@ pub struct Crowd {
     pub says: Cell<Option<u16>>,
     /// The store does not answer for leases.
     pub leases_down: Cell<bool>,
+    /// The store takes leases and nothing else.
+    pub only_leases: Cell<bool>,
     /// By how many seconds the clocks are ahead by now.
     pub ahead: Cell<u64>,
     /// Writes on their way: when they are seen, the key, the value.
@@ -45,6 +47,7 @@ impl Crowd {
             takes: Cell::new(Some(1)),
             says: Cell::new(None),
             leases_down: Cell::new(false),
+            only_leases: Cell::new(false),
             ahead: Cell::new(0),
             late: RefCell::default(),
             dice: Cell::new(seed),
@@ -70,6 +73,12 @@ impl Crowd {
             }
         }
         told.into_iter().flatten().collect()
+    }
+
+    /// Lets every write be seen.
+    pub fn settle(&self) {
+        self.world.clock.set(self.ticks() + self.lag);
+        self.arrive();
     }
 
     /// Polls `caller` until there is a row more.
@@ -101,7 +110,8 @@ impl Crowd {
     }
 
     fn write(&self, key: &str, value: Option<Vec<u8>>) -> Result<(), StoreFault> {
-        if self.leases_down.get() && key.starts_with("b.r.") {
+        let down = if key.starts_with("b.r.") { &self.leases_down } else { &self.only_leases };
+        if down.get() {
             return Err(StoreFault);
         }
         let seen = self.ticks() + self.roll(self.lag + 1);

@@ -42,8 +42,7 @@ fn requests(crowd: &Crowd) -> usize {
 
 /// Whether the store holds nothing of a lease that has ended.
 fn has_no_lease(crowd: &Crowd) -> bool {
-    crowd.world.clock.set(crowd.ticks() + crowd.lag);
-    crowd.get("").unwrap();
+    crowd.settle();
     !crowd.world.dump().keys().any(|key| key.starts_with("b.r."))
 }
 

@@ -13,6 +13,7 @@ mod consenting;
 mod crowd;
 mod discovering;
 mod ending;
+mod guessing;
 mod handing_out;
 mod leaks;
 mod leasing;

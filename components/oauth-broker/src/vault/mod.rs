@@ -23,10 +23,11 @@
 //! | `q` | revocation to come | a connection is removed | subject, grant | when it is done, or after 7 days | [`crate::connections::ending`] |
 //! | `d` | discovered | an MCP server's authorization is looked for | service | replaced by the next, after a day | [`crate::discovery`] |
 //! | `n` | registration | a client is registered there | issuer, redirect URI | when it is forgotten there, or its secret ends | `crate::discovery::client` |
-//! | `l` | sign-in limit | a sign-in fails | none: one row | a minute, replaced by the next | [`crate::people::sign_in`] |
+//! | `l` | sign-in limit | a passphrase is tried | none, or one of 64 letters | a minute, replaced by the next | [`crate::people::sign_in`] |
+//! | `e` | ended sessions | somebody signs out | subject | 12 hours, replaced by the next | [`crate::people::session`] |
 //!
-//! The same seal makes what is given away and comes back: connect tickets (`k`), sessions (`s`) and the cursor of a sweep
-//! (`z`). Their kind is in the associated data too, so that none passes for another or for a row.
+//! The same seal makes what is given away and comes back: connect tickets (`k`), sessions (`s`), the cookie of an owner's
+//! browser (`o`) and the cursor of a sweep (`z`). Their kind is in the associated data too, so that none passes for another or for a row.
 //!
 //! **One key, one use.** The 32 bytes of an encryption key never meet a cipher: HMAC-SHA256 under it gives the key of
 //! this vault (`gatehouse.vault.v1`) and each subject's sealing key for the gateway (`gatehouse.sealing-key.v1` and the
@@ -40,6 +41,7 @@
 
 pub mod ledger;
 pub mod rows;
+pub(crate) mod spent;
 pub mod sweep;
 
 use std::cell::OnceCell;
@@ -91,6 +93,8 @@ pub enum Kind {
     RefusalLimit,
     Ticket,
     Session,
+    EndedSessions,
+    OwnersBrowser,
     SweepCursor,
 }
 
@@ -236,6 +240,8 @@ impl Kind {
             Self::RefusalLimit => "h",
             Self::Ticket => "k",
             Self::Session => "s",
+            Self::EndedSessions => "e",
+            Self::OwnersBrowser => "o",
             Self::SweepCursor => "z",
         }
     }

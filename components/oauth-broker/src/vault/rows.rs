@@ -3,6 +3,7 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
+use zeroize::Zeroizing;
 
 use super::{OpenError, Place};
 use crate::Broker;
@@ -25,10 +26,8 @@ pub enum RowError {
 
 impl<H: Host> Broker<'_, H> {
     pub(crate) fn read<T: DeserializeOwned>(&self, place: Place) -> Result<Option<T>, RowError> {
-        let vault = self.settings.vault()?;
-        let Some(sealed) = self.host.get(&place.key())? else { return Ok(None) };
-        let plain = vault.open(place, &sealed)?;
-        serde_json::from_slice(&plain).map(Some).map_err(|_| RowError::Form)
+        let plain = self.read_plain(place)?;
+        plain.map(|plain| serde_json::from_slice(&plain).map_err(|_| RowError::Form)).transpose()
     }
 
     /// The same for a row that may be lost. One that does not open is as good as none: it must not stand in the way for
@@ -40,12 +39,17 @@ impl<H: Host> Broker<'_, H> {
         }
     }
 
-    pub(crate) fn write(&self, place: Place, row: &impl Serialize) -> Result<(), RowError> {
-        let sealed = self.seal(place, row)?;
-        if place.kind.is_durable() {
-            self.note_key(self.settings.vault()?);
+    /// The same for a row that is text and not JSON, without a secret. Empty if there is none.
+    pub(crate) fn read_text_if_it_opens(&self, place: Place) -> Result<String, RowError> {
+        match self.read_plain(place) {
+            Ok(Some(plain)) => Ok(String::from_utf8_lossy(&plain).into_owned()),
+            Ok(None) | Err(RowError::Open(_)) => Ok(String::new()),
+            Err(error) => Err(error),
         }
-        Ok(self.host.set(&place.key(), &sealed)?)
+    }
+
+    pub(crate) fn write(&self, place: Place, row: &impl Serialize) -> Result<(), RowError> {
+        self.write_plain(place, &sealing::to_json(row).map_err(|_| RowError::Form)?)
     }
 
     pub(crate) fn erase(&self, place: Place) -> Result<(), RowError> {
@@ -53,8 +57,29 @@ impl<H: Host> Broker<'_, H> {
     }
 
     pub(crate) fn seal(&self, place: Place, value: &impl Serialize) -> Result<Vec<u8>, RowError> {
+        Ok(self.seal_plain(place, &sealing::to_json(value).map_err(|_| RowError::Form)?)?)
+    }
+
+    // What does not depend on the type of a row is apart from what does: else it would be compiled for each of them.
+
+    #[inline(never)]
+    fn read_plain(&self, place: Place) -> Result<Option<Zeroizing<Vec<u8>>>, RowError> {
         let vault = self.settings.vault()?;
-        let plain = sealing::to_json(value).map_err(|_| RowError::Form)?;
-        Ok(vault.seal(place, &plain, self.random()))
+        let Some(sealed) = self.host.get(&place.key())? else { return Ok(None) };
+        Ok(Some(vault.open(place, &sealed)?))
+    }
+
+    #[inline(never)]
+    pub(crate) fn write_plain(&self, place: Place, plain: &[u8]) -> Result<(), RowError> {
+        let sealed = self.seal_plain(place, plain)?;
+        if place.kind.is_durable() {
+            self.note_key(self.settings.vault()?);
+        }
+        Ok(self.host.set(&place.key(), &sealed)?)
+    }
+
+    #[inline(never)]
+    pub(crate) fn seal_plain(&self, place: Place, plain: &[u8]) -> Result<Vec<u8>, SettingError> {
+        Ok(self.settings.vault()?.seal(place, plain, self.random()))
     }
 }

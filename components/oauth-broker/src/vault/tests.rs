@@ -160,7 +160,7 @@ fn keys_that_are_no_keys_are_refused_without_being_shown() {
 }
 
 /// Every kind: a new one does not compile before it is here.
-const KINDS: [Kind; 17] = {
+const KINDS: [Kind; 19] = {
     match Kind::Connection {
         Kind::Connection
         | Kind::Flow
@@ -178,6 +178,8 @@ const KINDS: [Kind; 17] = {
         | Kind::RefusalLimit
         | Kind::Ticket
         | Kind::Session
+        | Kind::EndedSessions
+        | Kind::OwnersBrowser
         | Kind::SweepCursor => {}
     }
     [
@@ -197,6 +199,8 @@ const KINDS: [Kind; 17] = {
         Kind::RefusalLimit,
         Kind::Ticket,
         Kind::Session,
+        Kind::EndedSessions,
+        Kind::OwnersBrowser,
         Kind::SweepCursor,
     ]
 };

@@ -30,7 +30,8 @@ pub fn connections(listing: &Listing, notice: Option<&str>, local: bool, now: u6
     } else {
         let _ = write!(
             body,
-            "<form method=\"post\" action=\"/sign-out\"><p>Signed in as {}. <button>Sign out</button></p></form>",
+            "<form method=\"post\" action=\"/sign-out\"><p>Signed in as {}. <button>Sign out</button> <button \
+             name=\"everywhere\" value=\"1\">Sign out everywhere</button></p></form>",
             escape(listing.subject.as_str())
         );
     }
