@@ -130,6 +130,8 @@ pub struct Config<'a> {
     /// Keys at the top of the file that say nothing here.
     pub foreign: Vec<Cow<'a, str>>,
     entries: Vec<Entry<'a>>,
+    /// Their places, in the order of their prefixes.
+    by_prefix: Vec<usize>,
     /// For how long a resolution may be used again; see [`kept`].
     pub resolution_seconds: u64,
     /// How many streams of one person may listen at once, 0 for any number; see [`seats`].
@@ -143,8 +145,8 @@ pub struct Config<'a> {
 struct Endpoint<'a> {
     /// What follows `/mcp/`; [`EVERYTHING`] for `/mcp` itself.
     name: Cow<'a, str>,
-    /// The servers behind it, by their names; none where the route has its own.
-    servers: Option<Vec<Cow<'a, str>>>,
+    /// The places of the servers behind it; `None` if the route has its own.
+    servers: Option<Vec<usize>>,
     /// Whether its tools are found by searching (`finding`) instead of listed.
     searched: bool,
 }
@@ -192,12 +194,22 @@ struct Tools<'a> {
     allow: Option<Vec<Cow<'a, str>>>,
     deny: Vec<Cow<'a, str>>,
     /// Their own names, and those they have here.
-    rename: Vec<(Cow<'a, str>, Cow<'a, str>)>,
+    rename: Pairs<'a>,
+    /// The other way.
+    renamed: Pairs<'a>,
     /// Their own names, and their descriptions here.
-    describe: Vec<(Cow<'a, str>, Cow<'a, str>)>,
+    describe: Pairs<'a>,
     pin: Option<Pin>,
     /// Their own names, and the digests of their definitions.
-    pins: Vec<(Cow<'a, str>, Cow<'a, str>)>,
+    pins: Pairs<'a>,
+}
+
+/// Names and what belongs to each, in the order of the names.
+type Pairs<'a> = Vec<(Cow<'a, str>, Cow<'a, str>)>;
+
+fn value_of<'p>(pairs: &'p Pairs<'_>, name: &str) -> Option<&'p str> {
+    let at = pairs.binary_search_by(|(known, _)| (**known).cmp(name)).ok()?;
+    pairs.get(at).map(|(_, value)| &**value)
 }
 
 impl<'a> Config<'a> {
@@ -213,27 +225,22 @@ impl<'a> Config<'a> {
         let mut entries: Vec<Entry<'a>> = Vec::new();
         for (name, text) in servers.members() {
             let prefix = names::prefix(name).into_owned();
-            let clash = if RESERVED.contains(&&*prefix) {
-                Some(format!("the name \"{prefix}\" is a route of the gateway itself: choose another"))
-            } else {
-                entries.iter_mut().find(|other| other.prefix == prefix).map(|other| {
-                    if other.name == *name {
-                        // Which of the two the operator means, and whose rules, only they know.
-                        return other.clash.insert(format!("\"{name}\" stands there twice: choose another")).clone();
-                    }
-                    format!("its name is told apart from \"{}\" by nothing: choose another", other.name)
-                })
-            };
+            let clash = RESERVED
+                .contains(&&*prefix)
+                .then(|| format!("the name \"{prefix}\" is a route of the gateway itself: choose another"));
             entries.push(Entry { name: name.clone(), prefix, text, clash });
         }
-        let endpoints = endpoints(&file, &entries)?;
-        Ok(Self { foreign, entries, endpoints, resolution_seconds, streams, browser_origins })
+        let by_prefix = by_prefix(&mut entries);
+        let mut config =
+            Self { foreign, entries, by_prefix, endpoints: Vec::new(), resolution_seconds, streams, browser_origins };
+        config.endpoints = endpoints(&file, &config)?;
+        Ok(config)
     }
 
     /// The servers of the endpoint called `name`, in the file's order; none where it is not one.
     pub fn endpoint(&self, name: &str) -> Option<Vec<&Entry<'a>>> {
         let servers = self.endpoints.iter().find(|known| known.name == name)?.servers.as_ref()?;
-        Some(self.entries.iter().filter(|entry| servers.contains(&entry.name)).collect())
+        Some(servers.iter().filter_map(|place| self.entries.get(*place)).collect())
     }
 
     /// Whether the tools of the endpoint called `name` are found by searching.
@@ -256,13 +263,39 @@ impl<'a> Config<'a> {
 
     /// The entry that a route or the first part of a tool's name stands for.
     pub fn find(&self, prefix: &str) -> Option<&Entry<'a>> {
-        self.entries.iter().find(|entry| entry.prefix == prefix)
+        let prefix_at = |place: &usize| self.entries.get(*place).map(|entry| entry.prefix.as_str());
+        let at = self.by_prefix.partition_point(|place| prefix_at(place) < Some(prefix));
+        self.entries.get(*self.by_prefix.get(at)?).filter(|entry| entry.prefix == prefix)
     }
 
     /// All servers that can be called, in the file's order.
     pub fn servers(&self) -> impl Iterator<Item = Server<'_>> {
         self.entries.iter().filter_map(|entry| entry.server().ok())
     }
+}
+
+/// The places of `entries` in the order of their prefixes; of equal ones the first is first. Says of entries that are
+/// told apart by nothing that they are.
+fn by_prefix(entries: &mut [Entry<'_>]) -> Vec<usize> {
+    let mut places: Vec<usize> = (0..entries.len()).collect();
+    places.sort_by(|one, other| entries[*one].prefix.cmp(&entries[*other].prefix));
+    let mut first = 0;
+    for place in &places {
+        if entries[first].prefix != entries[*place].prefix || RESERVED.contains(&&*entries[first].prefix) {
+            first = *place;
+        }
+        if first == *place {
+            continue;
+        }
+        let (of_first, name) = (entries[first].name.clone(), entries[*place].name.clone());
+        entries[*place].clash = Some(if of_first == name {
+            // Which of the two the operator means, and whose rules, only they know.
+            entries[first].clash.insert(format!("\"{name}\" stands there twice: choose another")).clone()
+        } else {
+            format!("its name is told apart from \"{of_first}\" by nothing: choose another")
+        });
+    }
+    places
 }
 
 /// A whole number from 0 to `most`, `usual` where the file does not say.
@@ -308,35 +341,38 @@ fn browser_origins(file: &Object<'_>) -> Result<Option<Vec<Origin>>, ConfigError
     }
 }
 
-fn endpoints<'a>(file: &Object<'a>, entries: &[Entry<'a>]) -> Result<Vec<Endpoint<'a>>, ConfigError> {
+fn endpoints<'a>(file: &Object<'a>, config: &Config<'a>) -> Result<Vec<Endpoint<'a>>, ConfigError> {
     let shape = |problem: String| ConfigError::Shape(format!("\"endpoints\": {problem}"));
     let Some(text) = file.get("endpoints").map_err(|twice| ConfigError::Shape(twice.to_string()))? else {
         return Ok(Vec::new());
     };
     let endpoints = Object::parse(text).map_err(|_| shape("has to be an object".into()))?;
+    if let Some(twice) = endpoints.twice() {
+        return Err(shape(format!("\"{twice}\" stands there twice")));
+    }
+    let mut named: Vec<(&str, usize)> =
+        config.entries.iter().enumerate().map(|(place, entry)| (&*entry.name, place)).collect();
+    named.sort_unstable();
     let mut read: Vec<Endpoint<'a>> = Vec::new();
     for (name, text) in endpoints.members() {
         let read_one = || {
-            if read.iter().any(|other| other.name == *name) {
-                return Err("stands there twice".to_owned());
-            }
-            let is_route = name == EVERYTHING || entries.iter().any(|entry| entry.prefix == **name);
+            let is_route = name == EVERYTHING || config.find(name).is_some();
             if !is_route && (RESERVED.contains(&&**name) || names::prefix(name) != *name) {
                 return Err("is not a name of its own of letters, digits, - and _".to_owned());
             }
-            endpoint(name, text, is_route, entries)
+            endpoint(name, text, is_route, &named)
         };
         read.push(read_one().map_err(|problem| shape(format!("\"{name}\" {problem}")))?);
     }
     Ok(read)
 }
 
-/// One endpoint: a list of servers, or an object. One that the route has anyway is not over other servers than its own.
+/// One endpoint: a list of servers, or an object. `named` are the names of all servers in order, and their places. One that the route has anyway is not over other servers than its own.
 fn endpoint<'a>(
     name: &Cow<'a, str>,
     text: &'a str,
     is_route: bool,
-    entries: &[Entry<'a>],
+    named: &[(&str, usize)],
 ) -> Result<Endpoint<'a>, String> {
     let (servers, tools) = match Object::parse(text) {
         Err(_) => (Some(text), None),
@@ -362,11 +398,19 @@ fn endpoint<'a>(
             Some(servers.ok_or("has to be a list of servers, or to have one as \"servers\"")?)
         }
     };
-    let unknown = |server: &&Cow<'_, str>| entries.iter().all(|entry| entry.name != **server);
-    if let Some(unknown) = servers.iter().flatten().find(unknown) {
-        return Err(format!("names \"{unknown}\", which is no server"));
+    let mut places: Vec<usize> = Vec::new();
+    for server in servers.iter().flatten() {
+        let at = named.partition_point(|(known, _)| *known < &**server);
+        let same = named[at..].iter().take_while(|(known, _)| known == server).map(|(_, place)| *place);
+        let before = places.len();
+        places.extend(same);
+        if places.len() == before {
+            return Err(format!("names \"{server}\", which is no server"));
+        }
     }
-    Ok(Endpoint { name: name.clone(), servers, searched })
+    places.sort_unstable();
+    places.dedup();
+    Ok(Endpoint { name: name.clone(), servers: servers.map(|_| places), searched })
 }
 
 impl<'a> Entry<'a> {
@@ -465,7 +509,7 @@ impl<'a> Server<'a> {
 
     /// Whether the tools are offered as the server has them, so that nothing has to be looked at.
     pub fn tools_are_its_own(&self) -> bool {
-        let Tools { allow, deny, rename, describe, pin, pins: _ } = &self.tools;
+        let Tools { allow, deny, rename, describe, pin, renamed: _, pins: _ } = &self.tools;
         allow.is_none() && deny.is_empty() && rename.is_empty() && describe.is_empty() && pin.is_none()
     }
 
@@ -480,18 +524,17 @@ impl<'a> Server<'a> {
         if !self.offers(tool) {
             return None;
         }
-        let rename = &self.tools.rename;
-        match rename.iter().find(|(own, _)| own == tool) {
-            Some((_, here)) => Some(Cow::Borrowed(here)),
-            None if rename.iter().any(|(_, here)| here == tool) => None,
+        match value_of(&self.tools.rename, tool) {
+            Some(here) => Some(Cow::Borrowed(here)),
+            None if value_of(&self.tools.renamed, tool).is_some() => None,
             None => Some(Cow::Borrowed(tool)),
         }
     }
 
     /// The other way: the server's own name for what is called `name` here.
     pub fn tool_called<'t>(&'t self, name: &'t str) -> Option<Cow<'t, str>> {
-        let own = match self.tools.rename.iter().find(|(_, here)| here == name) {
-            Some((own, _)) => Cow::Borrowed(&**own),
+        let own = match value_of(&self.tools.renamed, name) {
+            Some(own) => Cow::Borrowed(own),
             None => Cow::Borrowed(name),
         };
         (self.shown(&own)? == name).then_some(own)
@@ -499,12 +542,12 @@ impl<'a> Server<'a> {
 
     /// What the file says in the place of a tool's own description.
     pub fn description_of(&self, tool: &str) -> Option<&str> {
-        self.tools.describe.iter().find(|(own, _)| own == tool).map(|(_, text)| &**text)
+        value_of(&self.tools.describe, tool)
     }
 
     /// The digest that the file says a tool's definition has to have.
     pub fn pinned(&self, tool: &str) -> Option<&str> {
-        self.tools.pins.iter().find(|(own, _)| own == tool).map(|(_, digest)| &**digest)
+        value_of(&self.tools.pins, tool)
     }
 
     /// The URL without its query, which may hold a key.
@@ -602,19 +645,21 @@ fn tools<'a>(keys: &Object<'a>) -> Result<Tools<'a>, Fault> {
             if let Some(twice) = pairs.twice() {
                 return Err(wrong("tools", &format!("\"{key}\" has \"{twice}\" twice")));
             }
-            let pairs = pairs.members().map(|(own, text)| Some((own.clone(), json::string(text)?))).collect();
-            Option::ok_or_else(pairs, || wrong("tools", &format!("\"{key}\" has to be an object of strings")))
+            let pairs: Option<Pairs<'a>> =
+                pairs.members().map(|(own, text)| Some((own.clone(), json::string(text)?))).collect();
+            let mut pairs =
+                pairs.ok_or_else(|| wrong("tools", &format!("\"{key}\" has to be an object of strings")))?;
+            pairs.sort_unstable();
+            Ok(pairs)
         }
     };
-    let rename: Vec<(Cow<'a, str>, Cow<'a, str>)> = pairs("rename")?;
-    if let Some((_, twice)) = rename
-        .iter()
-        .enumerate()
-        .find_map(|(at, (_, here))| rename.iter().skip(at + 1).find(|(_, other)| other == here))
-    {
-        return Err(wrong("tools", &format!("\"rename\" gives the name \"{twice}\" twice")));
+    let rename: Pairs<'a> = pairs("rename")?;
+    let mut renamed: Pairs<'a> = rename.iter().map(|(own, here)| (here.clone(), own.clone())).collect();
+    renamed.sort_unstable();
+    if let Some(twice) = renamed.windows(2).find(|two| two[0].0 == two[1].0) {
+        return Err(wrong("tools", &format!("\"rename\" gives the name \"{}\" twice", twice[0].0)));
     }
-    let pins: Vec<(Cow<'a, str>, Cow<'a, str>)> = pairs("pins")?;
+    let pins: Pairs<'a> = pairs("pins")?;
     let is_digest = |text: &str| text.strip_prefix("sha256-").is_some_and(|digest| digest.len() == 44);
     if let Some((tool, _)) = pins.iter().find(|(_, digest)| !is_digest(digest)) {
         return Err(wrong("tools", &format!("\"pins\" has no \"sha256-…\" for \"{tool}\", as /mcp/servers shows it")));
@@ -634,6 +679,7 @@ fn tools<'a>(keys: &Object<'a>) -> Result<Tools<'a>, Fault> {
         allow: patterns("allow")?,
         deny: patterns("deny")?.unwrap_or_default(),
         rename,
+        renamed,
         describe: pairs("describe")?,
     })
 }

@@ -220,15 +220,13 @@ impl<'a> State<'a> {
 }
 
 fn entries<'s>(site: &'s Site<'_>) -> impl Iterator<Item = &'s Entry<'s>> {
-    let some = match site.route {
-        Route::All => None,
+    let entries = match site.route {
+        Route::All => site.config.entries().iter().collect(),
         Route::Named(name) => {
-            Some(site.config.endpoint(name).unwrap_or_else(|| site.config.find(name).into_iter().collect()))
+            site.config.endpoint(name).unwrap_or_else(|| site.config.find(name).into_iter().collect())
         }
     };
-    site.config.entries().iter().filter(move |entry| {
-        some.as_ref().is_none_or(|some| some.iter().any(|here| here.prefix == entry.prefix && here.name == entry.name))
-    })
+    entries.into_iter()
 }
 
 /// Calls `then` with the state of `entry`, and with the server if there is one.

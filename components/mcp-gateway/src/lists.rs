@@ -35,6 +35,8 @@ use sealing::age::{SKEW, left};
 /// For one server's list.
 pub const DEADLINE: Duration = Duration::from_secs(10);
 const MOST_PAGES: usize = 64;
+/// The most entries of one list of one server that are looked at.
+pub const MOST_ENTRIES: usize = 10_000;
 /// A page of ours.
 const PAGE_ENTRIES: usize = 1000;
 const PAGE_BYTES: usize = 2 * 1024 * 1024;
@@ -441,7 +443,9 @@ async fn ask<H: Host>(host: &H, kind: &'static Kind, link: Link<'_>) -> Found {
     let mut left_out: Vec<String> = Vec::new();
     let mut cursor: Option<String> = None;
     let mut cursors = BTreeSet::new();
-    for _ in 0..MOST_PAGES {
+    let mut looked_at = 0;
+    let mut is_cut = false;
+    for number in 1..=MOST_PAGES {
         let members = cursor.as_ref().map(|cursor| ["\"cursor\":", cursor].concat()).unwrap_or_default();
         let mut id = [0; 8];
         host.random(&mut id);
@@ -468,7 +472,10 @@ async fn ask<H: Host>(host: &H, kind: &'static Kind, link: Link<'_>) -> Found {
         }
         let result = upstream::result_of(&page).ok_or(Failure::NotMcp)?;
         let entries = result.find(kind.member).and_then(json::array).ok_or(Failure::NotMcp)?;
-        for entry in entries {
+        let room = MOST_ENTRIES - looked_at;
+        looked_at += entries.len().min(room);
+        let is_too_long = entries.len() > room;
+        for entry in entries.into_iter().take(room) {
             match valid(kind, entry) {
                 Ok(valid) => listed.l.push(valid.into_owned()),
                 Err(why) => left_out.push(named(kind, entry, &why)),
@@ -478,10 +485,18 @@ async fn ask<H: Host>(host: &H, kind: &'static Kind, link: Link<'_>) -> Found {
         listed.s = listed.s.min(ttl.unwrap_or(LEGACY_SECONDS));
         listed.p &= matches!(result.string("cacheScope"), Ok(Some(scope)) if scope == "public");
         cursor = match result.find("nextCursor") {
+            _ if is_too_long => None,
             // A cursor that was used before leads round in a circle.
             Some(next) if next.starts_with('"') && cursors.insert(next.to_owned()) => Some(next.to_owned()),
-            _ => break,
+            _ => None,
         };
+        is_cut = is_too_long || cursor.is_some() && (looked_at == MOST_ENTRIES || number == MOST_PAGES);
+        if is_cut || cursor.is_none() {
+            break;
+        }
+    }
+    if is_cut {
+        left_out.insert(0, format!("{}: all beyond the first {looked_at}", kind.method));
     }
     if kind.by == By::Tool {
         let alone = format!("it can only be called as a task, at /mcp/{}", link.server.prefix);

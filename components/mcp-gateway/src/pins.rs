@@ -16,7 +16,7 @@
 //! random. A modern one sends a random `requestState` back; the row `g.a` says what was shown with it, and goes with the
 //! first answer.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use base64ct::{Base64, Base64UrlUnpadded, Encoding};
 use http::Response;
@@ -50,8 +50,9 @@ pub const NOTICE: &str = "[Changed since it was approved: ask the person before 
 /// So many tools of one server are remembered for one person, and names no longer than that.
 const MOST_KNOWN: usize = 4096;
 const LONGEST_NAME: usize = 128;
-/// Deeper values count as they are written.
+/// Deeper values count as they are written, and so do longer definitions: each level is read once more.
 const DEEPEST: usize = 64;
+const LONGEST_READ: usize = 256 * 1024;
 /// So many are put to a person at once, with so much of their words.
 const MOST_SHOWN: usize = 8;
 const SHOWN: usize = 2000;
@@ -85,14 +86,30 @@ fn place(link: Link<'_>) -> Place {
     Place::of("p", link, "")
 }
 
-/// Where `name` is in `known`, where it is put if there is room for it.
-fn find<'k>(known: &'k mut Vec<Known>, name: &str) -> Option<&'k mut Known> {
-    let place = known.iter().position(|known| known.name == name);
-    if place.is_none() && has_room(known, name) {
-        known.push(Known { name: name.to_owned(), ..Known::default() });
-        return known.last_mut();
+/// What is remembered of the tools of one server, by their names.
+#[derive(Default)]
+pub struct Remembered {
+    tools: Vec<Known>,
+    places: BTreeMap<String, usize>,
+}
+
+impl From<Vec<Known>> for Remembered {
+    fn from(tools: Vec<Known>) -> Self {
+        let places = tools.iter().enumerate().map(|(place, tool)| (tool.name.clone(), place)).collect();
+        Self { tools, places }
     }
-    known.get_mut(place?)
+}
+
+impl Remembered {
+    /// The tool called `name`, which is added if there is room for it.
+    pub fn tool(&mut self, name: &str) -> Option<&mut Known> {
+        let place = self.places.get(name).copied().unwrap_or(self.tools.len());
+        if place == self.tools.len() && has_room(&self.tools, name) {
+            self.places.insert(name.to_owned(), place);
+            self.tools.push(Known { name: name.to_owned(), ..Known::default() });
+        }
+        self.tools.get_mut(place)
+    }
 }
 
 fn has_room(known: &[Known], name: &str) -> bool {
@@ -106,13 +123,13 @@ pub fn check<H: Host>(host: &H, link: Link<'_>, entries: &[String]) -> BTreeSet<
     let before = recall(host, link);
     let may_come = before.is_none() || pin != Pin::Freeze;
     let mut is_new = before.is_none();
-    let mut known = before.unwrap_or_default();
+    let mut known = Remembered::from(before.unwrap_or_default());
     let mut told = Vec::new();
     for entry in entries {
         let Some((name, digest)) = digest(entry).filter(|(name, _)| link.server.shown(name).is_some()) else {
             continue;
         };
-        let Some(tool) = find(&mut known, &name) else {
+        let Some(tool) = known.tool(&name) else {
             changed.insert(name);
             continue;
         };
@@ -141,7 +158,7 @@ pub fn check<H: Host>(host: &H, link: Link<'_>, entries: &[String]) -> BTreeSet<
         host.log(&format!("gateway: {}: not as they were approved: {}", link.server.prefix, told.join(", ")));
     }
     if is_new {
-        keep(host, link, &known);
+        keep(host, link, &known.tools);
     }
     changed
 }
@@ -196,10 +213,12 @@ pub async fn approve<H: Host>(
     };
     let link = Link { server, token: None, caller: &visitor.caller, profile: relay.client.profile() };
     let waiting = recall(host, link).unwrap_or_default();
+    let waiting: BTreeMap<&str, &str> =
+        waiting.iter().map(|known| (known.name.as_str(), known.changed.as_str())).collect();
     let waits = |entry: &'_ String| {
         let (name, digest) = digest(entry)?;
-        let tool = waiting.iter().find(|known| known.name == name)?;
-        (server.pinned(&name).is_none() && tool.changed == digest).then_some((name, digest))
+        let changed = *waiting.get(name.as_str())?;
+        (server.pinned(&name).is_none() && changed == digest).then_some((name, digest))
     };
     let shown: Vec<Shown<'_>> = listed
         .entries()
@@ -235,18 +254,18 @@ pub async fn approve<H: Host>(
         return fail("The person has not approved the changed tools: they stay as they were.");
     }
     // Much may have happened while the person was reading.
-    let mut known = recall(host, link).unwrap_or_default();
+    let mut known = Remembered::from(recall(host, link).unwrap_or_default());
     let mut names = Vec::new();
     for Shown { name, digest, .. } in shown {
         names.push(names::join(server.prefix, &name));
-        if let Some(tool) = find(&mut known, &name) {
+        if let Some(tool) = known.tool(&name) {
             if tool.changed == digest {
                 tool.changed.clear();
             }
             tool.approved = digest;
         }
     }
-    keep(host, link, &known);
+    keep(host, link, &known.tools);
     Ok(relay.client.result(id, &said(&format!("The person has approved: {}. List the tools again.", names.join(", ")))))
 }
 
@@ -348,7 +367,10 @@ fn digest(entry: &str) -> Option<(String, String)> {
     let members = Object::parse(entry).ok()?;
     let name = json::string(members.find("name")?)?.into_owned();
     let mut text = String::new();
-    canonical(&members, &["_meta", "icons"], 0, &mut text);
+    match entry.len() > LONGEST_READ {
+        true => text.push_str(entry),
+        false => canonical(&members, &["_meta", "icons"], 0, &mut text),
+    }
     Some((name, ["sha256-", &Base64::encode_string(&Sha256::digest(text))].concat()))
 }
 

@@ -9,6 +9,7 @@ mod clocks;
 mod config;
 mod faults;
 mod features;
+mod growth;
 mod held;
 mod http_sse;
 mod kept;

@@ -40,6 +40,7 @@ use crate::fit::text_of;
 use crate::health;
 use crate::host::{AccessToken, Caller, Host, SendError, Source, within};
 use crate::memory::Facts;
+use crate::names;
 use crate::session::Capabilities;
 use crate::sse::{Parser, Piece};
 use crate::{decisive, memory};
@@ -671,10 +672,13 @@ fn info_of<'r>(result: &Object<'r>) -> Option<&'r str> {
 
 /// What a server of one era said of itself in `result`.
 fn facts_of(result: &Object<'_>, modern: bool) -> Facts {
-    let capabilities = result.find("capabilities").filter(|text| Object::parse(text).is_ok());
+    /// A row of the store has to hold it.
+    const LONGEST: usize = 32 * 1024;
+    let capabilities = result.find("capabilities").filter(|text| text.len() <= LONGEST && Object::parse(text).is_ok());
+    let instructions = text_of(result.find("instructions"));
     Facts {
         capabilities: capabilities.unwrap_or("{}").to_owned(),
-        instructions: text_of(result.find("instructions")),
+        instructions: instructions.map(|text| names::cut(&text, LONGEST).to_owned()),
         info: info_of(result).map(str::to_owned),
         modern,
     }

@@ -146,8 +146,10 @@ pub async fn listen<H: Host>(host: &H, link: Link<'_>, id: &str, filter: &str) -
 
 /// Which parameters of which tools have to be repeated in headers (`x-mcp-header`), from the tools' definitions: an
 /// object from tools to objects from headers to the path of the parameter. A client that is not of this era does not
-/// know of them.
+/// know of them. At most 64 of one tool, which is more than servers take, and of so many tools as a row of the store holds.
 pub fn headers_of(tools: &[String]) -> String {
+    const LONGEST: usize = 64 * 1024;
+    let mut length = 0;
     let of_tool = |tool: &String| {
         let tool = Object::parse(tool).ok()?;
         let (name, schema) = (tool.get("name").ok()??, tool.object("inputSchema").ok()??);
@@ -155,15 +157,23 @@ pub fn headers_of(tools: &[String]) -> String {
         marked(&schema, &mut Vec::new(), &mut found);
         (!found.is_empty()).then(|| format!("{name}:{{{}}}", found.join(",")))
     };
-    ["{", &tools.iter().filter_map(of_tool).collect::<Vec<_>>().join(","), "}"].concat()
+    let has_room = |text: &String| {
+        length += text.len();
+        length <= LONGEST
+    };
+    ["{", &tools.iter().filter_map(of_tool).take_while(has_room).collect::<Vec<_>>().join(","), "}"].concat()
 }
 
 /// Goes through `properties` alone, where the place of a value is known.
 fn marked(schema: &Object<'_>, path: &mut Vec<String>, found: &mut Vec<String>) {
     const DEEPEST: usize = 16;
+    const MOST_HEADERS: usize = 64;
     let Ok(Some(properties)) = schema.object("properties") else { return };
     for (name, text) in properties.members() {
         let Ok(property) = Object::parse(text) else { continue };
+        if found.len() == MOST_HEADERS {
+            return;
+        }
         path.push(quoted(name));
         if let Ok(Some(header)) = property.string("x-mcp-header") {
             found.push(format!("{}:[{}]", quoted(&header), path.join(",")));
