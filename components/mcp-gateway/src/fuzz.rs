@@ -9,10 +9,13 @@ use std::time::Duration;
 use http::Request;
 use serde_json::Value;
 
+#[path = "spec/readers.rs"]
+mod readers;
 #[path = "spec/upstreams.rs"]
 mod upstreams;
 #[path = "spec/world.rs"]
 pub mod world;
+use readers::{differ, differ_about_entry};
 use upstreams::{echo, json_reply, legacy, legacy_stateless, modern};
 use world::{ANYWHERE, Era, Piece, Reply, Sent, Upstream, World, with_body, with_header};
 
@@ -24,20 +27,39 @@ use crate::session::Capabilities;
 use crate::upstream::Link;
 use json::{Object, quoted};
 
-/// A client's message: the first byte chooses its era, the server and the route, the rest is the body.
+/// A client's message: the first byte chooses its era, the server, the route, and whether there are rules for the server's
+/// tools; the rest is the body.
 pub fn requests(data: &[u8]) {
     let [choice, body @ ..] = data else { return };
     let Ok(text) = std::str::from_utf8(body) else { return };
     let (era, server, single) = (era_of(*choice), Server::of(choice >> 1), choice & 8 != 0);
-    let world = World::with(server.upstream());
+    let (is_ruled, is_searched) = (choice & 16 != 0, choice & 32 != 0);
+    let world =
+        if is_ruled { World::new(RULED, vec![(ANYWHERE, server.upstream())]) } else { World::with(server.upstream()) };
     world.serve(era.call("/mcp/up", "echo"));
     world.sent();
 
-    let got = world.serve(request(era, if single { "/mcp/up" } else { "/mcp" }, text));
+    let path = match (single, is_ruled && is_searched) {
+        (true, _) => "/mcp/up",
+        (false, true) => "/mcp/found",
+        (false, false) => "/mcp",
+    };
+    let got = world.serve(request(era, path, text));
     assert_ne!(got.status, 500, "{}", got.text());
     assert!(got.finished, "cut off: {}", got.text());
     let sent = world.sent();
     assert!(sent.len() <= MOST_SENT, "{} requests for one", sent.len());
+    for sent in sent.iter().filter(|sent| !sent.body.is_empty()) {
+        assert_eq!(differ(&sent.body), None, "{text} became {}", sent.body);
+        if is_ruled && sent.method_in_text() == "tools/call" {
+            let name = Object::parse(&sent.body).ok().and_then(|message| message.object("params").ok().flatten());
+            let name = name.and_then(|params| params.string("name").ok().flatten().map(|name| name.into_owned()));
+            assert!(matches!(name.as_deref(), Some("echo" | "get-sum")), "{text} called {name:?}");
+        }
+    }
+    if is_ruled && is_searched && !single {
+        return;
+    }
     let Ok(asked) = Object::parse(text) else { return };
     let method = asked.string("method").ok().flatten().unwrap_or_default().into_owned();
     // What the gateway asks by itself is written by itself.
@@ -84,11 +106,14 @@ pub fn passages(data: &[u8]) {
     let straight =
         (era == Era::Modern) == (server == Server::Modern) && server != Server::Sessions && (single || !is_list);
     let answer = answered.take();
+    let answer = answer.strip_prefix('\u{feff}').unwrap_or(&answer);
     if got.header("content-type") == Some("text/event-stream") {
         let said: Vec<String> = read_events(answer.as_bytes(), answer.len().max(1));
         for message in read_events(got.text().as_bytes(), 7) {
             assert!(Object::parse(&message).is_ok(), "no message: {message}");
-            assert!(!straight || is_own(&message) || said.contains(&message), "{message} is none of {said:?}");
+            assert_eq!(differ(&message), None, "{message}");
+            let is_said = said.iter().any(|said| said.strip_prefix('\u{feff}').unwrap_or(said) == message);
+            assert!(!straight || is_own(&message) || is_said, "{message} is none of {said:?}");
         }
     } else if !got.text().is_empty() {
         let text = got.text();
@@ -96,6 +121,14 @@ pub fn passages(data: &[u8]) {
         let passed = straight && status < 300 && !is_events;
         let expected = if passed { text == answer || is_json && is_own(&text) } else { is_json };
         assert!(expected, "{text} came of {answer}");
+        assert_eq!(differ(&text), None, "{text}");
+        if is_list && !single {
+            let listed = Object::parse(&text).ok().and_then(|message| message.object("result").ok().flatten());
+            let entries = listed.and_then(|result| result.get("tools").ok().flatten().and_then(json::array));
+            for entry in entries.unwrap_or_default() {
+                assert_eq!(differ_about_entry(entry), None, "{entry}");
+            }
+        }
     }
 }
 
@@ -314,6 +347,10 @@ fn read_events(stream: &[u8], length: usize) -> Vec<String> {
 fn is_own(message: &str) -> bool {
     message.contains("The server up could not be")
 }
+
+/// One server with rules for its tools, of which it lists `echo` and `get-sum`.
+const RULED: &str = r#"{"endpoints":{"found":{"servers":["up"],"tools":"search"}},
+    "mcpServers":{"up":{"url":"https://up.example/mcp","tools":{"deny":["denied"]}}}}"#;
 
 /// The most that one request may lead to: a session, a list of pages, and rounds of input.
 const MOST_SENT: usize = 160;

@@ -15,6 +15,7 @@ use crate::lists::{DEADLINE, TOOLS, of_server};
 use crate::memory::Place;
 use crate::pins;
 use crate::upstream::{Failure, Link};
+use sealing::age::is_recent;
 
 const BELIEVED_SECONDS: u64 = 60 * 60;
 const DIGEST: usize = 16;
@@ -64,8 +65,8 @@ pub async fn verdict<H: Host>(host: &H, link: Link<'_>, tool: &str) -> Result<Ve
 fn is_noted<H: Host>(host: &H, link: Link<'_>, tool: &str) -> bool {
     let Some(row) = place(link).read(host, link.caller) else { return false };
     let Some((noted, digests)) = row.split_first_chunk() else { return false };
-    let is_fresh = host.now().abs_diff(u64::from_be_bytes(*noted)) < BELIEVED_SECONDS;
-    is_fresh && digests.chunks_exact(DIGEST).any(|known| known == digest(tool))
+    is_recent(u64::from_be_bytes(*noted), host.now(), BELIEVED_SECONDS)
+        && digests.chunks_exact(DIGEST).any(|known| known == digest(tool))
 }
 
 fn note<H: Host>(host: &H, link: Link<'_>, names: &[String]) {

@@ -81,39 +81,46 @@ const ENTRY: [&[&str]; 8] = [
 
 /// What two readers see differently in `message`.
 pub fn differ(message: &str) -> Option<String> {
-    let more: &[&[&str]] = match Reader::First.at(message, &["method"]).as_deref() {
-        Some("\"completion/complete\"") => &REFERENCE,
-        Some("\"subscriptions/listen\"" | "\"notifications/subscriptions/acknowledged\"") => &FILTER,
+    let method = Reader::First.at(message, &["method"], true).unwrap_or_default();
+    let more: &[&[&str]] = match method.trim_matches('"') {
+        "completion/complete" => &REFERENCE,
+        "subscriptions/listen" | "notifications/subscriptions/acknowledged" => &FILTER,
         _ => &[],
     };
-    first_difference(message, MESSAGE.iter().chain(more))
+    // Of other methods the gateway does not know what a name is.
+    let is_known = ["tools/", "prompts/", "resources/", "tasks/", "completion/"];
+    let is_known = is_known.iter().any(|start| method.trim_start_matches('"').starts_with(start));
+    first_difference(message, MESSAGE.iter().chain(more), is_known)
 }
 
 /// What two readers see differently in `entry`, one of a list.
 pub fn differ_about_entry(entry: &str) -> Option<String> {
-    first_difference(entry, ENTRY.iter())
+    first_difference(entry, ENTRY.iter(), true)
 }
 
-fn first_difference<'p>(text: &str, mut paths: impl Iterator<Item = &'p &'p [&'p str]>) -> Option<String> {
+fn first_difference<'p>(
+    text: &str,
+    mut paths: impl Iterator<Item = &'p &'p [&'p str]>,
+    decodes: bool,
+) -> Option<String> {
     paths.find_map(|path| {
-        let seen = READERS.map(|reader| reader.at(text, path));
+        let seen = READERS.map(|reader| reader.at(text, path, decodes || *path == ["method"]));
         seen.iter().any(|other| *other != seen[0]).then(|| format!("{path:?}: {seen:?}"))
     })
 }
 
 impl Reader {
-    /// The value at `path`: a string in one form, all else as it stands.
-    fn at(self, text: &str, path: &[&str]) -> Option<String> {
+    /// The value at `path`, as it stands; if `decodes`, one that decides by its text in one form.
+    fn at(self, text: &str, path: &[&str], decodes: bool) -> Option<String> {
         let [name, rest @ ..] = path else { return Some(text.trim().to_owned()) };
         let members = serde_json::from_str::<Members>(text).ok()?.0;
         let mut fitting = members.iter().filter(|(other, _)| self.is(other, name));
         let (_, value) = if self == Self::First { fitting.next()? } else { fitting.next_back()? };
         match rest {
-            // All else is compared as it stands, or not at all.
-            [] if DECODED.contains(name) && value.starts_with('"') => {
+            [] if decodes && DECODED.contains(name) && value.starts_with('"') => {
                 Some(format!("{:?}", String::from_utf16_lossy(&self.decoded(value))))
             }
-            rest => self.at(value, rest),
+            rest => self.at(value, rest, decodes),
         }
     }
 
