@@ -61,9 +61,9 @@ enum Rights<'p> {
 
 impl Policy {
     /// Errors: what is wrong. Nothing in it is a secret.
-    pub fn parse(json: &str) -> Result<Self, String> {
-        let policy: BTreeMap<String, Allowed> =
-            serde_json::from_slice(json::without_bom(json.as_bytes())).map_err(|error| error.to_string())?;
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let policy = json::check(text.as_bytes()).and_then(serde_json::from_slice);
+        let policy: BTreeMap<String, Allowed> = policy.map_err(|error| error.to_string())?;
         for (caller, allowed) in &policy {
             for id in allowed.services.keys() {
                 if id != ANY && ServiceId::parse(id).is_err() {

@@ -133,15 +133,22 @@ impl<H: Host> Broker<'_, H> {
         }
     }
 
+    /// What the setting has, in which a name twice would be a rule that one reader follows and another does not.
+    fn clients(&self) -> Result<BTreeMap<String, &RawValue>, SettingError> {
+        let text = self.settings.oauth_clients();
+        json::check(text.as_bytes()).map_err(|error| setting(without_values(&error)))?;
+        entries(text)
+    }
+
     /// What is offered under that id.
     pub(crate) fn offered(&self, id: &ServiceId) -> Result<Option<Offered>, SettingError> {
-        let clients = entries(self.settings.oauth_clients())?;
+        let clients = self.clients()?;
         clients.get(id.as_str()).map(|entry| Offered::read(id, entry, &clients)).transpose()
     }
 
     /// All that is offered, by id.
     pub(crate) fn offers(&self) -> Result<Vec<Offered>, SettingError> {
-        let clients = entries(self.settings.oauth_clients())?;
+        let clients = self.clients()?;
         let service = |(id, entry): (&String, &&RawValue)| {
             let id = ServiceId::parse(id).map_err(|error| setting(format!("`{}`: {error}", id.escape_default())))?;
             Offered::read(&id, entry, &clients)
@@ -276,7 +283,7 @@ fn setting(problem: String) -> SettingError {
 /// What serde says about a mistake quotes the value, which may be a client secret, unless it is about a field's name.
 fn without_values(error: &serde_json::Error) -> String {
     let said = error.to_string();
-    if ["unknown field", "missing field", "duplicate field", "unknown variant"]
+    if ["unknown field", "missing field", "duplicate field", "unknown variant", "the member"]
         .iter()
         .any(|start| said.starts_with(start))
     {

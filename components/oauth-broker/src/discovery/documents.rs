@@ -90,7 +90,7 @@ pub(crate) fn registration_error(document: &[u8]) -> Option<(String, Option<Stri
 }
 
 pub(super) fn object(document: &[u8]) -> Option<Value> {
-    serde_json::from_slice(json::without_bom(document)).ok().filter(Value::is_object)
+    serde_json::from_slice(json::check(document).ok()?).ok().filter(Value::is_object)
 }
 
 fn text(said: &Value, name: &str) -> Option<String> {
@@ -127,6 +127,14 @@ mod tests {
         assert_eq!(scopes(["a", "b:c/d", "a", "", "e\"f", "g h", "é"].into_iter()), ["a", "b:c/d"]);
         let many: Vec<String> = (0..1000).map(|number| number.to_string()).collect();
         assert_eq!(scopes(many.iter().map(String::as_str)).len(), MOST_SCOPES);
+    }
+
+    /// A01: of two members of one name another reader would have taken the other one.
+    #[test]
+    fn a_document_with_a_name_twice_is_none() {
+        assert!(registered(br#"{"client_id":"a","client_id":"b"}"#).is_none());
+        assert!(registered(br#"{"client_id":"a","x":[{"y":1,"y":2}]}"#).is_none());
+        assert!(registered(b"\xef\xbb\xbf{\"client_id\":\"a\"}").is_some());
     }
 
     #[test]

@@ -102,7 +102,7 @@ pub async fn callback<H: Host>(
 
 /// `POST /tickets`: a link with which the person whom the caller speaks for can connect a service.
 pub async fn ticket<H: Host>(broker: &Broker<'_, H>, request: &Request<Vec<u8>>) -> Result<Response<Vec<u8>>, Refusal> {
-    let wish = serde_json::from_slice::<Wish>(json::without_bom(request.body()));
+    let wish = json::check(request.body()).and_then(serde_json::from_slice::<Wish>);
     let subject_token = wish.as_ref().ok().and_then(|wish| wish.subject_token.as_ref()).map(Secret::reveal);
     let Caller { subject, by } = if subject_token.is_some() || request.headers().contains_key(header::AUTHORIZATION) {
         broker.caller_for_token(request, subject_token)?

@@ -130,7 +130,7 @@ pub async fn resolve<H: Host>(host: &H, question: Question) -> Result<Resolution
 /// `POST /resolve`
 pub async fn post<H: Host>(broker: &Broker<'_, H>, request: &Request<Vec<u8>>) -> Result<Response<Vec<u8>>, Refusal> {
     // The key before the body: who has none learns nothing of how a question is read.
-    let question = serde_json::from_slice::<Question>(json::without_bom(request.body()));
+    let question = json::check(request.body()).and_then(serde_json::from_slice::<Question>);
     let bearer = question.as_ref().ok().and_then(|question| question.subject_token.as_ref()).map(Secret::reveal);
     let caller = broker.caller_for_resolution(request, bearer);
     let question = match (&caller, question) {

@@ -141,8 +141,8 @@ impl Asked {
         let body = request.body();
         let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
         if kind.to_ascii_lowercase().starts_with("application/json") && !body.is_empty() {
-            return serde_json::from_slice(json::without_bom(body))
-                .map_err(|_| Refusal::Request("the body is not a JSON object"));
+            let asked = json::check(body).and_then(serde_json::from_slice);
+            return asked.map_err(|_| Refusal::Request("the body is not a JSON object with each name once"));
         }
         let form = Params::parse(body)?;
         let owned = |name: &str| form.get(name).map(str::to_owned);

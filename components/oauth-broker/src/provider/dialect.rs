@@ -197,17 +197,26 @@ pub fn succeeded<H: Host>(host: &H, service: &Service, answer: &Response<Vec<u8>
     if Failure::is_busy(answer.status()) || answer.status().is_redirection() {
         return Err(Failure::of_status(answer, now));
     }
-    match error(service, answer, &read(answer).unwrap_or_default(), now) {
+    let said = match read(answer) {
+        // It may say that it is an error in a way that other readers see.
+        None if body(answer).starts_with(b"{") => return Err(Failure::Malformed("answer")),
+        said => said.unwrap_or_default(),
+    };
+    match error(service, answer, &said, now) {
         Some(failure) => Err(failure),
         None => Ok(()),
     }
 }
 
+fn body(answer: &Response<Vec<u8>>) -> &[u8] {
+    json::without_bom(answer.body()).trim_ascii()
+}
+
 /// JSON, or a form: some send one under the name of the other.
 fn read(answer: &Response<Vec<u8>>) -> Option<Value> {
-    let body = json::without_bom(answer.body()).trim_ascii();
+    let body = body(answer);
     if body.starts_with(b"{") {
-        return serde_json::from_slice(body).ok();
+        return serde_json::from_slice(json::check(body).ok()?).ok();
     }
     let kind = answer.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let form = ["application/x-www-form-urlencoded", "text/plain"].iter().any(|form| kind.starts_with(form));

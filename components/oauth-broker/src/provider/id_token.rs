@@ -16,7 +16,7 @@ pub fn claims(service: &Service, token: Option<&str>, now: u64) -> Result<Value,
     let wrong = Failure::Malformed("id token");
     let mut parts = token.split('.').map(|part| {
         let bytes = Base64UrlUnpadded::decode_vec(part).ok()?;
-        serde_json::from_slice::<Value>(&bytes).ok()
+        serde_json::from_slice::<Value>(json::check(&bytes).ok()?).ok()
     });
     let (Some(Some(head)), Some(Some(claims))) = (parts.next(), parts.next()) else { return Err(wrong) };
     let ours = |value: &Value| *value == service.client_id.as_str();

@@ -201,7 +201,7 @@ pub async fn whoami<H: Host>(host: &H, service: &Service, held: Held<'_>) -> Opt
         Some(call) => {
             let answer = call::make(host, service, call, &held).await.ok()??;
             dialect::succeeded(host, service, &answer).ok()?;
-            serde_json::from_slice(json::without_bom(answer.body())).ok()?
+            serde_json::from_slice(json::check(answer.body()).ok()?).ok()?
         }
         None => held.extra.iter().map(|(name, value)| (name.clone(), Value::from(value.as_str()))).collect(),
     };

@@ -44,6 +44,30 @@ fn failure(world: &World, service: &Service, status: u16, body: &str) -> Failure
     }
 }
 
+/// A01: of two members of one name another reader would have taken the other one.
+#[test]
+fn an_answer_with_a_name_twice_is_none_and_a_byte_order_mark_is_passed_over() {
+    let world = World::local();
+    let service = service(&world, json!({ "revoke": { "url": "https://op.example/r" } }));
+    for body in [
+        r#"{"access_token":"a","token_type":"bearer","access_token":"b"}"#,
+        r#"{"access_token":"a","token_type":"bearer","error":"","\u0065rror":"invalid_grant"}"#,
+        r#"{"access_token":"a","token_type":"bearer","x":{"y":1,"y":2}}"#,
+    ] {
+        assert_eq!(failure(&world, &service, 200, body), Failure::Malformed("answer"), "{body}");
+    }
+    answer(&world, 200, &[], "\u{feff}{\"access_token\":\"b\",\"token_type\":\"bearer\"}");
+    assert!(refreshed(&world, &service).is_ok());
+    let revoked = |body: &str| {
+        answer(&world, 200, &[("content-type", "application/json")], body);
+        let access = Secret::from("access-1".to_owned());
+        let held = Held { access_token: &access, refresh_token: None, extra: &Default::default() };
+        run(provider::revoke(&world, &service, held)).map(drop)
+    };
+    assert_eq!(revoked(r#"{"error":"no","error":""}"#), Err(Failure::Malformed("answer")));
+    assert_eq!((revoked("{}"), revoked(""), revoked("ok")), (Ok(()), Ok(()), Ok(())));
+}
+
 #[test]
 fn an_error_has_the_class_that_its_row_or_the_standard_gives_it() {
     let world = World::local();

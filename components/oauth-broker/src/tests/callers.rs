@@ -50,6 +50,29 @@ fn a_service_gets_the_token_of_the_person_whose_bearer_it_passes_on() {
     assert_eq!(token_as(&world, SERVICE_KEY, "subject_token=a&subject_token=b", form)["error"], "invalid_request");
 }
 
+/// A01: whose token is wanted, and of what, is said once.
+#[test]
+fn a_request_with_a_name_twice_is_refused() {
+    let world = anns();
+    let twice = format!(r#"{{"subject_token":"{ANNS_KEY}","subject\u005ftoken":"{BOBS_KEY}"}}"#);
+    assert_eq!(token_as(&world, SERVICE_KEY, &twice, "application/json")["error"], "invalid_request");
+    let unknown = format!(r#"{{"subject_token":"{ANNS_KEY}","x":1,"x":2}}"#);
+    assert_eq!(token_as(&world, SERVICE_KEY, &unknown, "application/json")["error"], "invalid_request");
+    let marked = format!("\u{feff}{{\"subject_token\":\"{ANNS_KEY}\"}}");
+    assert_eq!(token_as(&world, SERVICE_KEY, &marked, "application/json")["access_token"], "anns-token");
+    for (path, body) in [
+        ("/resolve", r#"{"resource":"x","services":[{"service":"a","service":"b"}]}"#),
+        ("/tickets", r#"{"service":"forge","scopes":[],"x":{"a":1,"a":2}}"#),
+    ] {
+        let request = world.request("POST", path).header("authorization", format!("Bearer {SERVICE_KEY}"));
+        let body = body.replacen('{', &format!(r#"{{"subject_token":"{ANNS_KEY}","#), 1);
+        let answer = read(&world.handle(request.body(body.into_bytes()).unwrap()));
+        // A body that cannot be read names nobody.
+        let expected = if path == "/tickets" { "invalid_token" } else { "invalid_request" };
+        assert_eq!(answer["error"], expected, "{path}: {answer}");
+    }
+}
+
 /// Item 36: a service credential is needed, and nothing may be kept or read by another origin.
 #[test]
 fn a_token_is_for_whom_proves_who_they_are_and_is_not_kept() {

@@ -34,6 +34,23 @@ fn grant_with_id_token(world: &World, claims: serde_json::Value) {
     world.answer(200, answer);
 }
 
+/// A01: of two claims of one name another reader would have taken the other one.
+#[test]
+fn an_id_token_with_a_claim_twice_connects_nobody() {
+    use base64ct::{Base64UrlUnpadded, Encoding};
+    let part = |text: String| Base64UrlUnpadded::encode_string(text.as_bytes());
+    for (more, connects) in [(r#""s\u0075b":"002","#, false), (r#""Sub":"002","#, true)] {
+        let (world, mut browser, to) = started();
+        let kept = post(&world, &mut browser, "/callback/apple", &format!("code=x&state={}", to["state"]));
+        let mut answer = grant("access-1", 3600, "refresh-1");
+        let claims = part(good().to_string().replacen('{', &format!("{{{more}"), 1));
+        answer["id_token"] = json!(format!("{}.{claims}.sig", part(r#"{"alg":"RS256"}"#.to_owned())));
+        world.answer(200, answer);
+        let done = browser.get(&world, &head(&kept, "location"));
+        assert_eq!(done.status() == StatusCode::SEE_OTHER, connects, "{more}");
+    }
+}
+
 fn good() -> serde_json::Value {
     json!({ "iss": "https://appleid.apple.com", "aud": "the-id", "sub": "001", "exp": NOW + 600 })
 }

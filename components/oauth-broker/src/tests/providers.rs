@@ -280,6 +280,33 @@ fn a_setting_that_is_not_understood_is_named_and_not_shown() {
     assert!(said.contains("oauth_clients: not JSON") && !said.contains("canary"), "{said}");
 }
 
+/// A01: of two fields, services or callers of one name, two readers follow different ones.
+#[test]
+fn a_setting_with_a_name_twice_is_an_error_that_names_it() {
+    let once = r#"{"client_id":"id","client_secret":"canary","authorize_url":"https://a.example/","token_url":"https://a.example/t"}"#;
+    for (text, name) in [
+        (format!(r#"{{"forge":{once},"forge":{once}}}"#), "forge"),
+        (format!(r#"{{"x":{once},"forge":{once},"\u0078":{{"client_id":"canary"}}}}"#), "x"),
+        (format!(r#"{{"forge":{}}}"#, once.replace("{", r#"{"client_id":"canary","#)), "client_id"),
+        (format!(r#"{{"forge":{}}}"#, once.replace("{", r#"{"variables":{"v":"canary","v":"b"},"#)), "v"),
+    ] {
+        let world = World::local();
+        world.set("oauth_clients", &text);
+        let said = text_of_setting(&world);
+        assert!(said.contains(&format!("oauth_clients: the member \\\"{name}\\\" is there twice")), "{said}");
+        assert!(!said.contains("canary"), "{said}");
+    }
+    let world = World::local();
+    world.set("oauth_clients", &format!("\u{feff}{{\"forge\":{once}}}"));
+    assert_eq!(world.get("/auth/forge").status(), StatusCode::OK, "a byte order mark is passed over");
+    let twice = r#"{"gateway":{"services":{"*":{}}},"gateway":{"services":{}}}"#;
+    assert!(crate::policy::Policy::parse(twice).err().unwrap().contains("\"gateway\" is there twice"));
+}
+
+fn text_of_setting(world: &World) -> String {
+    text(&world.get("/auth/forge"))
+}
+
 /// Item 37, without the queue: revoked in the row's style, and erased.
 #[test]
 fn disconnecting_revokes_in_the_providers_way() {
