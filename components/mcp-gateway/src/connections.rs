@@ -118,13 +118,13 @@ fn health_of<H: Host>(host: &H, entry: &Entry<'_>, visitor: &Visitor) -> Option<
 /// The same as members of JSON: times in seconds since the Unix epoch, absent for never.
 fn known_of(health: &Health) -> String {
     let time = |name: &str, time: u64| if time > 0 { format!(",\"{name}\":{time}") } else { String::new() };
-    let mut members = time("last_success", health.succeeded) + &time("last_failure", health.failed);
+    let mut members = time("last_success", health.succeeded) + time("last_failure", health.failed).as_str();
     if health.failed > 0 {
-        members += &[",\"last_failure_reason\":", &quoted(&health.why)].concat();
+        members += [",\"last_failure_reason\":", &quoted(&health.why)].concat().as_str();
     }
     let left_out: Vec<String> = health.left_out().map(quoted).collect();
     if !left_out.is_empty() {
-        members += &[",\"left_out\":[", &left_out.join(","), "]"].concat();
+        members += [",\"left_out\":[", &left_out.join(","), "]"].concat().as_str();
     }
     members
 }
