@@ -16,7 +16,7 @@ use crate::memory;
 use crate::names;
 use crate::pins::{self, Known};
 use crate::relay::tool_error;
-use crate::session::Capabilities;
+use crate::session::{ClientEra, Profile};
 use crate::upstream::Link;
 use crate::visitor::{Standing, Visitor};
 use json::quoted;
@@ -130,7 +130,12 @@ fn known_of(health: &Health) -> String {
 }
 
 fn era<H: Host>(host: &H, visitor: &Visitor, server: &Server<'_>) -> Option<&'static str> {
-    memory::facts(host, link(visitor, server)).map(|facts| if facts.modern { "modern" } else { "legacy" })
+    let known = |client| {
+        let profile = Profile { client, ..Profile::NONE };
+        memory::facts(host, Link { profile, ..link(visitor, server) })
+    };
+    let facts = known(ClientEra::Modern).or_else(|| known(ClientEra::Legacy(None)));
+    facts.map(|facts| if facts.modern { "modern" } else { "legacy" })
 }
 
 /// What is remembered of the tools of a server that are pinned.
@@ -151,7 +156,7 @@ fn changed<H: Host>(host: &H, entry: &Entry<'_>, visitor: &Visitor) -> Vec<Strin
 }
 
 fn link<'v>(visitor: &'v Visitor, server: &'v Server<'v>) -> Link<'v> {
-    Link { server, token: None, caller: &visitor.caller, profile: Capabilities::NONE }
+    Link { server, token: None, caller: &visitor.caller, profile: Profile::NONE }
 }
 
 /// What a server is to a person.

@@ -14,10 +14,10 @@ use crate::config::Server;
 use crate::eras::{Client, Describe, IMPLEMENTATION, Site, legacy, modern};
 use crate::host::{Host, within};
 use crate::memory::Facts;
-use crate::session::Capabilities;
+use crate::session::Profile;
 use crate::upstream::{self, Failure, Link};
 use crate::visitor::{Standing, Visitor};
-use crate::{attribution, connections, finding, health, names};
+use crate::{attribution, connections, finding, health, names, sessions};
 use json::Object;
 
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -31,7 +31,11 @@ pub async fn describe<H: Host>(
     servers: &[Server<'_>],
     visitor: &Visitor,
 ) -> Response<Vec<u8>> {
-    let Describe { client, id } = describe;
+    let Describe { client, id, declared } = describe;
+    let is_kept = match client.session() {
+        Some(session) => sessions::open(host, session, declared.as_ref(), site, visitor).await,
+        None => false,
+    };
     let facts = facts(host, servers, visitor, client.profile()).await;
     let own_tool = connections::listed(site, servers, visitor);
     let description = Description {
@@ -40,7 +44,7 @@ pub async fn describe<H: Host>(
         info: info(site, &facts).unwrap_or_else(|| IMPLEMENTATION.to_owned()),
     };
     match client {
-        Client::Legacy(_) => legacy::described(client, id, &description, &visitor.caller),
+        Client::Legacy(_) => legacy::described(client, id, &description, &visitor.caller, is_kept),
         Client::Modern(_) => modern::described(id, &description),
     }
 }
@@ -78,7 +82,7 @@ pub async fn facts<H: Host>(
     host: &H,
     servers: &[Server<'_>],
     visitor: &Visitor,
-    profile: Capabilities,
+    profile: Profile,
 ) -> Vec<Option<Facts>> {
     join_all(servers.iter().map(async |server| {
         let Standing::Open(token) = visitor.standing(server) else { return None };

@@ -10,7 +10,7 @@ use crate::eras::Client;
 use crate::eras::legacy::URL_ELICITATION_REQUIRED;
 use crate::eras::modern::may_ask;
 use crate::lists::Kind;
-use crate::session::Capabilities;
+use crate::session::{Capabilities, Profile};
 use crate::subscriptions::UPDATED;
 use crate::upstream::{self, Failure};
 use crate::{asks, attribution, decisive, jsonrpc, names};
@@ -30,7 +30,7 @@ pub struct Fit<'a> {
     /// The upstream's name in ids.
     pub prefix: &'a str,
     /// What the upstream was told that the client can be asked for.
-    pub profile: Capabilities,
+    pub profile: Profile,
     /// Whether ids of tasks have to say whose they are.
     pub names_tasks: bool,
     /// Whether other servers share the endpoint, so that a person has to be told which one speaks (`attribution`).
@@ -70,7 +70,7 @@ impl Fit<'_> {
     /// Whether an answer may ask the person something, so that it has to name the server.
     fn names_questions(&self) -> bool {
         let may_ask = !self.client.is_modern() || may_ask(self.method);
-        self.named && may_ask && self.profile != Capabilities::NONE
+        self.named && may_ask && self.profile.can != Capabilities::NONE
     }
 
     /// A message of a stream, as the client gets it.
@@ -145,7 +145,7 @@ impl Fit<'_> {
             return Fitted::ForTheUpstream(jsonrpc::result(id, "{}"));
         }
         let may_ask = !self.client.is_modern() || may_ask(self.method);
-        if !may_ask || !self.profile.allow(method, params) {
+        if !may_ask || !self.profile.can.allow(method, params) {
             return Fitted::ForTheUpstream(jsonrpc::error(
                 Some(id),
                 jsonrpc::METHOD_NOT_FOUND,

@@ -187,7 +187,7 @@ pub fn rows(data: &[u8]) {
     let config = Config::read(&text).unwrap();
     let caller = Caller { subject: "alice".into(), expires_at: None, sealing_key: vec![7; 32], met: Met::default() };
     let server = config.servers().next().unwrap();
-    let link = Link { server: &server, token: None, caller: &caller, profile: Capabilities::NONE };
+    let link = Link { server: &server, token: None, caller: &caller, profile: Profile::NONE };
     for (kind, more) in [("u", "0"), ("f", ""), ("l", "tools0"), ("s", "")] {
         Place::of(kind, link, more).write(&world, &caller, data);
     }

@@ -61,6 +61,7 @@ pub mod relay;
 pub mod routes;
 pub mod seats;
 pub mod session;
+pub mod sessions;
 pub mod shelf;
 pub mod sse;
 pub mod subscriptions;

@@ -24,7 +24,7 @@ use crate::fit::{Fit, Fitted};
 use crate::host::{Host, within};
 use crate::owners::Owner;
 use crate::passage::{Line, Stopped};
-use crate::session::Capabilities;
+use crate::session::Profile;
 use crate::subscriptions::{UPDATED, Watched};
 use crate::upstream::{self, Link, Messages, Peer, legacy, modern};
 use crate::visitor::{Standing, Visitor};
@@ -146,7 +146,7 @@ async fn by_server<H: Host>(
     site: &Site<'_>,
     servers: &[Server<'_>],
     visitor: &Visitor,
-    profile: Capabilities,
+    profile: Profile,
 ) -> Vec<Filter> {
     let flags = FLAGS.map(|(flag, ..)| filter.find(flag) == Some("true"));
     let mut wanted = vec![Filter { flags, uris: Vec::new() }; servers.len()];

@@ -25,7 +25,7 @@ use crate::mend::mend;
 use crate::names;
 use crate::owners::{self, Owner};
 use crate::pins::{self, NOTICE};
-use crate::session::Capabilities;
+use crate::session::Profile;
 use crate::upstream::{self, ANSWER_LIMIT, Failure, Link, Outgoing, Peer};
 use crate::visitor::{Standing, Visitor};
 use crate::{attribution, connections, decisive, finding, health};
@@ -280,7 +280,7 @@ async fn as_many<H: Host>(
     servers: &[&Server<'_>],
     most: usize,
     visitor: &mut Visitor,
-    profile: Capabilities,
+    profile: Profile,
 ) -> Vec<Option<Found>> {
     let mut found = Vec::with_capacity(servers.len());
     let mut entries = 0;
@@ -309,7 +309,7 @@ pub async fn all<H: Host>(
     kind: &'static Kind,
     servers: &[&Server<'_>],
     visitor: &mut Visitor,
-    profile: Capabilities,
+    profile: Profile,
 ) -> Vec<Option<Found>> {
     let asked = servers.iter().map(|server| in_time(host, kind, server, visitor, profile));
     let mut found = join_all(asked).await;
@@ -346,7 +346,7 @@ pub async fn tools<H: Host>(
     site: &Site<'_>,
     servers: &[&Server<'_>],
     visitor: &mut Visitor,
-    profile: Capabilities,
+    profile: Profile,
 ) -> Tools {
     let mut tools = Tools { entries: Vec::new(), missing: Vec::new() };
     let mut taken = BTreeSet::new();
@@ -373,7 +373,7 @@ async fn in_time<H: Host>(
     kind: &'static Kind,
     server: &Server<'_>,
     visitor: &Visitor,
-    profile: Capabilities,
+    profile: Profile,
 ) -> Option<Found> {
     let Standing::Open(token) = visitor.standing(server) else { return None };
     let link = Link { server, token, caller: &visitor.caller, profile };
@@ -434,7 +434,7 @@ pub fn forget<H: Host>(host: &H, link: Link<'_>, kind: &Kind) {
 }
 
 fn place(kind: &Kind, link: Link<'_>) -> Place {
-    Place::of("l", link, &[kind.member, &link.profile.name()].concat())
+    Place::of("l", link, &[kind.member, &link.profile.era_name()].concat())
 }
 
 async fn ask<H: Host>(host: &H, kind: &'static Kind, link: Link<'_>) -> Found {

@@ -2,7 +2,7 @@
 //!
 //! | key | value | lives |
 //! |---|---|---|
-//! | `g.u.` + digest | how one upstream speaks with one subject and profile: era, session, log level, header parameters | until replaced; not believed after a day |
+//! | `g.u.` + digest | how one upstream speaks with one session or profile: era, session, log level, header parameters | with its session; not believed after a day |
 //! | `g.f.` + digest | what one upstream said of itself: capabilities, instructions | until replaced; not believed after a day, a modern one's after five minutes |
 //! | `g.d.` + digest | how one upstream last fared with one subject (`health`) | until replaced |
 //! | `g.l.` + digest | one list of one upstream | until replaced; not believed after its own time, an hour at most |
@@ -18,7 +18,7 @@
 //! It may be as old as that answer. A session or an era that is over is denied by the upstream, and then the row
 //! itself is looked at; whoever sets the log level takes the answers away that his next calls would use.
 //!
-//! So the number of rows is bounded by subjects, upstreams and profiles, however often they meet. All of it can be lost:
+//! So the number of rows is bounded by subjects, upstreams, open sessions and profiles, however often they meet. All of it can be lost:
 //! it is found out again. A row is sealed with XChaCha20-Poly1305 under the sealing key that only the broker derives,
 //! bound to its kind and to whom and what it is about; the digest is keyed with it as well. So the store alone tells
 //! neither who uses what nor how, and a row that was moved, is damaged, or stems from another key is as if it were not
@@ -212,7 +212,7 @@ pub fn forget<H: Host>(host: &H, link: Link<'_>) {
 
 impl FactsRow {
     fn read<H: Host>(host: &H, link: Link<'_>) -> Option<Self> {
-        serde_json::from_slice(&Place::of("f", link, "").read(host, link.caller)?).ok()
+        serde_json::from_slice(&Place::of("f", link, link.profile.era()).read(host, link.caller)?).ok()
     }
 
     fn facts(self) -> Facts {
@@ -242,7 +242,7 @@ pub fn keep_facts<H: Host>(host: &H, link: Link<'_>, facts: &Facts) {
         i: facts.instructions.clone(),
         n: facts.info.clone(),
     };
-    Place::of("f", link, "").write(host, link.caller, &serde_json::to_vec(&row).unwrap_or_default());
+    Place::of("f", link, link.profile.era()).write(host, link.caller, &serde_json::to_vec(&row).unwrap_or_default());
 }
 
 /// Where a row belongs: its kind, and whom and what it is about, each with its length in front, so that no two places

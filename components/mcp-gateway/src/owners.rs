@@ -20,7 +20,7 @@ use crate::config::{Server, glob};
 use crate::host::{Host, within};
 use crate::lists::{self, Found, Kind, RESOURCES, TEMPLATES};
 use crate::memory;
-use crate::session::Capabilities;
+use crate::session::Profile;
 use crate::upstream::{self, Link};
 use crate::visitor::{Standing, Visitor};
 
@@ -60,7 +60,7 @@ pub async fn gather<H: Host>(
     host: &H,
     servers: &[Server<'_>],
     visitor: &Visitor,
-    profile: Capabilities,
+    profile: Profile,
     known: Option<(&'static Kind, &[Option<Found>])>,
 ) -> Claims {
     let having = join_all(servers.iter().map(async |server| {

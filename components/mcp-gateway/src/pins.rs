@@ -244,7 +244,7 @@ pub async fn approve<H: Host>(
                 question.keep(host, link);
                 return Ok(answer);
             }
-            if relay.client.is_modern() || !line.takes_events() || !link.profile.allow(ELICIT, None) {
+            if relay.client.is_modern() || !line.takes_events() || !link.profile.can.allow(ELICIT, None) {
                 return fail(&operators_way(server, &shown));
             }
             ask(host, line, link, &format!(r#"{{"inputRequests":{{{form}}}}}"#)).await?.responses

@@ -328,7 +328,7 @@ pub async fn ask<H: Host>(host: &H, line: &mut Line<'_, H>, link: Link<'_>, resu
         decisive::message(&request).map_err(|_| Failure::NotMcp)?;
         let method = request.find("method").ok_or(Failure::NotMcp)?;
         let (method, params) = upstream::said(&request, method)?;
-        if !line.takes_events() || open.len() == MOST_ASKED || !link.profile.allow(&method, params.as_ref()) {
+        if !line.takes_events() || open.len() == MOST_ASKED || !link.profile.can.allow(&method, params.as_ref()) {
             return Err(Failure::AsksTooMuch.into());
         }
         let name = asks::own(&nonce(host));

@@ -15,7 +15,7 @@ use crate::eras::{Decision, Route, Site, Target, Word, accepted, accepts, decide
 use crate::host::Host;
 use crate::passage::Line;
 use crate::visitor::{Stranger, Visitor, misconfigured, refusal};
-use crate::{connections, describe, http_sse, jsonrpc, listening, lists, relay, words};
+use crate::{connections, describe, http_sse, jsonrpc, listening, lists, relay, sessions, words};
 
 /// The longest request body.
 pub const BODY_LIMIT: usize = 4 * 1024 * 1024;
@@ -66,9 +66,7 @@ async fn respond<H: Host>(
     let allowed = match place {
         Place::Servers => [Method::GET].as_slice(),
         Place::Mcp(_) if is_modern => &[Method::POST],
-        // Not DELETE: a session is in its id alone, and no instance could know that it has ended. 405 is how a server
-        // says that clients do not end sessions (S/2025-11-25/basic/transports, "Session Management").
-        Place::Mcp(_) => &[Method::POST, Method::GET],
+        Place::Mcp(_) => &[Method::POST, Method::GET, Method::DELETE],
     };
     if !allowed.contains(&head.method) {
         return Err(not_allowed(allowed));
@@ -102,6 +100,9 @@ async fn respond<H: Host>(
         let visitor = stranger.meet(host, servers.iter(), 0)?;
         line.answer(connections::overview(host, &site, &visitor)).await;
         return Ok(());
+    }
+    if head.method == Method::DELETE {
+        return sessions::delete(host, head, &site, stranger, line).await;
     }
     if is_sse && !is_modern {
         if http_sse::is_opened_by(head) {
@@ -145,6 +146,12 @@ pub async fn work<H: Host>(
     // A session begins with `initialize`, whatever it names; modern requests have none.
     if !matches!(decision, Decision::Describe(_)) && !modern::named_in(headers) {
         legacy::check_session(headers, &visitor.caller)?;
+        if let (false, Some(session)) = (visitor.is_recalled(), legacy::session(headers)?)
+            && !sessions::is_open(host, &session, &visitor.caller)
+        {
+            visitor.forget(host);
+            return Err(legacy::no_session());
+        }
     }
     if calls_of(&decision).next().is_none_or(|target| !matches!(target, Target::Server { .. })) {
         exists(site)?;

@@ -43,7 +43,8 @@ impl Capabilities {
     pub const SAMPLING_TOOLS: Self = Self(16);
     pub const SAMPLING_CONTEXT: Self = Self(32);
     pub const ROOTS_CHANGE: Self = Self(64);
-    /// The extension `io.modelcontextprotocol/tasks` (2026-07-28), which a client declares for itself.
+    /// Modern: the extension `io.modelcontextprotocol/tasks`, which a client declares for itself. Legacy: `tasks`
+    /// (2025-11-25), by which a server may ask for what takes a while and look again.
     pub const TASKS: Self = Self(128);
 
     /// Reads `params.capabilities` of `initialize`, or what a modern request says in its place.
@@ -68,7 +69,10 @@ impl Capabilities {
             (has(&roots, "listChanged")?, Self::ROOTS_CHANGE),
             (elicitation.is_some() && (!url || form), Self::ELICITATION),
             (url, Self::ELICITATION_URL),
-            (has(&extensions, "io.modelcontextprotocol/tasks")?, Self::TASKS),
+            (
+                has(&extensions, "io.modelcontextprotocol/tasks")? || capabilities.object("tasks")?.is_some(),
+                Self::TASKS,
+            ),
         ];
         let bits = declared.into_iter().filter(|(declared, _)| *declared);
         Ok(bits.fold(Self::NONE, |all, (_, bit)| Self(all.0 | bit.0)))
@@ -99,11 +103,10 @@ impl Capabilities {
         Self(self.0 & !(Self::TASKS.0 | Self::ROOTS_CHANGE.0))
     }
 
-    /// What counts in a legacy session. There are 60 such profiles: 5 of sampling, 3 of roots, 4 of elicitation.
+    /// What counts in a legacy session.
     pub fn in_session(self) -> Self {
         let without = |all: u8, bit: Self, parts: u8| if all & bit.0 == 0 { all & !parts } else { all };
-        let all = self.0 & !Self::TASKS.0;
-        let all = without(all, Self::SAMPLING, Self::SAMPLING_TOOLS.0 | Self::SAMPLING_CONTEXT.0);
+        let all = without(self.0, Self::SAMPLING, Self::SAMPLING_TOOLS.0 | Self::SAMPLING_CONTEXT.0);
         Self(without(all, Self::ROOTS, Self::ROOTS_CHANGE.0))
     }
 
@@ -116,6 +119,7 @@ impl Capabilities {
         match method {
             "sampling/createMessage" => self.has(Self::SAMPLING),
             "roots/list" => self.has(Self::ROOTS),
+            "tasks/get" | "tasks/result" | "tasks/cancel" | "tasks/list" => self.has(Self::TASKS),
             "elicitation/create" => {
                 let url = params.is_some_and(|params| matches!(params.string("mode"), Ok(Some(mode)) if mode == "url"));
                 self.has(if url { Self::ELICITATION_URL } else { Self::ELICITATION })
@@ -123,10 +127,51 @@ impl Capabilities {
             _ => false,
         }
     }
+}
 
-    /// As a part of a row's name.
+/// For whom the gateway speaks to an upstream. What is remembered of an upstream is remembered for each of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Profile {
+    /// What the upstream may ask of the client.
+    pub can: Capabilities,
+    pub client: ClientEra,
+}
+
+/// Whose sessions at legacy upstreams those are that a client uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClientEra {
+    /// Those that all modern clients of a person share who can be asked for the same: their era has none.
+    Modern,
+    /// Its own: a legacy client meets no other one there, as if it were connected directly. `None`: it calls without a
+    /// session, and shares with others of that sort.
+    Legacy(Option<[u8; 16]>),
+}
+
+impl Profile {
+    /// For what is asked on nobody's behalf.
+    pub const NONE: Self = Self { can: Capabilities::NONE, client: ClientEra::Modern };
+
+    pub fn is_modern(self) -> bool {
+        self.client == ClientEra::Modern
+    }
+
+    /// A part of the name of a row that belongs to these clients alone.
     pub fn name(self) -> String {
-        self.0.to_string()
+        match self.client {
+            ClientEra::Legacy(Some(nonce)) => ["s", &Base64UrlUnpadded::encode_string(&nonce)].concat(),
+            _ => self.era_name(),
+        }
+    }
+
+    /// A part of the name of a row that holds for all clients of their era that can be asked for the same.
+    pub fn era_name(self) -> String {
+        let era = if self.is_modern() { "m" } else { "l" };
+        [era, &self.can.0.to_string()].concat()
+    }
+
+    /// A part of the name of a row that holds for all clients of their era.
+    pub fn era(self) -> &'static str {
+        if self.is_modern() { "m" } else { "l" }
     }
 }
 
@@ -235,7 +280,7 @@ mod tests {
             r#"{"roots":{"listChanged":true},"elicitation":{},"extensions":{"io.modelcontextprotocol/tasks":{}}}"#;
         let read = Capabilities::read(&Object::parse(declared).unwrap()).unwrap().in_legacy();
         assert_eq!(read.write(), r#"{"roots":{},"elicitation":{"form":{}}}"#);
-        assert_eq!(read.name(), (2 | 4).to_string(), "nor has it a session for that");
+        assert_eq!(read.0, 2 | 4, "nor has it a session for that");
     }
 
     #[test]
@@ -272,9 +317,9 @@ mod tests {
 
     /// A10: bits that mean nothing make no profile.
     #[test]
-    fn there_are_sixty_profiles_of_legacy_clients() {
+    fn there_are_so_many_profiles_of_legacy_clients() {
         let all: std::collections::BTreeSet<u8> = (0..=255).map(|bits| Capabilities(bits).in_session().0).collect();
-        assert_eq!(all.len(), 60);
+        assert_eq!(all.len(), 120, "5 of sampling, 3 of roots, 4 of elicitation, 2 of tasks");
         for bits in 0..=255 {
             let session = Session { version: Version::V20251125, client: Capabilities(bits), nonce: [0; 16] };
             assert_eq!(Session::read(&session.id(&caller("a", 1))).is_some(), all.contains(&bits), "{bits}");

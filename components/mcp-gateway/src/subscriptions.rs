@@ -74,6 +74,11 @@ pub fn renamed<H: Host>(host: &H, link: Link<'_>, text: String) -> Option<String
     String::from_utf8(edits.apply()).ok()
 }
 
+/// Forgets what is subscribed to.
+pub fn forget<H: Host>(host: &H, link: Link<'_>) {
+    place(link).forget(host, link.caller);
+}
+
 fn place(link: Link<'_>) -> Place {
     Place::of("s", link, &link.profile.name())
 }

@@ -7,6 +7,7 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use http_auth::BearerError;
 
 use crate::config::Server;
+use crate::eras::legacy::SESSION_ID;
 use crate::host::{AccessToken, Caller, Host, Outcome, ResolveError, ResolveRequest, Secret, WantedService};
 use crate::jsonrpc;
 use crate::kept::Kept;
@@ -30,6 +31,8 @@ pub struct Visitor {
     outcomes: Vec<(WantedService, Outcome)>,
     /// Where the answer is kept.
     kept: Option<Kept>,
+    /// Whether the answer is one that was kept.
+    is_recalled: bool,
 }
 
 /// Whether a server can be called for a visitor.
@@ -47,7 +50,8 @@ impl Stranger {
             BearerError::Form => unauthorized(&error.to_string(), true),
         })?;
         let bearer = bearer.map(|bearer| Secret::from(bearer.to_owned()));
-        let kept = bearer.as_ref().map(|bearer| Kept::of(host, bearer, &resource));
+        let session = headers.get(SESSION_ID).and_then(|session| session.to_str().ok()).unwrap_or_default();
+        let kept = bearer.as_ref().map(|bearer| Kept::of(host, bearer, &resource, session));
         Ok(Self { bearer, resource, kept })
     }
 
@@ -81,6 +85,7 @@ impl Stranger {
         let had_bearer = bearer.is_some();
         let request = ResolveRequest { bearer, resource, services };
         let recalled = kept.as_ref().and_then(|kept| kept.recall(host, &request.services));
+        let is_recalled = recalled.is_some();
         let resolution = match recalled {
             Some(recalled) => recalled,
             None => {
@@ -98,6 +103,7 @@ impl Stranger {
             resource: request.resource,
             outcomes: request.services.into_iter().zip(resolution.outcomes).collect(),
             kept,
+            is_recalled,
         })
     }
 }
@@ -107,6 +113,18 @@ impl Visitor {
     pub fn part(mut self, host: &impl Host) {
         if let Some(kept) = self.kept.as_mut().filter(|kept| kept.has_news() || self.caller.met.has_news()) {
             kept.save(host, &self.caller.met);
+        }
+    }
+
+    /// Returns true if the broker was asked a moment ago, by the same bearer in the same session.
+    pub fn is_recalled(&self) -> bool {
+        self.is_recalled
+    }
+
+    /// Has the broker asked again next time.
+    pub fn forget(&mut self, host: &impl Host) {
+        if let Some(kept) = self.kept.take() {
+            kept.forget(host);
         }
     }
 
@@ -151,9 +169,7 @@ impl Visitor {
     }
 
     fn ask_again(&mut self, host: &impl Host, services: Vec<WantedService>) {
-        if let Some(kept) = self.kept.take() {
-            kept.forget(host);
-        }
+        self.forget(host);
         let request = ResolveRequest { bearer: self.bearer.clone(), resource: self.resource.clone(), services };
         let outcomes = match host.resolve(&request) {
             Ok(resolution) => resolution.outcomes,

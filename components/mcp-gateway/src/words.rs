@@ -13,7 +13,7 @@ use crate::asks::{self, Ask};
 use crate::config::Server;
 use crate::eras::{SetLevel, Site, Word};
 use crate::host::{Host, within};
-use crate::session::Session;
+use crate::session::{ClientEra, Profile, Session};
 use crate::upstream::{self, Link, Modern, Outgoing, Peer, legacy, modern};
 use crate::visitor::{Standing, Visitor};
 use crate::{jsonrpc, letters, memory, relay};
@@ -62,7 +62,8 @@ pub async fn hear<H: Host>(
 /// Only an upstream that is known can have asked, or has a session in which it could be told.
 async fn tell<H: Host>(host: &H, session: &Session, server: &Server<'_>, visitor: &Visitor, message: Vec<u8>) {
     let Standing::Open(token) = visitor.standing(server) else { return };
-    let link = Link { server, token, caller: &visitor.caller, profile: session.client };
+    let profile = Profile { can: session.client, client: ClientEra::Legacy(Some(session.nonce)) };
+    let link = Link { server, token, caller: &visitor.caller, profile };
     // A session that is over would not tell.
     if let Some(peer) = memory::recall_anew(host, link) {
         upstream::tell(host, link, &peer, message).await;

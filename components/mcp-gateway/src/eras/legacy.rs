@@ -237,19 +237,25 @@ fn initialize<'a>(request: &Request<'a>, takes_events: bool, site: &Site<'_>) ->
     };
     let version = Version::read(&asked).unwrap_or(Version::LATEST);
     let declared = params.and_then(|params| params.object("capabilities").ok().flatten());
-    let declared = match declared.as_ref().map(Capabilities::read).transpose() {
-        Ok(declared) => declared.unwrap_or_default().in_session(),
+    let can = match declared.as_ref().map(Capabilities::read).transpose() {
+        Ok(can) => can.unwrap_or_default().in_session(),
         Err(ambiguous) => return Decision::Refuse(malformed_answer(&jsonrpc::invalid(Some(request.id), ambiguous))),
     };
     let mut nonce = [0; 16];
     (site.random)(&mut nonce);
-    let session = Session { version, client: declared, nonce };
+    let session = Session { version, client: can, nonce };
     let client = AnyClient::Legacy(Client { session: Some(session), takes_events });
-    Decision::Describe(Describe { client, id: request.id })
+    Decision::Describe(Describe { client, id: request.id, declared })
 }
 
 /// The answer to `initialize`.
-pub fn described(client: &AnyClient, id: &str, description: &Description, caller: &Caller) -> Response<Vec<u8>> {
+pub fn described(
+    client: &AnyClient,
+    id: &str,
+    description: &Description,
+    caller: &Caller,
+    is_kept: bool,
+) -> Response<Vec<u8>> {
     let session = client.session();
     let Description { capabilities, info, .. } = description;
     let instructions = description.instructions();
@@ -257,7 +263,8 @@ pub fn described(client: &AnyClient, id: &str, description: &Description, caller
     let members =
         format!(r#""protocolVersion":"{version}","capabilities":{capabilities},"serverInfo":{info}{instructions}"#);
     let mut response = client.result(id, &members);
-    if let Some(id) = session.and_then(|session| HeaderValue::try_from(session.id(caller)).ok()) {
+    let kept = session.filter(|_| is_kept);
+    if let Some(id) = kept.and_then(|session| HeaderValue::try_from(session.id(caller)).ok()) {
         response.headers_mut().insert(SESSION_ID, id);
     }
     response
@@ -299,7 +306,7 @@ pub fn check_session(headers: &HeaderMap, caller: &Caller) -> Result<(), Respons
     if headers.get(SESSION_ID).is_none_or(is_own) { Ok(()) } else { Err(no_session()) }
 }
 
-fn no_session() -> Response<Vec<u8>> {
+pub fn no_session() -> Response<Vec<u8>> {
     jsonrpc::refuse(StatusCode::NOT_FOUND, Some("null"), "Session not found")
 }
 

@@ -40,7 +40,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use crate::config::{Config, EVERYTHING, Server};
 use crate::jsonrpc::{self, Incoming, Malformed, Request};
 use crate::lists::Kind;
-use crate::session::{Capabilities, Session};
+use crate::session::{Capabilities, ClientEra, Profile, Session};
 use crate::{connections, decisive, finding, names, pins};
 use json::{Edits, Object};
 
@@ -70,6 +70,8 @@ pub enum Decision<'a> {
 pub struct Describe<'a> {
     pub client: Client,
     pub id: &'a str,
+    /// What a legacy client declares of itself, which begins a session.
+    pub declared: Option<Object<'a>>,
 }
 
 pub struct List<'a> {
@@ -245,11 +247,13 @@ impl Client {
     }
 
     /// What upstreams are told that this client can be asked for. A modern client says it to modern upstreams itself.
-    pub fn profile(&self) -> Capabilities {
+    pub fn profile(&self) -> Profile {
         match self {
-            Self::Legacy(legacy::Client { session: Some(session), takes_events: true }) => session.client,
-            Self::Legacy(_) => Capabilities::NONE,
-            Self::Modern(client) => client.capabilities.in_legacy(),
+            Self::Legacy(legacy::Client { session, takes_events }) => Profile {
+                can: session.filter(|_| *takes_events).map_or(Capabilities::NONE, |session| session.client),
+                client: ClientEra::Legacy(session.map(|session| session.nonce)),
+            },
+            Self::Modern(client) => Profile { can: client.capabilities.in_legacy(), client: ClientEra::Modern },
         }
     }
 

@@ -201,7 +201,7 @@ pub fn decide_request<'a>(head: &'a Parts, request: Request<'a>, site: &Site<'a>
         Err(refusal) => return refusal,
     };
     match &*request.method {
-        "server/discover" => Decision::Describe(Describe { client, id: request.id }),
+        "server/discover" => Decision::Describe(Describe { client, id: request.id, declared: None }),
         "subscriptions/listen" => match request.params.as_ref().map(|params| params.object("notifications")) {
             Some(Ok(Some(filter))) => Decision::Listen(Listen { client, request: Some(request), filter: Some(filter) }),
             _ => {

@@ -183,18 +183,19 @@ fn what_a_legacy_upstream_asks_passes_and_its_answer_goes_straight_to_it() {
 #[test]
 fn each_legacy_upstream_is_told_what_its_client_can_be_asked_for_and_has_a_session_for_it() {
     let world = World::with(legacy(echo));
+    // Who comes first meets the server.
+    session(&world, "{}");
     let (can, cannot) = (session(&world, CAN), session(&world, "{}"));
     for (session, expected) in [(&can, serde_json::from_str(CAN).unwrap()), (&cannot, serde_json::json!({}))] {
-        world.store.borrow_mut().clear();
         world.serve(call(session));
         let sent = world.sent();
         let opened = sent.iter().find(|sent| sent.method() == "initialize").unwrap();
         assert_eq!(opened.json()["params"]["capabilities"], expected);
     }
+    // The server of the test keeps only the latest session alive.
     world.serve(call(&can));
     assert!(world.methods().contains(&"initialize".to_owned()), "not the session of the other");
-    let session = with_header(call(&can), "mcp-session-id", &can);
-    world.serve(session);
+    world.serve(call(&can));
     assert_eq!(world.methods(), ["tools/call"]);
 }
 
@@ -387,6 +388,11 @@ fn log_levels_are_each_eras_own_way_of_asking() {
     }
     let sessions = Rc::new(Cell::new(0));
     let world = World::with(super::upstreams::legacy_that_can(says, levels, sessions.clone(), 404));
+    let session = self::session(&world, "{}");
+    let set = |level: &str| {
+        let body = format!(r#"{{"jsonrpc":"2.0","id":5,"method":"logging/setLevel","params":{{"level":"{level}"}}}}"#);
+        post_message(&session, &body)
+    };
     world.serve(set("error"));
     assert_eq!(world.sent().pop().unwrap().json()["params"]["level"], "error");
     sessions.set(7);

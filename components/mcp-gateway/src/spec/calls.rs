@@ -382,11 +382,11 @@ fn what_is_kept_opens_for_nobody_else() {
         world.store.borrow_mut().insert(key.clone(), damage);
         world.sent();
         assert_eq!(world.serve(Era::Legacy.call("/mcp", "up__echo")).status, OK);
-        assert_eq!(world.methods(), ["server/discover", "tools/call"]);
+        assert_eq!(world.methods(), ["initialize", "server/discover", "tools/call"]);
     }
     world.sealing_key.set(8);
     world.serve(Era::Legacy.call("/mcp", "up__echo"));
-    assert_eq!(world.methods(), ["server/discover", "tools/call"]);
+    assert_eq!(world.methods(), ["initialize", "server/discover", "tools/call"]);
     assert_eq!(world.store.borrow().len(), 6, "not even the row's name is the same");
 }
 

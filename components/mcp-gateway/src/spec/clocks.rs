@@ -5,7 +5,7 @@ use super::*;
 use crate::config::{Config, Server};
 use crate::memory;
 use crate::seats::Seat;
-use crate::session::Capabilities;
+use crate::session::Profile;
 use crate::shelf::Shelf;
 use crate::upstream::Link;
 use crate::{letters, subscriptions};
@@ -161,7 +161,7 @@ fn what_is_noted_of_an_upstream_by_a_clock_that_was_ahead_is_not_known() {
     let file = world.servers.borrow().clone();
     let config = Config::read(&file).unwrap();
     let server: Server<'_> = config.servers().next().unwrap();
-    let link = Link { server: &server, token: None, caller: &alice, profile: Capabilities::NONE };
+    let link = Link { server: &server, token: None, caller: &alice, profile: Profile::NONE };
     let write = || {
         subscriptions::note(&world, link, "file://watched", "file://watched", true);
         memory::keep(&world, link, &crate::upstream::Peer::Modern(Default::default()));

@@ -381,7 +381,7 @@ fn a_legacy_client_does_not_know_which_parameters_stand_in_headers_and_the_gatew
         ))
     };
     assert_eq!(call().json()["result"]["content"][0]["text"], "m of echo");
-    assert_eq!(world.methods(), ["server/discover", "tools/call", "tools/list", "tools/call"]);
+    assert_eq!(world.methods(), ["initialize", "server/discover", "tools/call", "tools/list", "tools/call"]);
     let loads = world.loads.get();
     assert_eq!(call().json()["result"]["content"][0]["text"], "m of echo");
     let sent = world.sent();

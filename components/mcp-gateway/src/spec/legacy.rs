@@ -33,12 +33,12 @@ fn initialize_says_what_the_upstream_can_and_remembers_it() {
     assert_eq!(result["serverInfo"]["name"], "gatehouse");
     assert!(result["instructions"].as_str().unwrap().contains("up"));
     assert!(got.header("mcp-session-id").is_some());
-    assert_eq!(world.methods(), ["server/discover"]);
+    assert_eq!(world.methods(), ["initialize", "server/discover"]);
     world.serve(initialize("2025-11-25"));
     assert_eq!(world.sent().len(), 0, "it is remembered");
     world.pass(6 * 60);
     world.serve(initialize("2025-11-25"));
-    assert_eq!(world.methods(), ["server/discover"], "but not for ever");
+    assert_eq!(world.methods(), ["initialize", "server/discover"], "but not for ever");
 }
 
 #[test]
@@ -51,9 +51,11 @@ fn a_version_that_is_not_spoken_gets_the_newest_legacy_one() {
 }
 
 #[test]
-fn every_well_formed_session_of_ours_is_served_by_any_instance() {
-    let id = session(&world(), "2025-06-18");
+fn a_session_is_served_by_every_instance_on_the_same_store() {
+    let one = world();
+    let id = session(&one, "2025-06-18");
     let another = world();
+    *another.store.borrow_mut() = one.store.take();
     assert_eq!(another.serve(with_header(Era::Legacy.list("/mcp"), "mcp-session-id", &id)).status, OK);
 }
 
@@ -162,8 +164,9 @@ fn all_profiles_of_a_person_leave_no_more_rows_than_the_documented_bound() {
     let rows = world.store.borrow().keys().filter(|key| !key.starts_with("g.k.")).count();
     assert_eq!(
         rows,
-        60 * 6 + 2,
-        "a session, four lists and a note for each profile; what the server says, how it fared"
+        120 * 4 + 64 * 3 + 3,
+        "four lists for each profile; a session, the server's session and a note for each of 64 that are open; the list \
+         of those, what the server says, how it fared"
     );
 }
 
@@ -273,12 +276,123 @@ fn get_is_405_and_says_what_is_allowed() {
     }
 }
 
+/// R43: DELETE ends a session, and the servers' sessions that hang on it. An id that is unknown, over, or another person's
+/// is 404.
 #[test]
-fn delete_is_405_because_no_instance_could_know_that_a_session_has_ended() {
+fn delete_ends_a_session_and_the_servers_sessions_that_hang_on_it() {
+    let world = World::with(super::upstreams::legacy(echo));
+    let (id, other) = (session(&world, "2025-11-25"), session(&world, "2025-11-25"));
+    let call = |id: &str| world.serve(with_header(Era::Legacy.call("/mcp", "up__echo"), "mcp-session-id", id));
+    let delete = |id: &str| world.serve(deleting(with_header(Era::Legacy.list("/mcp"), "mcp-session-id", id)));
+    assert_eq!(call(&id).status, OK);
+    let rows = world.store.borrow().len();
+    world.sent();
+    world.subject.set("bob");
+    assert_eq!(delete(&id).status, 404, "it is another person's");
+    world.subject.set("alice");
+    let got = delete(&id);
+    assert_eq!((got.status, got.text().as_str()), (204, ""));
+    let sent = world.sent();
+    assert_eq!((sent.len(), sent[0].header("mcp-session-id")), (1, Some("session-1")), "the server is told");
+    assert!(sent[0].body.is_empty());
+    assert!(world.store.borrow().len() < rows, "what belonged to it is gone");
+    assert_eq!((delete(&id).status, call(&id).status), (404, 404));
+    assert_eq!(call(&other).status, OK, "the other one goes on");
+    let without = world.serve(deleting(Era::Legacy.list("/mcp")));
+    assert_eq!(without.status, 400);
+}
+
+/// R41: each client has a session of its own upstream, as if it were connected directly; modern ones, whose era has none,
+/// share.
+#[test]
+fn each_legacy_client_has_its_own_session_at_a_legacy_server() {
+    let opened = Rc::new(Cell::new(0));
+    let world = World::with(super::upstreams::legacy_sharing(echo, opened.clone()));
+    let (first, second) = (session(&world, "2025-11-25"), session(&world, "2025-11-25"));
+    let upstream = |request: Request<Vec<u8>>| {
+        world.sent();
+        assert_eq!(world.serve(request).status, OK);
+        world.sent().last().unwrap().header("mcp-session-id").unwrap().to_owned()
+    };
+    let of = |id: &str| upstream(with_header(Era::Legacy.call("/mcp", "up__echo"), "mcp-session-id", id));
+    let (one, two) = (of(&first), of(&second));
+    assert_ne!(one, two);
+    assert_eq!((of(&first), of(&second)), (one, two), "and keeps it");
+    let modern = upstream(Era::Modern.call("/mcp", "up__echo"));
+    assert_eq!(upstream(Era::Modern.call("/mcp/up", "echo")), modern);
+    assert_eq!(opened.get(), 3);
+}
+
+/// R41: the sessions of a person are bounded; the longest unused goes first, at the server too.
+#[test]
+fn the_sixty_fifth_session_ends_the_one_that_was_not_used_for_the_longest() {
+    let world = World::with(super::upstreams::legacy_sharing(echo, Rc::default()));
+    let call = |id: &str| world.serve(with_header(Era::Legacy.call("/mcp", "up__echo"), "mcp-session-id", id)).status;
+    let ids: Vec<String> = (0..64)
+        .map(|_| {
+            world.pass(1);
+            session(&world, "2025-11-25")
+        })
+        .collect();
+    ids.iter().for_each(|id| assert_eq!(call(id), OK));
+    let rows = world.store.borrow().len();
+    // The oldest is used again, so the second one is the longest unused.
+    world.pass(11 * 60);
+    assert_eq!(call(&ids[0]), OK);
+    for _ in 0..3 {
+        world.sent();
+        session(&world, "2025-11-25");
+        assert!(world.sent().iter().any(|sent| sent.body.is_empty()), "the server is told");
+    }
+    assert_eq!(ids[..5].iter().map(|id| call(id)).collect::<Vec<_>>(), [OK, 404, 404, 404, OK]);
+    assert!(world.store.borrow().len() <= rows, "nothing is left of those that are over");
+}
+
+/// R41: a session that the store did not keep is none: its client goes on without.
+#[test]
+fn a_store_that_keeps_nothing_gives_no_session() {
     let world = world();
-    let id = session(&world, "2025-11-25");
-    let got = world.serve(deleting(with_header(Era::Legacy.list("/mcp"), "mcp-session-id", &id)));
-    assert_eq!((got.error().0, got.header("allow")), (405, Some("POST, GET")));
+    world.most.set(0);
+    let got = world.serve(initialize("2025-11-25"));
+    assert_eq!((got.status, got.header("mcp-session-id")), (OK, None));
+    assert_eq!(world.serve(Era::Legacy.call("/mcp", "up__echo")).status, OK);
+}
+
+/// R50: what a legacy client declares of itself reaches the server.
+#[test]
+fn a_server_is_told_what_a_legacy_client_declares() {
+    let world = World::with(super::upstreams::legacy(echo));
+    let declared = r#"{"roots":{},"experimental":{"x":{"y":1.0}},"extensions":{"com.acme/z":{}},"tasks":{"list":{}}}"#;
+    let members = format!(r#""protocolVersion":"2025-11-25","capabilities":{declared}"#);
+    let opened = world.serve(Era::Legacy.request("/mcp", "initialize", &members));
+    let id = opened.header("mcp-session-id").unwrap().to_owned();
+    let call = with_header(Era::Legacy.call("/mcp", "up__echo"), "mcp-session-id", &id);
+    assert_eq!(world.serve(call).status, OK);
+    let told = world.sent().into_iter().rfind(|sent| sent.method() == "initialize").unwrap().json();
+    let declared: Value = serde_json::from_str(declared).unwrap();
+    assert_eq!(told["params"]["capabilities"], declared);
+}
+
+/// R40: where client and server share an era, that era is spoken.
+#[test]
+fn a_dual_era_server_is_spoken_to_in_the_clients_era() {
+    let dual: Upstream = {
+        let (old, new) = (super::upstreams::legacy(echo), modern(echo));
+        Box::new(move |sent| match sent.header("mcp-protocol-version") {
+            Some("2026-07-28") => new(sent),
+            _ => old(sent),
+        })
+    };
+    let world = World::with(dual);
+    for _ in 0..2 {
+        assert_eq!(world.serve(Era::Modern.call("/mcp", "up__echo")).status, OK);
+        assert!(world.sent().iter().all(|sent| sent.header("mcp-protocol-version") == Some("2026-07-28")));
+        assert_eq!(world.serve(Era::Legacy.call("/mcp", "up__echo")).status, OK);
+        let sent = world.sent();
+        assert!(sent.iter().all(|sent| sent.header("mcp-protocol-version") != Some("2026-07-28")), "{sent:?}");
+    }
+    let described = world.serve(initialize("2025-11-25")).json();
+    assert_eq!(described["result"]["protocolVersion"], "2025-11-25");
 }
 
 fn deleting(mut request: Request<Vec<u8>>) -> Request<Vec<u8>> {

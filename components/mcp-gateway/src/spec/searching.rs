@@ -233,7 +233,9 @@ fn headers_for_arguments_are_of_the_tool_inside_and_learnt_for_clients_of_both_e
         }));
         let [_, inside] = both_ways(era, r#"{"region":"eu","message":"m"}"#);
         let inside = with_header(inside, "mcp-param-region", "not for the upstream");
-        for methods in [["server/discover", "tools/call", "tools/list", "tools/call"].as_slice(), &["tools/call"]] {
+        let first = ["initialize", "server/discover", "tools/call", "tools/list", "tools/call"];
+        let first = if era == Era::Legacy { &first[..] } else { &first[1..] };
+        for methods in [first, &["tools/call"]] {
             assert_eq!(world.serve(inside.clone()).json()["result"]["content"][0]["text"], "m of echo");
             let sent = world.sent();
             assert_eq!(sent.iter().map(Sent::method).collect::<Vec<_>>(), methods);

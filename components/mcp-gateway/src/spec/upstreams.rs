@@ -1,6 +1,6 @@
 //! Servers of either era, as strict as their spec lets them be.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use serde_json::{Value, json};
@@ -168,5 +168,29 @@ pub fn behind_token(token: &'static str, inner: Upstream) -> Upstream {
     Box::new(move |sent| match sent.header("authorization") {
         Some(value) if value == format!("Bearer {token}") => inner(sent),
         _ => Reply::Answer(401, vec![("www-authenticate", "Bearer error=\"invalid_token\"".into())], vec![]),
+    })
+}
+
+/// Legacy with as many sessions alive at once as were opened; DELETE ends one. `opened` counts them.
+pub fn legacy_sharing(answers: Answers, opened: Rc<Cell<u32>>) -> Upstream {
+    let alive: Rc<RefCell<Vec<String>>> = Rc::default();
+    Box::new(move |sent: &Sent| {
+        let session = sent.header("mcp-session-id").map(str::to_owned);
+        if sent.body.is_empty() {
+            alive.borrow_mut().retain(|id| Some(id) != session.as_ref());
+            return Reply::Answer(204, vec![], vec![]);
+        }
+        if sent.method() == "initialize" {
+            opened.set(opened.get() + 1);
+            let id = format!("session-{}", opened.get());
+            alive.borrow_mut().push(id.clone());
+            let Reply::Answer(status, mut headers, pieces) = legacy_stateless(answers)(sent) else { unreachable!() };
+            headers.push(("mcp-session-id", id));
+            return Reply::Answer(status, headers, pieces);
+        }
+        match session.filter(|id| alive.borrow().contains(id)) {
+            Some(_) => legacy_stateless(answers)(sent),
+            None => error(404, &Value::Null, -32001),
+        }
     })
 }

@@ -1,5 +1,7 @@
 //! How is an upstream of 2025-03-26 to 2025-11-25 spoken to?
 
+use std::time::Duration;
+
 use http::response::Parts;
 use http::{HeaderValue, Request, StatusCode, header};
 
@@ -14,6 +16,7 @@ use crate::fit::text_of;
 use crate::host::{Host, SendError, within};
 use crate::memory::Facts;
 use crate::names;
+use crate::sessions;
 use json::{Edits, Object, quoted};
 
 /// A POST within `session`.
@@ -31,7 +34,7 @@ pub async fn listen<H: Host>(
     match get(host, link, session).await? {
         Content::Events(body) => Ok(Some((Messages::new(body), None))),
         Content::Error(StatusCode::CONFLICT | StatusCode::NOT_FOUND, _) if session.id.is_some() => {
-            let (own, _) = initialize(host, link, None).await?;
+            let (own, _) = initialize(host, link, None, link.server.patience).await?;
             if let Content::Events(body) = get(host, link, &own).await? {
                 return Ok(Some((Messages::new(body), Some(own))));
             }
@@ -96,8 +99,13 @@ pub fn write_own(id: u64, method: &str, members: &str) -> Vec<u8> {
 }
 
 /// Opens a session: `initialize`, then `notifications/initialized`; and sets the log level that the one before had.
-pub async fn initialize<H: Host>(host: &H, link: Link<'_>, level: Option<&str>) -> Result<(Session, Facts), Failure> {
-    let (head, message) = negotiate(host, link).await?;
+pub async fn initialize<H: Host>(
+    host: &H,
+    link: Link<'_>,
+    level: Option<&str>,
+    patience: Duration,
+) -> Result<(Session, Facts), Failure> {
+    let (head, message) = negotiate(host, link, patience).await?;
     let result = result_of(&message).ok_or(Failure::NotMcp)?;
     let version = text_of(result.find("protocolVersion")).ok_or(Failure::NotMcp)?;
     if Version::read(&version).is_none() {
@@ -125,17 +133,18 @@ pub async fn initialize<H: Host>(host: &H, link: Link<'_>, level: Option<&str>) 
 
 /// `initialize` for the newest version, and once more for each older one while the server refuses the version. A server
 /// should answer with a version of its own, but some answer with an error, which may name those that they speak.
-async fn negotiate<H: Host>(host: &H, link: Link<'_>) -> Result<(Parts, String), Failure> {
+async fn negotiate<H: Host>(host: &H, link: Link<'_>, patience: Duration) -> Result<(Parts, String), Failure> {
     let mut versions = Version::NEWEST_FIRST.to_vec();
+    let declared = sessions::declared(host, link);
     loop {
         let Some(version) = (!versions.is_empty()).then(|| versions.remove(0)) else { return Err(Failure::NotMcp) };
-        let capabilities = link.profile.write();
+        let capabilities = with_members(&link.profile.can.write(), &declared);
         let name = version.name();
         let members =
             format!(r#""protocolVersion":"{name}","capabilities":{capabilities},"clientInfo":{IMPLEMENTATION}"#);
         // It has no version header: nothing is negotiated yet.
         let request = post(link).and_then(|post| post.body(write_own(0, "initialize", &members)).ok());
-        let (head, answer) = ask(host, link, request.ok_or(Failure::NotMcp)?, link.server.patience).await?;
+        let (head, answer) = ask(host, link, request.ok_or(Failure::NotMcp)?, patience).await?;
         let (message, failure) = match answer {
             Asked::Message(message) => (message, Failure::NotMcp),
             Asked::Refused(body) => {
@@ -152,6 +161,13 @@ async fn negotiate<H: Host>(host: &H, link: Link<'_>) -> Result<(Parts, String),
             }
         }
     }
+}
+
+/// The text of an object with more members.
+fn with_members(object: &str, more: &str) -> String {
+    let inner = object.strip_prefix('{').and_then(|object| object.strip_suffix('}')).unwrap_or_default();
+    let comma = if inner.is_empty() || more.is_empty() { "" } else { "," };
+    ["{", inner, comma, more, "}"].concat()
 }
 
 /// The versions that a server names which refuses the one of `initialize`: perhaps none. `None` if it does not refuse it.

@@ -3,23 +3,24 @@
 //! An upstream is of one era towards one subject ([`Peer`]). It is found out once, kept sealed (`memory`), and believed
 //! until the upstream itself contradicts:
 //!
-//! 1. `server/discover` in modern form. It has no side effects, so it may be tried on anything; a call may not. An
+//! 1. For a modern client, `server/discover`. It has no side effects, so it may be tried on anything; a call may not. An
 //!    answer that lists 2026-07-28 makes the upstream modern. So does -32022 only if the versions that it names do.
-//! 2. Any other answer but 401, and none within [`DISCOVERY`]: `initialize`, for the newest legacy version, declaring what
-//!    the client behind the request can be asked for; then `notifications/initialized`. If the server refuses the
-//!    version, once more with one that it names, or with the next older ones.
-//! 3. If that fails too, what is told is the failure that says more: of a server that took too long to answer
-//!    `server/discover`, it is asked again with all the time that the server may take.
+//! 2. For a legacy client, `initialize`, for the newest legacy version, declaring what the client can be asked for; then
+//!    `notifications/initialized`. If the server refuses the version, once more with one that it names, or with the next
+//!    older ones.
+//! 3. If the server does not know the client's era, or does not answer within [`FIRST_TRY`], the other of the two. If that
+//!    fails too, what is told is the failure that says more; a server that was only slow is asked again with all the time
+//!    that it may take.
 //!
-//! So a warm call is one request to the upstream and a cold one two (modern) or four (legacy). A dual-era upstream is
-//! modern here: there is no session to lose.
+//! So a server of both eras speaks the client's: what it does in that era, such as asking in the middle of a call, works as
+//! if the client were connected directly. Only pairs that share no era are bridged. A warm call is one request to the
+//! upstream and a cold one two (modern) or three (legacy).
 //!
-//! The upstream's session belongs to the subject and to a profile (what can be asked of the client), whichever client
-//! calls: a program that starts anew for every call does not leave a session behind each time, and no client is asked
-//! for what only another one can give. Two requests that find no session at once each make one; the later row
-//! stays, and both sessions work. When the upstream no longer knows its session, or the era no longer fits, the same
-//! is done once more, unnoticed by the client; a request is sent twice only if its first answer shows that it was
-//! not taken up.
+//! A legacy client has a session of its own at each legacy upstream ([`Profile`]), so that state, subscriptions, levels and
+//! roots never meet another client's. Modern clients of one person share one for each profile, because their era has none.
+//! Two requests that find no session at once each make one; the later row stays, and both sessions work. When the
+//! upstream no longer knows its session, or the era no longer fits, the same is done once more, unnoticed by the
+//! client; a request is sent twice only if its first answer shows that it was not taken up.
 
 pub mod legacy;
 pub mod modern;
@@ -41,7 +42,7 @@ use crate::health;
 use crate::host::{AccessToken, Caller, Host, SendError, Source, within};
 use crate::memory::Facts;
 use crate::names;
-use crate::session::Capabilities;
+use crate::session::Profile;
 use crate::sse::{Parser, Piece};
 use crate::{decisive, memory};
 use json::Object;
@@ -52,8 +53,8 @@ pub const ANSWER_LIMIT: usize = 16 * 1024 * 1024;
 const LONGEST_PLACE: usize = 512;
 /// An error's body is read this far.
 const ERROR_LIMIT: usize = 64 * 1024;
-/// How long `server/discover` may take before `initialize` is tried.
-const DISCOVERY: Duration = Duration::from_secs(10);
+/// How long the first question to a server may take before it is asked in the other era.
+const FIRST_TRY: Duration = Duration::from_secs(10);
 /// How long the answer to a notification is waited for.
 const NOTICE: Duration = Duration::from_secs(2);
 /// How long an upstream may take to end an answer that is complete, before its connection is given up.
@@ -66,7 +67,7 @@ pub struct Link<'a> {
     pub token: Option<&'a AccessToken>,
     pub caller: &'a Caller,
     /// What the upstream is told that the client can be asked for.
-    pub profile: Capabilities,
+    pub profile: Profile,
 }
 
 /// How an upstream speaks.
@@ -282,25 +283,45 @@ async fn meet<H: Host>(host: &H, link: Link<'_>, before: Option<&Peer>) -> Resul
     Ok((peer, facts))
 }
 
+/// Asks in the client's era first: where client and server share an era, that era is spoken.
 async fn introduce<H: Host>(host: &H, link: Link<'_>) -> Result<(Peer, Facts), Failure> {
-    let modern = |facts| (Peer::Modern(Modern::default()), facts);
-    let silence = match modern::discover(host, link, link.server.patience.min(DISCOVERY)).await? {
-        Discovered::Modern(facts) => return Ok(modern(facts)),
-        Discovered::Other(why) => why,
+    let patience = link.server.patience;
+    let first = patience.min(FIRST_TRY);
+    let by_initialize = async |patience| {
+        let (session, facts) = legacy::initialize(host, link, None, patience).await?;
+        Ok::<_, Failure>((Peer::Legacy(session), facts))
     };
-    match legacy::initialize(host, link, None).await {
-        Ok((session, facts)) => Ok((Peer::Legacy(session), facts)),
-        // It may only be slow: a server that has just been started, say.
-        Err(failure) if matches!(silence, Some(Failure::Late)) && !failure.is_slow() => {
-            match modern::discover(host, link, link.server.patience).await? {
-                Discovered::Modern(facts) => Ok(modern(facts)),
-                Discovered::Other(why) => Err(why.unwrap_or(Failure::NotMcp)),
+    let by_discover = async |patience| match modern::discover(host, link, patience).await? {
+        Discovered::Modern(facts) => Ok::<_, Failure>(Ok((Peer::Modern(Modern::default()), facts))),
+        Discovered::Other(why) => Ok(Err(why)),
+    };
+    if link.profile.is_modern() {
+        let silence = match by_discover(first).await? {
+            Ok(known) => return Ok(known),
+            Err(why) => why,
+        };
+        return match by_initialize(patience).await {
+            // It may only be slow: a server that has just been started, say.
+            Err(failure) if matches!(silence, Some(Failure::Late)) && !failure.is_slow() => {
+                by_discover(patience).await?.map_err(|why| why.unwrap_or(failure))
             }
+            Err(Failure::NotMcp | Failure::Status(_)) if silence.is_some() => Err(silence.unwrap_or(Failure::NotMcp)),
+            known => known,
+        };
+    }
+    let failure = match by_initialize(first).await {
+        // `server/discover` would fare no better.
+        Err(failure @ (Failure::Refused | Failure::Unreachable(SendError::Denied | SendError::Connection))) => {
+            return Err(failure);
         }
-        Err(failure) => Err(match (silence, failure) {
-            (Some(said), Failure::NotMcp | Failure::Status(_)) => said,
-            (_, failure) => failure,
-        }),
+        Err(failure) => failure,
+        known => return known,
+    };
+    match by_discover(first).await? {
+        Ok(known) => Ok(known),
+        Err(why) if failure.is_slow() && !why.as_ref().is_some_and(Failure::is_slow) => by_initialize(patience).await,
+        Err(Some(why @ Failure::Versions(_))) => Err(why),
+        Err(_) => Err(failure),
     }
 }
 
@@ -353,7 +374,7 @@ async fn meet_again<H: Host>(host: &H, link: Link<'_>, before: &Peer) -> Result<
 /// A new session in the place of the one that was `before`. `None` if the upstream gives none.
 async fn open_again<H: Host>(host: &H, link: Link<'_>, before: &Peer) -> Option<Peer> {
     let Peer::Legacy(session) = before else { return None };
-    let (session, facts) = legacy::initialize(host, link, session.level.as_deref()).await.ok()?;
+    let (session, facts) = legacy::initialize(host, link, session.level.as_deref(), link.server.patience).await.ok()?;
     memory::keep_facts(host, link, &facts);
     Some(settle(host, link, Peer::Legacy(session), Some(before)))
 }

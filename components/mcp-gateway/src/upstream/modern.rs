@@ -16,7 +16,7 @@ use crate::eras::modern::{
 use crate::eras::{IMPLEMENTATION, Relay};
 use crate::host::{Host, SendError};
 use crate::names;
-use crate::session::Capabilities;
+use crate::session::Profile;
 use json::{Edits, Object, quoted};
 
 /// What a legacy client hears that never said what it wants to hear: as much as legacy servers say of their own accord.
@@ -43,7 +43,7 @@ pub struct Input {
 
 /// A client's request, as this era writes it: with `_meta`. A modern client's own passes as it is, with what that client
 /// can do, so that the upstream may ask it for input.
-pub fn write(relay: &Relay<'_>, modern: &Modern, profile: Capabilities, input: &Input, edits: &mut Edits<'_>) {
+pub fn write(relay: &Relay<'_>, modern: &Modern, profile: Profile, input: &Input, edits: &mut Edits<'_>) {
     if relay.client.is_modern() {
         return;
     }
@@ -80,7 +80,7 @@ pub fn write(relay: &Relay<'_>, modern: &Modern, profile: Capabilities, input: &
 /// A request of the gateway's own.
 pub fn write_own(id: &str, method: &str, members: &str) -> Vec<u8> {
     let comma = if members.is_empty() { "" } else { "," };
-    let meta = own_meta(Capabilities::NONE, None);
+    let meta = own_meta(Profile::NONE, None);
     format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"{method}","params":{{{members}{comma}"_meta":{{{meta}}}}}}}"#)
         .into_bytes()
 }
@@ -209,9 +209,9 @@ pub fn param_headers(known: &str, tool: &str, arguments: Option<&Object<'_>>) ->
 }
 
 /// What the gateway says of itself where the client is of another era.
-fn own_meta(profile: Capabilities, level: Option<&str>) -> String {
+fn own_meta(profile: Profile, level: Option<&str>) -> String {
     let level = level.map(|level| format!(r#","{META_LOG_LEVEL}":{}"#, quoted(level))).unwrap_or_default();
-    let capabilities = profile.write();
+    let capabilities = profile.can.write();
     format!(
         r#""{META_VERSION}":"{VERSION}","{META_CAPABILITIES}":{capabilities},"{META_CLIENT}":{IMPLEMENTATION}{level}"#
     )
