@@ -6,6 +6,8 @@
 
 use http::{HeaderMap, header};
 
+use crate::scope;
+
 /// The parameters of a `Bearer` challenge (RFC 6750 section 3, RFC 9728 section 5.1) that Gatehouse uses.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Bearer {
@@ -15,18 +17,12 @@ pub struct Bearer {
 }
 
 impl Bearer {
-    /// The scopes that the challenge asks for: at most [`MOST_SCOPES`], each a `scope-token` of RFC 6749 section 3.3 of
-    /// at most [`LONGEST_SCOPE`] bytes. Other words are left out.
+    /// The scopes that the challenge asks for, within [`scope::CALLED_FOR`]. Other words are left out.
     pub fn scopes(&self) -> Vec<String> {
-        let scope = self.scope.as_deref().unwrap_or_default();
-        scope.split(' ').filter(|word| is_scope(word)).take(MOST_SCOPES).map(str::to_owned).collect()
+        let mut scopes = Vec::new();
+        scope::CALLED_FOR.add(&mut scopes, &mut self.scope.as_deref().unwrap_or_default().split(' '));
+        scopes
     }
-}
-
-/// Returns true if `word` is a `scope-token` of RFC 6749 section 3.3, of at most [`LONGEST_SCOPE`] bytes.
-pub fn is_scope(word: &str) -> bool {
-    let fits = |byte: u8| matches!(byte, 0x21 | 0x23..=0x5b | 0x5d..=0x7e);
-    (1..=LONGEST_SCOPE).contains(&word.len()) && word.bytes().all(fits)
 }
 
 /// The `Bearer` challenges of a response, in their order: at most [`MOST_CHALLENGES`].
@@ -174,10 +170,6 @@ impl Reader<'_> {
 const LONGEST: usize = 8 * 1024;
 /// The most `Bearer` challenges that are read of one response.
 pub const MOST_CHALLENGES: usize = 8;
-/// The most scopes that are taken from one challenge.
-pub const MOST_SCOPES: usize = 32;
-/// The longest scope, in bytes.
-pub const LONGEST_SCOPE: usize = 256;
 
 #[cfg(test)]
 mod tests {
@@ -246,8 +238,8 @@ mod tests {
         assert_eq!(missing(&insufficient("a\tb caf\u{e9} ok")).unwrap(), ["ok"]);
         assert_eq!(missing("Bearer error=\"invalid_token\", scope=\"read\""), None);
         assert_eq!(missing("Bearer error=\"insufficient_scope\""), None);
-        assert_eq!(missing(&insufficient(&"x".repeat(LONGEST_SCOPE + 1))), None);
-        let many = insufficient(&"s ".repeat(MOST_SCOPES + 9));
-        assert_eq!(missing(&many).unwrap().len(), MOST_SCOPES);
+        assert_eq!(missing(&insufficient(&"x".repeat(scope::LONGEST + 1))), None);
+        let many: Vec<String> = (0..100).map(|number| number.to_string()).collect();
+        assert_eq!(missing(&insufficient(&many.join(" "))).unwrap().len(), scope::CALLED_FOR.most);
     }
 }

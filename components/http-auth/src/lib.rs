@@ -1,5 +1,5 @@
-//! What both components know of HTTP authentication and of hosts: challenges, bearers, loopback, addresses and the guard of
-//! local mode; and of content codings.
+//! What both components know of HTTP authentication and of hosts: challenges, bearers, scopes, loops, addresses and the
+//! guard of local mode; and of content codings.
 //!
 //! Pure functions over the `http` crate's types. Nothing here reads a setting or a store.
 
@@ -7,8 +7,11 @@ pub mod address;
 pub mod bearer;
 pub mod challenge;
 pub mod coding;
+pub mod hop;
 pub mod local;
 pub mod origin;
+pub mod scope;
 
 pub use bearer::{BearerError, bearer};
+pub use hop::{HOP, Hops, LoopError};
 pub use origin::Origin;

@@ -4,7 +4,11 @@
 //! asked for: a bad one costs itself and nothing else (`/mcp/servers` tells what is wrong with it), and a call pays for
 //! the one entry that it needs. Rules:
 //!
-//! * `url` is https, or http on loopback. Refused: `*.spin.internal`, relative URLs, user and password, fragments.
+//! * `url` is https at a host of the outside world, or anything on loopback. `allowHttp` lets it be plain http, and
+//!   `allowPrivate` lets an https one be of a private network: at this one host and port, since no redirect to another is
+//!   followed.
+//!   Refused: this Gatehouse itself, `*.spin.internal`, `self.alt`, link-local addresses, relative URLs, user and
+//!   password, fragments.
 //! * Files of other programs load as they are: `mcpServers`, VS Code's `servers`, Zed's `context_servers` and opencode's
 //!   `mcp`, with comments and commas at the end. Other keys at the top are named in the log.
 //! * Keys of an entry that change nothing here are read over, and those that say the same in another word are understood. A
@@ -81,11 +85,12 @@ const URLS: [&str; 3] = ["httpUrl", "url", "serverUrl"];
 const ALLOWS: [&str; 2] = ["includeTools", "enabledTools"];
 const DENIES: [&str; 2] = ["excludeTools", "disabledTools"];
 /// Header fields that are the gateway's own towards an upstream, or the host's.
-const OWN_HEADERS: [&str; 16] = [
+const OWN_HEADERS: [&str; 17] = [
     "accept",
     "connection",
     "content-length",
     "content-type",
+    "gatehouse-hop",
     "host",
     "http2-settings",
     "keep-alive",
@@ -151,6 +156,14 @@ struct Endpoint<'a> {
     searched: bool,
 }
 
+/// Where this installation is reached, so that no server's URL leads back to it.
+#[derive(Clone, Copy, Default)]
+pub struct Own<'a> {
+    pub gateway: Option<&'a Origin>,
+    /// `None` if it is the gateway's.
+    pub broker: Option<&'a Origin>,
+}
+
 /// One entry of the file, not yet read.
 pub struct Entry<'a> {
     pub name: Cow<'a, str>,
@@ -158,6 +171,7 @@ pub struct Entry<'a> {
     pub prefix: String,
     text: &'a str,
     clash: Option<String>,
+    own: Own<'a>,
 }
 
 /// A server that can be called.
@@ -228,13 +242,21 @@ impl<'a> Config<'a> {
             let clash = RESERVED
                 .contains(&&*prefix)
                 .then(|| format!("the name \"{prefix}\" is a route of the gateway itself: choose another"));
-            entries.push(Entry { name: name.clone(), prefix, text, clash });
+            entries.push(Entry { name: name.clone(), prefix, text, clash, own: Own::default() });
         }
         let by_prefix = by_prefix(&mut entries);
         let mut config =
             Self { foreign, entries, by_prefix, endpoints: Vec::new(), resolution_seconds, streams, browser_origins };
         config.endpoints = endpoints(&file, &config)?;
         Ok(config)
+    }
+
+    /// The same for the installation that is reached at `own`, which is none of its servers.
+    pub fn reached_at(mut self, own: Own<'a>) -> Self {
+        for entry in &mut self.entries {
+            entry.own = own;
+        }
+        self
     }
 
     /// The servers of the endpoint called `name`, in the file's order; none where it is not one.
@@ -425,7 +447,7 @@ impl<'a> Entry<'a> {
         for (key, value) in keys.members() {
             match &**key {
                 "type" | "transport" | "transportType" | "service" | "account" | "headers" | "tools"
-                | "description" | "disabled" | "enabled" | "isActive" | "timeout" => {}
+                | "description" | "disabled" | "enabled" | "isActive" | "timeout" | "allowHttp" | "allowPrivate" => {}
                 key if READ_OVER.contains(&key) || key.starts_with(['_', '$', '/']) || key.starts_with("x-") => {}
                 key if URLS.contains(&key) || ALLOWS.contains(&key) || DENIES.contains(&key) => {}
                 // Beside a URL, only `command` says that there is a process to start.
@@ -487,7 +509,7 @@ impl<'a> Entry<'a> {
         Ok(Server {
             name: self.name.clone(),
             prefix: &self.prefix,
-            url: upstream_url(&url)?,
+            url: upstream_url(&url, &keys, self.own)?,
             service,
             account,
             headers,
@@ -561,7 +583,7 @@ impl<'a> Server<'a> {
     }
 }
 
-fn upstream_url(url: &str) -> Result<Uri, Fault> {
+fn upstream_url(url: &str, keys: &Object<'_>, own: Own<'_>) -> Result<Uri, Fault> {
     if placeholder(url).is_some() {
         return Err(wrong("url", "holds a placeholder, which nothing fills in here: write the value"));
     }
@@ -575,13 +597,31 @@ fn upstream_url(url: &str) -> Result<Uri, Fault> {
     if authority.as_str().contains('@') {
         return Err(wrong("url", "must not hold a user or a password"));
     }
-    match (Place::of(authority.host()), scheme) {
+    if [own.gateway, own.broker].into_iter().flatten().any(|own| own.is_authority(authority)) {
+        return Err(wrong("url", "is this Gatehouse's own address: it cannot be a server behind itself"));
+    }
+    let (allow, of_what) = match (Place::of(authority.host()), scheme) {
         (Place::Forbidden, _) => {
-            Err(wrong("url", "must not be the app itself, a component of it, or a link-local host"))
+            return Err(wrong("url", "must not be the app itself, a component of it, or a link-local host"));
         }
-        (Place::Invalid, _) => Err(wrong("url", "has no host that everybody takes for the same one")),
-        (_, "https") | (Place::Loopback, "http") => Ok(uri),
-        _ => Err(wrong("url", "has to be https (http only on loopback)")),
+        (Place::Invalid, _) => return Err(wrong("url", "has no host that everybody takes for the same one")),
+        (Place::Public, "https") | (Place::Loopback, "http" | "https") => return Ok(uri),
+        (_, "http") => ("allowHttp", "is plain http"),
+        (_, "https") => ("allowPrivate", "is in a private network"),
+        _ => return Err(wrong("url", "has to be https or http")),
+    };
+    if flag(keys, allow)? {
+        return Ok(uri);
+    }
+    let how = "If it is meant, set it to true, and list host and port in the manifest's allowed_outbound_hosts";
+    Err(wrong("url", &format!("{of_what}, which needs \"{allow}\". {how}")))
+}
+
+fn flag(keys: &Object<'_>, key: &'static str) -> Result<bool, Fault> {
+    match one(keys, key)? {
+        None | Some("false") => Ok(false),
+        Some("true") => Ok(true),
+        Some(_) => Err(wrong(key, "has to be true or false")),
     }
 }
 

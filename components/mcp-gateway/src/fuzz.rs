@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use http::Request;
+use http_auth::Hops;
 use serde_json::Value;
 
 #[path = "spec/readers.rs"]
@@ -185,7 +186,13 @@ pub fn rows(data: &[u8]) {
 
     let text = world.servers.borrow().clone();
     let config = Config::read(&text).unwrap();
-    let caller = Caller { subject: "alice".into(), expires_at: None, sealing_key: vec![7; 32], met: Met::default() };
+    let caller = Caller {
+        subject: "alice".into(),
+        expires_at: None,
+        sealing_key: vec![7; 32],
+        hops: Hops::default(),
+        met: Met::default(),
+    };
     let server = config.servers().next().unwrap();
     let link = Link { server: &server, token: None, caller: &caller, profile: Profile::NONE };
     for (kind, more) in [("u", "0"), ("f", ""), ("l", "tools0"), ("s", "")] {

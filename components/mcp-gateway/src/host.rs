@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use futures_util::future::{Either, select};
 use http::{Request, Response};
+use http_auth::Hops;
 pub use sealing::Secret;
 use thiserror::Error;
 
@@ -96,6 +97,7 @@ pub enum SendError {
 /// `origins` of `wit/tokens.wit`.
 pub struct Origins {
     pub gateway: String,
+    pub broker: String,
 }
 
 /// `resolve-request` of `wit/tokens.wit`.
@@ -129,6 +131,8 @@ pub struct Caller {
     pub subject: String,
     pub expires_at: Option<u64>,
     pub sealing_key: Vec<u8>,
+    /// How many Gatehouses this request of theirs has passed.
+    pub hops: Hops,
     /// The upstreams that were met for this caller, kept beside what the broker said (`kept`).
     pub met: Met,
 }

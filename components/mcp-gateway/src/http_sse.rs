@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, header};
+use http_auth::HOP;
 
 use crate::eras::{Decision, Site, accepted, legacy};
 use crate::host::{Host, Secret, within};
@@ -115,7 +116,7 @@ pub async fn hold<H: Host>(
                     continue;
                 };
                 pause = FIRST_LOOK;
-                let head = outbox.head(bearer.as_ref());
+                let head = outbox.head(head, bearer.as_ref());
                 if !is_initialize(&text) && !std::mem::replace(&mut listens, true) {
                     begin(Box::pin(listen(host, site, resource, &outbox, head.clone())));
                 }
@@ -256,9 +257,13 @@ impl Outbox {
         }
     }
 
-    /// The head of a message, as a client of a later version would send it.
-    fn head(&self, bearer: Option<&Secret>) -> Parts {
+    /// The head of a message, as a client of a later version would send it. Messages of the stream that `opened` has
+    /// opened have passed as many Gatehouses as that.
+    fn head(&self, opened: &Parts, bearer: Option<&Secret>) -> Parts {
         let mut head = Request::new(()).into_parts().0;
+        if let Some(passed) = opened.headers.get(HOP) {
+            head.headers.insert(HOP, passed.clone());
+        }
         head.headers.insert(header::ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
         if let Some(session) = &*self.session.borrow() {
             head.headers.insert(legacy::SESSION_ID, session.clone());

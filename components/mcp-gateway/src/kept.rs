@@ -16,6 +16,7 @@
 use base64ct::{Base64UrlUnpadded, Encoding};
 use chacha20poly1305::XChaCha20Poly1305;
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
+use http_auth::Hops;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -151,6 +152,7 @@ impl Kept {
                 subject: self.row.subject.clone(),
                 expires_at: None,
                 sealing_key: Base64UrlUnpadded::decode_vec(&self.row.sealing_key).ok()?,
+                hops: Hops::default(),
                 met: self.row.met.clone(),
             },
         })

@@ -10,9 +10,9 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header
 use http_auth::Origin;
 use http_auth::local::{self, Foreign};
 
-use crate::config::{Config, Server, plain};
+use crate::config::{Config, Own, Server, plain};
 use crate::eras::{Decision, Route, Site, Target, Word, accepted, accepts, decide, legacy, modern};
-use crate::host::Host;
+use crate::host::{Host, Origins};
 use crate::passage::Line;
 use crate::visitor::{Stranger, Visitor, misconfigured, refusal};
 use crate::{connections, describe, http_sse, jsonrpc, listening, lists, relay, sessions, words};
@@ -59,8 +59,8 @@ async fn respond<H: Host>(
         Some(rest) if rest.starts_with('/') && !rest[1..].contains('/') => Place::Mcp(Route::Named(&rest[1..])),
         _ => return Err(jsonrpc::refuse(StatusCode::NOT_FOUND, None, "There is nothing here")),
     };
-    let origins = host.public_urls().map_err(|error| refusal(host, &error, false))?;
-    let own = Origin::parse(&origins.gateway).ok_or_else(|| misconfigured(host, "gateway_url: not an origin"))?;
+    let Origins { gateway, broker } = host.public_urls().map_err(|error| refusal(host, &error, false))?;
+    let own = Origin::parse(&gateway).ok_or_else(|| misconfigured(host, "gateway_url: not an origin"))?;
     guard(head, &own)?;
     let is_modern = modern::named_in(&head.headers);
     let allowed = match place {
@@ -72,7 +72,7 @@ async fn respond<H: Host>(
         return Err(not_allowed(allowed));
     }
 
-    let resource = origins.gateway + path;
+    let resource = gateway + path;
     let mut stranger = Stranger::of(host, &head.headers, resource.clone())?;
     let known = stranger.file().map(str::to_owned);
     let file = match &known {
@@ -83,6 +83,8 @@ async fn respond<H: Host>(
     // What was kept is plain already.
     let file = if known.is_some() { Cow::from(file) } else { plain(file) };
     let config = Config::read(&file).map_err(|error| misconfigured(host, &error.to_string()))?;
+    let broker = Origin::parse(&broker).filter(|broker| *broker != own);
+    let config = config.reached_at(Own { gateway: Some(&own), broker: broker.as_ref() });
     guard_pages(head, &own, &config, &place)?;
     if known.is_none() {
         stranger.note_file(host, &file, config.resolution_seconds);

@@ -4,6 +4,7 @@ use std::cell::OnceCell;
 use std::time::Duration;
 
 use http::{Request, Response};
+use http_auth::Hops;
 use shell::{Body, ReadError, ResponseWriter, SendError as WasiSendError, Timeouts};
 use spin_sdk::key_value::Store;
 use wasi::exports::http::incoming_handler::Guest;
@@ -118,7 +119,7 @@ impl Host for Spin {
 
     fn public_urls(&self) -> Result<Origins, ResolveError> {
         let origins = tokens::public_urls().map_err(resolve_error)?;
-        Ok(Origins { gateway: origins.gateway })
+        Ok(Origins { gateway: origins.gateway, broker: origins.broker })
     }
 
     fn resolve(&self, request: &ResolveRequest) -> Result<Resolution, ResolveError> {
@@ -142,6 +143,7 @@ impl Host for Spin {
                 subject: resolution.caller.subject,
                 expires_at: resolution.caller.expires_at,
                 sealing_key: resolution.caller.sealing_key,
+                hops: Hops::default(),
                 met: Met::default(),
             },
             outcomes: resolution.outcomes.into_iter().map(outcome).collect(),

@@ -4,7 +4,7 @@
 //! an upstream has refused.
 
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
-use http_auth::BearerError;
+use http_auth::{BearerError, Hops};
 
 use crate::config::Server;
 use crate::eras::legacy::SESSION_ID;
@@ -19,6 +19,7 @@ const MOST_SERVICES: usize = 64;
 pub struct Stranger {
     bearer: Option<Secret>,
     resource: String,
+    hops: Hops,
     /// None: they have no bearer.
     kept: Option<Kept>,
 }
@@ -43,8 +44,11 @@ pub enum Standing<'a> {
 }
 
 impl Stranger {
-    /// The sender of `headers` to `resource`. Errors: 401 for a bearer that cannot be one, 400 for several.
+    /// The sender of `headers` to `resource`. Errors: 401 for a bearer that cannot be one, 400 for several, 508 for a
+    /// request that has passed too many Gatehouses.
     pub fn of(host: &impl Host, headers: &HeaderMap, resource: String) -> Result<Self, Response<Vec<u8>>> {
+        let hops =
+            Hops::of(headers).map_err(|error| jsonrpc::refuse(StatusCode::LOOP_DETECTED, None, &error.to_string()))?;
         let bearer = http_auth::bearer(headers).map_err(|error| match error {
             BearerError::Several => jsonrpc::refuse(StatusCode::BAD_REQUEST, None, &error.to_string()),
             BearerError::Form => unauthorized(&error.to_string(), true),
@@ -52,7 +56,7 @@ impl Stranger {
         let bearer = bearer.map(|bearer| Secret::from(bearer.to_owned()));
         let session = headers.get(SESSION_ID).and_then(|session| session.to_str().ok()).unwrap_or_default();
         let kept = bearer.as_ref().map(|bearer| Kept::of(host, bearer, &resource, session));
-        Ok(Self { bearer, resource, kept })
+        Ok(Self { bearer, resource, hops, kept })
     }
 
     /// `servers.json`, if it was kept for them.
@@ -80,13 +84,13 @@ impl Stranger {
                 services.push(wanted);
             }
         }
-        let Self { bearer, resource, kept } = self;
+        let Self { bearer, resource, hops, kept } = self;
         let mut kept = kept.filter(|_| keep_seconds > 0);
         let had_bearer = bearer.is_some();
         let request = ResolveRequest { bearer, resource, services };
         let recalled = kept.as_ref().and_then(|kept| kept.recall(host, &request.services));
         let is_recalled = recalled.is_some();
-        let resolution = match recalled {
+        let mut resolution = match recalled {
             Some(recalled) => recalled,
             None => {
                 let mut resolution = host.resolve(&request).map_err(|error| refusal(host, &error, had_bearer))?;
@@ -97,6 +101,7 @@ impl Stranger {
                 resolution
             }
         };
+        resolution.caller.hops = hops;
         Ok(Visitor {
             caller: resolution.caller,
             bearer: request.bearer,

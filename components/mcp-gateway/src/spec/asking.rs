@@ -2,6 +2,7 @@
 
 use super::upstreams::{echo, event, events_reply, json_reply, legacy, modern};
 use super::*;
+use http_auth::Hops;
 
 pub const CAN: &str = r#"{"elicitation":{"form":{},"url":{}},"sampling":{"tools":{}},"roots":{}}"#;
 
@@ -459,7 +460,13 @@ fn a_task_is_asked_about_at_the_server_that_runs_it() {
 #[test]
 fn a_letter_is_read_by_whom_it_is_for_alone_and_once() {
     let world = World::with(legacy(echo));
-    let caller = Caller { subject: "alice".into(), expires_at: None, sealing_key: vec![7; 32], met: Met::default() };
+    let caller = Caller {
+        subject: "alice".into(),
+        expires_at: None,
+        sealing_key: vec![7; 32],
+        hops: Hops::default(),
+        met: Met::default(),
+    };
     let another = Caller { subject: "bob".into(), ..caller.clone() };
     let fetch = |caller: &Caller, to: &str| crate::letters::fetch(&world, caller, to);
     // More names than there are places: some share one.

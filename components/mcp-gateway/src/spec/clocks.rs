@@ -22,7 +22,13 @@ fn ahead<T>(world: &World, seconds: u64, work: impl FnOnce() -> T) -> T {
 }
 
 fn alice() -> Caller {
-    Caller { subject: "alice".to_owned(), expires_at: None, sealing_key: vec![7; 32], met: Met::default() }
+    Caller {
+        subject: "alice".to_owned(),
+        expires_at: None,
+        sealing_key: vec![7; 32],
+        hops: Default::default(),
+        met: Met::default(),
+    }
 }
 
 /// Two servers, `up` and `other`, whose answers are kept for `seconds`.

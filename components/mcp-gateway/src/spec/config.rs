@@ -1,6 +1,8 @@
 //! `servers.json`: what loads, what is refused, and that a bad server costs itself alone.
 
-use crate::config::{Config, Fault, plain};
+use http_auth::Origin;
+
+use crate::config::{Config, Fault, Own, plain};
 
 /// What becomes of one entry.
 fn entry(text: &str) -> Result<(), Fault> {
@@ -217,12 +219,97 @@ fn urls_that_could_reach_inside_are_refused() {
     }
 }
 
+/// A05: a host of a private network is reached if the entry says so, as it says, and at no other port: the URL is the
+/// only address that requests go to.
+#[test]
+fn a_private_server_is_one_that_the_entry_allows() {
+    for (url, key) in [
+        ("http://mcp.tools.svc.cluster.local:8080/mcp", "allowHttp"),
+        ("http://jenkins:8080/mcp", "allowHttp"),
+        ("http://10.0.0.1/mcp", "allowHttp"),
+        ("http://a.example/mcp", "allowHttp"),
+        ("https://jenkins/mcp", "allowPrivate"),
+        ("https://10.0.0.1:8443/mcp", "allowPrivate"),
+        ("https://mcp.corp/mcp", "allowPrivate"),
+        ("https://[fd12::1]/mcp", "allowPrivate"),
+    ] {
+        let other = if key == "allowHttp" { "allowPrivate" } else { "allowHttp" };
+        for denied in [
+            format!(r#"{{"url":"{url}"}}"#),
+            format!(r#"{{"url":"{url}","{key}":false}}"#),
+            format!(r#"{{"url":"{url}","{other}":true}}"#),
+        ] {
+            let said = misconfigured(&denied);
+            assert!(said.contains(&format!("needs \"{key}\"")) && said.contains("allowed_outbound_hosts"), "{said}");
+        }
+        assert_eq!(entry(&format!(r#"{{"url":"{url}","{key}":true}}"#)), Ok(()), "{url}");
+        let said = misconfigured(&format!(r#"{{"url":"{url}","{key}":"yes"}}"#));
+        assert_eq!(said, format!("\"{key}\" has to be true or false"));
+    }
+}
+
+/// A05: no key lets these be servers.
+#[test]
+fn the_app_itself_and_link_local_hosts_are_never_servers() {
+    for host in [
+        "self.alt",
+        "SELF.ALT.",
+        "x.self.alt",
+        "oauth-broker.spin.internal",
+        "169.254.169.254",
+        "[fe80::1]",
+        "metadata.google.internal",
+        "127.1",
+        "0x7f.1",
+    ] {
+        for scheme in ["http", "https"] {
+            let said =
+                misconfigured(&format!(r#"{{"url":"{scheme}://{host}/mcp","allowHttp":true,"allowPrivate":true}}"#));
+            assert!(said.contains("must not be") || said.contains("has no host"), "{host}: {said}");
+        }
+    }
+}
+
+/// A16: a server's URL that leads back is the fault of its entry.
+#[test]
+fn this_gatehouse_is_no_server_behind_itself() {
+    let fault = |own: &str, url: &str| {
+        let (gateway, broker) = (Origin::parse(own), Origin::parse("https://auth.example.com"));
+        let text = format!(r#"{{"mcpServers":{{"x":{{"url":"{url}","allowHttp":true,"allowPrivate":true}}}}}}"#);
+        let own = Own { gateway: gateway.as_ref(), broker: broker.as_ref() };
+        let config = Config::read(&text).unwrap().reached_at(own);
+        config.entries()[0].server().map(drop)
+    };
+    for (own, url) in [
+        ("https://mcp.example.com", "https://mcp.example.com/mcp"),
+        ("https://mcp.example.com", "https://MCP.example.com:443/mcp/x"),
+        ("https://mcp.example.com", "http://mcp.example.com/mcp"),
+        ("https://mcp.example.com", "https://auth.example.com/mcp"),
+        ("http://127.0.0.1:3000", "http://127.0.0.1:3000/mcp"),
+        ("http://127.0.0.1:3000", "http://localhost:3000/mcp/sse"),
+        ("http://127.0.0.1:3000", "http://[::1]:3000/mcp"),
+    ] {
+        match fault(own, url) {
+            Err(Fault::Misconfigured(said)) => assert!(said.contains("this Gatehouse's own address"), "{said}"),
+            other => panic!("{other:?}: {url}"),
+        }
+    }
+    for (own, url) in [
+        ("https://mcp.example.com", "https://mcp.example.com:8443/mcp"),
+        ("https://mcp.example.com", "https://mcp.example.com.evil/mcp"),
+        ("http://127.0.0.1:3000", "http://127.0.0.1:3001/mcp"),
+    ] {
+        assert_eq!(fault(own, url), Ok(()), "{url}");
+    }
+}
+
 #[test]
 fn headers_that_are_not_the_files_to_set_are_refused() {
     for (headers, said) in [
         (r#"{"Mcp-Session-Id":"x"}"#, "Mcp-Session-Id"),
         (r#"{"Content-Length":"1"}"#, "Content-Length"),
         (r#"{"Host":"x"}"#, "Host"),
+        (r#"{"Gatehouse-Hop":"1"}"#, "Gatehouse-Hop"),
         (r#"{"X":"${TOKEN}"}"#, "placeholder"),
         (r#"{"X":1}"#, "string"),
         (r#"{"X Y":"1"}"#, "name"),

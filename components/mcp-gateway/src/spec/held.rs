@@ -518,8 +518,13 @@ fn begin<T>(world: &World, mut future: Pin<&mut impl Future<Output = T>>) {
 #[test]
 fn of_two_that_take_the_last_shelf_at_once_one_gets_it() {
     let world = World::with(legacy(echo));
-    let caller =
-        Caller { subject: "alice".into(), expires_at: None, sealing_key: vec![7; 32], met: Default::default() };
+    let caller = Caller {
+        subject: "alice".into(),
+        expires_at: None,
+        sealing_key: vec![7; 32],
+        hops: Default::default(),
+        met: Default::default(),
+    };
     let take = |name: &str| Box::pin(Shelf::take(&world, &caller, name.to_owned()));
     for name in 0..63 {
         assert!(world.run(take(&name.to_string())).is_ok());

@@ -20,9 +20,13 @@ impl<'w> Stream<'w> {
 
     /// The client closes its connection after so many writes.
     fn open_until(world: &'w World, path: &str, leaves_after: usize) -> Self {
+        Self::open_by(world, get(path), leaves_after)
+    }
+
+    fn open_by(world: &'w World, request: Request<Vec<u8>>, leaves_after: usize) -> Self {
         let heard = Rc::new(RefCell::new(Heard::default()));
         let client = Client { heard: heard.clone(), leaves_after };
-        let mut stream = Self { world, served: Box::pin(routes::serve(world, get(path), client)), heard, over: false };
+        let mut stream = Self { world, served: Box::pin(routes::serve(world, request, client)), heard, over: false };
         stream.run_until(|stream| !stream.heard.borrow().pieces.is_empty());
         stream
     }
@@ -106,6 +110,17 @@ fn call(id: i64, tool: &str) -> String {
 }
 
 const PING: &str = r#"{"jsonrpc":"2.0","id":7,"method":"ping"}"#;
+
+/// A16: what is sent for a message of a stream has passed as many Gatehouses as the stream.
+#[test]
+fn messages_of_a_stream_count_the_gatehouses_before_it() {
+    let world = World::with(modern(echo));
+    let mut stream = Stream::open_by(&world, with_header(get("/mcp/sse"), "gatehouse-hop", "1"), usize::MAX);
+    stream.post(r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#);
+    stream.answer(1);
+    let sent = world.sent();
+    assert!(!sent.is_empty() && sent.iter().all(|sent| sent.header("gatehouse-hop") == Some("2")), "{sent:?}");
+}
 
 #[test]
 fn the_first_event_says_where_to_post_and_what_is_posted_is_answered_on_the_stream() {

@@ -17,6 +17,7 @@ mod legacy;
 mod listed;
 mod listening;
 mod lists;
+mod loops;
 mod modern;
 #[path = "../../../../tests/fixtures/src/odd.rs"]
 mod odd;

@@ -19,6 +19,7 @@ use crate::memory::Met;
 use crate::routes;
 
 pub const GATEWAY: &str = "https://mcp.example.com";
+pub const BROKER: &str = "https://auth.example.com";
 pub const BEARER: &str = "client-bearer";
 /// The URL of the upstream that answers where no other does.
 pub const ANYWHERE: &str = "*";
@@ -348,7 +349,7 @@ impl Host for World {
     }
 
     fn public_urls(&self) -> Result<Origins, ResolveError> {
-        Ok(Origins { gateway: self.gateway.clone() })
+        Ok(Origins { gateway: self.gateway.clone(), broker: BROKER.into() })
     }
 
     fn resolve(&self, request: &ResolveRequest) -> Result<Resolution, ResolveError> {
@@ -372,6 +373,7 @@ impl Host for World {
                 subject: self.subject.get().into(),
                 expires_at: None,
                 sealing_key: vec![self.sealing_key.get(); 32],
+                hops: Default::default(),
                 met: Met::default(),
             },
         })

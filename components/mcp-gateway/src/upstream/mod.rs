@@ -31,7 +31,7 @@ use std::time::Duration;
 use http::request::Builder;
 use http::response::Parts;
 use http::{HeaderName, HeaderValue, Request, StatusCode, header};
-use http_auth::challenge;
+use http_auth::{HOP, challenge};
 use thiserror::Error;
 
 use crate::config::Server;
@@ -138,6 +138,8 @@ pub enum Failure {
     Moved(Option<String>),
     #[error("it speaks only the protocol versions {0}")]
     Versions(String),
+    #[error("its \"url\" leads back to here, or over too many gateways (508)")]
+    Loop,
     #[error("what it answered is not MCP")]
     NotMcp,
     #[error("its answer broke off")]
@@ -413,6 +415,7 @@ async fn receive<H: Host>(
             Some(scopes) => Failure::NeedsScopes(scopes),
             None => Failure::Forbidden,
         }),
+        508 => Err(Failure::Loop),
         status @ (429 | 503) => Err(Failure::Busy { status, seconds: seconds_in(&head) }),
         status @ (502 | 504) => Err(Failure::Status(status)),
         _ => {
@@ -615,6 +618,7 @@ fn builder(link: Link<'_>, mut builder: Builder) -> Option<Builder> {
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(header::ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
     headers.insert(header::USER_AGENT, HeaderValue::from_static(concat!("gatehouse/", env!("CARGO_PKG_VERSION"))));
+    headers.insert(HOP, link.caller.hops.next());
     for (name, value) in &link.server.headers {
         headers.append(name.clone(), value.clone());
     }

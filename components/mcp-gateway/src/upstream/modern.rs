@@ -99,7 +99,7 @@ pub async fn discover<H: Host>(host: &H, link: Link<'_>, patience: Duration) -> 
         Err(Failure::Unreachable(SendError::Timeout) | Failure::Late) => {
             return Ok(Discovered::Other(Some(Failure::Late)));
         }
-        Err(failure @ (Failure::Refused | Failure::Unreachable(_))) => return Err(failure),
+        Err(failure @ (Failure::Refused | Failure::Loop | Failure::Unreachable(_))) => return Err(failure),
         Err(failure) => return Ok(Discovered::Other(Some(failure))),
     };
     let message = match answer {

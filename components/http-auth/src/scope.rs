@@ -1,0 +1,89 @@
+//! Checks and bounds lists of scopes, whoever wrote them.
+
+/// How much of a list is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// The most scopes.
+    pub most: usize,
+    /// The most bytes, each scope with one byte between it and the next.
+    pub bytes: usize,
+}
+
+/// The longest scope, in bytes.
+pub const LONGEST: usize = 256;
+/// Of one request: what a challenge calls for, or what a caller adds to what is asked for anyway.
+pub const CALLED_FOR: Bounds = Bounds { most: 64, bytes: 2048 };
+/// Of an authorization request, which has to fit into a URL.
+pub const ASKED_FOR: Bounds = Bounds { most: 128, bytes: 4096 };
+/// Of what a provider says it has granted.
+pub const GRANTED: Bounds = Bounds { most: 512, bytes: 16 * 1024 };
+
+/// Returns true if `word` is a `scope-token` of RFC 6749 section 3.3, of at most [`LONGEST`] bytes.
+pub fn is_scope(word: &str) -> bool {
+    let fits = |byte: u8| matches!(byte, 0x21 | 0x23..=0x5b | 0x5d..=0x7e);
+    (1..=LONGEST).contains(&word.len()) && word.bytes().all(fits)
+}
+
+impl Bounds {
+    /// Adds the scopes of `words` to `scopes`, each once, until one does not fit any more. Words that are no scopes are left
+    /// out.
+    pub fn add<'w>(self, scopes: &mut Vec<String>, words: &mut dyn Iterator<Item = &'w str>) {
+        let mut bytes: usize = scopes.iter().map(|scope| scope.len() + 1).sum();
+        for word in words {
+            if !is_scope(word) || scopes.iter().any(|known| known == word) {
+                continue;
+            }
+            bytes += word.len() + 1;
+            if scopes.len() == self.most || bytes > self.bytes {
+                return;
+            }
+            scopes.push(word.to_owned());
+        }
+    }
+
+    /// Returns true if all of `scopes` are scopes, and not too many.
+    pub fn hold(self, scopes: &[String]) -> bool {
+        let bytes: usize = scopes.iter().map(|scope| scope.len() + 1).sum();
+        scopes.len() <= self.most && bytes <= self.bytes && scopes.iter().all(|scope| is_scope(scope))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn taken(bounds: Bounds, words: &[&str]) -> Vec<String> {
+        let mut scopes = Vec::new();
+        bounds.add(&mut scopes, &mut words.iter().copied());
+        scopes
+    }
+
+    /// A18: what is no scope is left out.
+    #[test]
+    fn a_scope_is_a_word_of_the_standard() {
+        let long = "x".repeat(LONGEST + 1);
+        for bad in ["", "a b", "a\"b", "a\\b", "a\nb", "a\u{7f}", "\u{e9}", "\u{202e}", &long] {
+            assert!(!is_scope(bad), "{bad:?}");
+            assert_eq!(taken(ASKED_FOR, &["a", bad, "b:c/d", "a"]), ["a", "b:c/d"], "{bad:?}");
+            assert!(!ASKED_FOR.hold(&["a".to_owned(), bad.to_owned()]), "{bad:?}");
+        }
+        assert!(ASKED_FOR.hold(&[long[1..].to_owned(), "https://a.example/~x?y=(z)#!".to_owned()]));
+    }
+
+    /// A18: a list has an end, in number and in bytes.
+    #[test]
+    fn a_list_has_an_end() {
+        for bounds in [CALLED_FOR, ASKED_FOR, GRANTED] {
+            let many: Vec<String> = (0..1000).map(|number| number.to_string()).collect();
+            let words: Vec<&str> = many.iter().map(String::as_str).collect();
+            assert_eq!(taken(bounds, &words).len(), bounds.most);
+            assert!(bounds.hold(&many[..bounds.most]) && !bounds.hold(&many[..=bounds.most]));
+            let long: Vec<String> = (100..400).map(|number| format!("{number}{}", "x".repeat(200))).collect();
+            let words: Vec<&str> = long.iter().map(String::as_str).collect();
+            let taken = taken(bounds, &words);
+            let bytes = taken.join(" ").len();
+            assert!((bounds.bytes - 204..bounds.bytes).contains(&bytes), "{bytes}");
+            assert!(bounds.hold(&taken) && !bounds.hold(&long[..=taken.len()]));
+        }
+    }
+}
