@@ -13,6 +13,8 @@ pub struct Bounds {
 pub const LONGEST: usize = 256;
 /// Of one request: what a challenge calls for, or what a caller adds to what is asked for anyway.
 pub const CALLED_FOR: Bounds = Bounds { most: 64, bytes: 2048 };
+/// Of metadata that list what there is. With `offline_access`, it is within [`ASKED_FOR`].
+pub const SUPPORTED: Bounds = Bounds { most: 100, bytes: 3072 };
 /// Of an authorization request, which has to fit into a URL.
 pub const ASKED_FOR: Bounds = Bounds { most: 128, bytes: 4096 };
 /// Of what a provider says it has granted.
@@ -26,19 +28,22 @@ pub fn is_scope(word: &str) -> bool {
 
 impl Bounds {
     /// Adds the scopes of `words` to `scopes`, each once, until one does not fit any more. Words that are no scopes are left
-    /// out.
-    pub fn add<'w>(self, scopes: &mut Vec<String>, words: &mut dyn Iterator<Item = &'w str>) {
+    /// out. Returns true if nothing was left out.
+    pub fn add<'w>(self, scopes: &mut Vec<String>, words: &mut dyn Iterator<Item = &'w str>) -> bool {
         let mut bytes: usize = scopes.iter().map(|scope| scope.len() + 1).sum();
+        let mut is_whole = true;
         for word in words {
-            if !is_scope(word) || scopes.iter().any(|known| known == word) {
-                continue;
+            if !is_scope(word) {
+                is_whole = false;
+            } else if !scopes.iter().any(|known| known == word) {
+                bytes += word.len() + 1;
+                if scopes.len() >= self.most || bytes > self.bytes {
+                    return false;
+                }
+                scopes.push(word.to_owned());
             }
-            bytes += word.len() + 1;
-            if scopes.len() == self.most || bytes > self.bytes {
-                return;
-            }
-            scopes.push(word.to_owned());
         }
+        is_whole
     }
 
     /// Returns true if all of `scopes` are scopes, and not too many.
@@ -52,9 +57,11 @@ impl Bounds {
 mod tests {
     use super::*;
 
+    /// What is taken, and nothing else is left out than words that are taken already.
     fn taken(bounds: Bounds, words: &[&str]) -> Vec<String> {
         let mut scopes = Vec::new();
-        bounds.add(&mut scopes, &mut words.iter().copied());
+        let is_whole = bounds.add(&mut scopes, &mut words.iter().copied());
+        assert_eq!(is_whole, words.iter().all(|word| scopes.iter().any(|scope| scope == word)));
         scopes
     }
 
@@ -73,7 +80,7 @@ mod tests {
     /// A18: a list has an end, in number and in bytes.
     #[test]
     fn a_list_has_an_end() {
-        for bounds in [CALLED_FOR, ASKED_FOR, GRANTED] {
+        for bounds in [CALLED_FOR, SUPPORTED, ASKED_FOR, GRANTED] {
             let many: Vec<String> = (0..1000).map(|number| number.to_string()).collect();
             let words: Vec<&str> = many.iter().map(String::as_str).collect();
             assert_eq!(taken(bounds, &words).len(), bounds.most);

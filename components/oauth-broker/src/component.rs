@@ -1,12 +1,13 @@
 //! What does Spin plug into the broker?
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::pin::pin;
 use std::time::Duration;
 
 use base64ct::{Base64UrlUnpadded, Encoding};
 use futures_util::future::{Either, select};
 use http::{Request, Response};
+use http_auth::Hops;
 use shell::{ReadError, SendError, Timeouts};
 use spin_sdk::key_value::{Error as StoreError, Store};
 use spin_sdk::variables;
@@ -115,6 +116,7 @@ fn said(resolution: resolve::Resolution) -> tokens::Resolution {
 #[derive(Default)]
 struct Spin {
     store: OnceCell<Store>,
+    hops: Cell<Hops>,
 }
 
 impl Spin {
@@ -170,6 +172,10 @@ impl Host for Spin {
             Either::Left((answer, _)) => answer.map_err(fault),
             Either::Right(_) => Err(SendFault::Timeout),
         }
+    }
+
+    fn hops(&self) -> &Cell<Hops> {
+        &self.hops
     }
 
     fn now(&self) -> u64 {

@@ -2,9 +2,11 @@
 //!
 //! Two real implementations: Spin (`component`) and the one that the tests script.
 
+use std::cell::Cell;
 use std::time::Duration;
 
-use http::{Request, Response};
+use http::{Request, Response, Uri};
+use http_auth::{HOP, Hops, Origin};
 use thiserror::Error;
 
 pub trait Host {
@@ -20,6 +22,9 @@ pub trait Host {
     /// redirects.
     fn send(&self, request: Request<Vec<u8>>) -> impl Future<Output = Result<Response<Vec<u8>>, SendFault>>;
 
+    /// How many Gatehouses the request at hand has passed.
+    fn hops(&self) -> &Cell<Hops>;
+
     /// Seconds since the Unix epoch.
     fn now(&self) -> u64;
 
@@ -34,6 +39,26 @@ pub trait Host {
 
     /// Tells the operator. Never a secret; who and what only in lines of [`crate::audit`].
     fn log(&self, line: &str);
+}
+
+/// Sends a request to a provider or an MCP server, which says how many Gatehouses it has passed. Never to this Gatehouse
+/// itself, whoever named the address: it would be its own provider, and wait for itself.
+pub(crate) fn send<H: Host>(
+    host: &H,
+    mut request: Request<Vec<u8>>,
+) -> Result<impl Future<Output = Result<Response<Vec<u8>>, SendFault>>, SendFault> {
+    if is_own(host, request.uri()) {
+        return Err(SendFault::Own);
+    }
+    request.headers_mut().insert(HOP, host.hops().get().next());
+    Ok(host.send(request))
+}
+
+/// Returns true if `url` is at an address of this Gatehouse: the broker's or the gateway's.
+pub(crate) fn is_own<H: Host>(host: &H, url: &Uri) -> bool {
+    let Some(authority) = url.authority() else { return false };
+    let own = |setting| Origin::parse(host.setting(setting)?.trim());
+    ["public_url", "gateway_url"].into_iter().filter_map(own).any(|own| own.is_authority(authority))
 }
 
 /// The longest answer of a provider that is read.
@@ -52,6 +77,8 @@ pub struct StoreFault;
 pub enum SendFault {
     #[error("the host does not allow this destination: see allowed_outbound_hosts")]
     Denied,
+    #[error("it is an address of this Gatehouse itself")]
+    Own,
     #[error("no answer in time")]
     Timeout,
     #[error("no connection")]

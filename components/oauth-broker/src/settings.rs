@@ -15,6 +15,7 @@
 //! | `api_keys` | `subject:sha256` (hex) of each API key, comma-separated; a subject may have several |
 //! | `owner_passphrase` | signs the owner in, in a browser, outside of local mode |
 //! | `return_urls` | URLs to which a person may be sent when a connection is made, comma-separated |
+//! | `internal_hosts` | hosts of private networks that metadata of discovered services may name: `host` (port 443) or `host:port`, comma-separated |
 //! | `admin_keys` | `name:sha256` (hex) of each admin's key, comma-separated: for `/admin/…` |
 //! | `handout_policy` | JSON: what each calling service may have ([`crate::policy`]); not set: everything |
 //! | `audit` | `store` (the log too; not set: this) or `log` (nothing else) |
@@ -29,6 +30,7 @@ use zeroize::Zeroizing;
 
 use crate::audit::Kept;
 use crate::connect::way_back::ReturnUrl;
+use crate::discovery::guard::Named;
 use crate::host::Host;
 use crate::people::keys::HashedKeys;
 use crate::policy::Policy;
@@ -175,6 +177,18 @@ impl<'h, H: Host> Settings<'h, H> {
                     "entry {} is not an https URL in the form that a browser would show, without user and fragment",
                     place + 1
                 ),
+            })
+        };
+        list.split(',').enumerate().filter(|(_, entry)| !entry.trim().is_empty()).map(entry).collect()
+    }
+
+    /// Hosts of private networks to which discovery may go, whoever names them.
+    pub fn internal_hosts(&self) -> Result<Vec<Named>, SettingError> {
+        let list = self.optional("internal_hosts").unwrap_or_default();
+        let entry = |(place, entry): (usize, &str)| {
+            Named::parse(entry.trim()).ok_or_else(|| SettingError {
+                setting: "internal_hosts",
+                problem: format!("entry {} is not host:port, such as login.corp.internal:8443", place + 1),
             })
         };
         list.split(',').enumerate().filter(|(_, entry)| !entry.trim().is_empty()).map(entry).collect()

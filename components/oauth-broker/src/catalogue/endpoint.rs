@@ -24,6 +24,8 @@ pub enum EndpointError {
     Parts,
     #[error("`*.spin.internal`, `self.alt` and link-local hosts are not outside")]
     Internal,
+    #[error("it is in a private network, and `allowed` has a `*` for its host")]
+    Private,
     #[error("`variables` has no `{0}`")]
     Variable(String),
     #[error(
@@ -107,17 +109,23 @@ impl Address {
         allowed: &BTreeMap<String, Vec<String>>,
         value: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Endpoint, EndpointError> {
+        let host = self.0.split_once("://").map_or(&*self.0, |(_, after)| after).split('/').next();
+        let mut is_guessed = false;
         let filled = fill(&self.0, &mut |name| {
             let said = || EndpointError::Said(name.to_owned());
             let value = value(name).ok_or_else(said)?;
             if TOKENS.contains(&name) {
                 return Ok(url::form_urlencoded::byte_serialize(value.as_bytes()).collect());
             }
-            let fits =
-                allowed.get(name).is_some_and(|patterns| patterns.iter().any(|pattern| matches(pattern, &value)));
-            if fits { Ok(value) } else { Err(said()) }
+            let patterns = allowed.get(name).map(Vec::as_slice).unwrap_or_default();
+            let fitting = patterns.iter().find(|pattern| matches(pattern, &value)).ok_or_else(said)?;
+            is_guessed |= fitting.contains('*') && host.is_some_and(|host| host.contains('{'));
+            Ok(value)
         })?;
-        Endpoint::parse(&filled)
+        let endpoint = Endpoint::parse(&filled)?;
+        // Of a private network the operator names each host, and no pattern does.
+        let is_outside = || endpoint.0.host_str().map(Place::of) == Some(Place::Public);
+        if is_guessed && !is_outside() { Err(EndpointError::Private) } else { Ok(endpoint) }
     }
 }
 
@@ -250,6 +258,24 @@ mod tests {
             assert_eq!(endpoint(bad), Err(EndpointError::Said("said".into())), "{bad}");
         }
         assert!(address.endpoint(&lists(allowed), &|_| None).is_err());
+    }
+
+    /// A05: a pattern that a dotless or a private name fits leads into no private network.
+    #[test]
+    fn a_private_host_is_written_out_in_what_is_allowed() {
+        let allowed: &[(&str, &[&str])] =
+            &[("said", &["https://*", "http://*", "https://*.corp", "https://login.lan", "https://*.example"])];
+        let address = read("{said}/token", &[], allowed).unwrap();
+        let endpoint = |said: &str| {
+            let said = said.to_owned();
+            address.endpoint(&lists(allowed), &move |_| Some(said.clone()))
+        };
+        for bad in ["https://jenkins", "https://localhost", "http://localhost", "https://login.corp"] {
+            assert_eq!(endpoint(bad), Err(EndpointError::Private), "{bad}");
+        }
+        assert!(endpoint("https://login.lan").is_ok() && endpoint("https://login.example").is_ok());
+        let path = read("https://login.lan/{said}/token", &[], &[("said", &["*"])]).unwrap();
+        assert!(path.endpoint(&lists(&[("said", &["*"])]), &|_| Some("tenant".into())).is_ok());
     }
 
     #[test]

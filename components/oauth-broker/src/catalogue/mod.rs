@@ -31,7 +31,7 @@
 //! | `token_body` | `form` | the token request's body: `form`, `json` |
 //! | `pkce` | `s256` | `s256` or `required`, which are sent alike; `lowercase` (`code_challenge_method=s256`), `hex` (the digest in hexadecimal), `public` (only without a secret), `none` or `reject` |
 //! | `rename` | `{}` | parameter of the standard → what the provider calls it; empty: left out |
-//! | `scopes` | `[]` | what to ask for |
+//! | `scopes` | `[]` | what to ask for: at most 128, of the letters of RFC 6749 section 3.3, and 4 KiB in all |
 //! | `scope_parameter` | `scope` | its name in the authorize URL; empty: scopes are the app's |
 //! | `scope_separator` | space | between the scopes asked for |
 //! | `granted_separator` | space | between the scopes of the answer, beside spaces |
@@ -86,11 +86,11 @@ use serde_json::value::RawValue;
 
 pub use endpoint::{Address, Endpoint, EndpointError};
 pub use fields::{AnswerPaths, Body, CallAuth, ClientAuth, LifetimeUnit, Pkce, RefreshLifetime, Rotation};
-pub use service::{Call, Service, Whoami};
+pub use service::{Call, SCOPES, Service, Whoami};
 
 use crate::Broker;
 use crate::discovery::{Issued, McpServer, ServiceError};
-use crate::host::Host;
+use crate::host::{Host, is_own};
 use crate::names::ServiceId;
 use crate::settings::SettingError;
 use fields::Fields;
@@ -143,7 +143,7 @@ impl<H: Host> Broker<'_, H> {
     /// What is offered under that id.
     pub(crate) fn offered(&self, id: &ServiceId) -> Result<Option<Offered>, SettingError> {
         let clients = self.clients()?;
-        clients.get(id.as_str()).map(|entry| Offered::read(id, entry, &clients)).transpose()
+        clients.get(id.as_str()).map(|entry| self.read_offer(id, entry, &clients)).transpose()
     }
 
     /// All that is offered, by id.
@@ -151,22 +151,31 @@ impl<H: Host> Broker<'_, H> {
         let clients = self.clients()?;
         let service = |(id, entry): (&String, &&RawValue)| {
             let id = ServiceId::parse(id).map_err(|error| setting(format!("`{}`: {error}", id.escape_default())))?;
-            Offered::read(&id, entry, &clients)
+            self.read_offer(&id, entry, &clients)
         };
         clients.iter().map(service).collect()
+    }
+
+    fn read_offer(
+        &self,
+        id: &ServiceId,
+        entry: &RawValue,
+        clients: &BTreeMap<String, &RawValue>,
+    ) -> Result<Offered, SettingError> {
+        if let Some(fields) = entries(entry.get()).ok().filter(|fields| fields.contains_key("mcp_server")) {
+            let internal = self.settings.internal_hosts()?;
+            let server = McpServer::read(id, &fields, internal).map_err(|what| setting(format!("`{id}`: {what}")))?;
+            if server.url.as_str().parse().is_ok_and(|url| is_own(self.host, &url)) {
+                return Err(setting(format!("`{id}`: `mcp_server` is an address of this Gatehouse itself")));
+            }
+            return Ok(Offered::McpServer(Box::new(server)));
+        }
+        own_client(id, entry, clients)?;
+        Service::read(id, entry).map(|service| Offered::Row(Box::new(service)))
     }
 }
 
 impl Offered {
-    fn read(id: &ServiceId, entry: &RawValue, clients: &BTreeMap<String, &RawValue>) -> Result<Self, SettingError> {
-        if let Some(fields) = entries(entry.get()).ok().filter(|fields| fields.contains_key("mcp_server")) {
-            let server = McpServer::read(id, &fields).map_err(|what| setting(format!("`{id}`: {what}")))?;
-            return Ok(Self::McpServer(Box::new(server)));
-        }
-        own_client(id, entry, clients)?;
-        Service::read(id, entry).map(|service| Self::Row(Box::new(service)))
-    }
-
     pub fn id(&self) -> &ServiceId {
         match self {
             Self::Row(service) => &service.id,

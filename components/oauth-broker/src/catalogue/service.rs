@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 
 use http::{HeaderName, Method};
+use http_auth::scope::ASKED_FOR;
 use serde_json::value::RawValue;
 
 use super::endpoint::{Address, Endpoint, Variables};
@@ -124,6 +125,9 @@ impl Service {
         if client_id.is_empty() {
             return Err("`client_id` is missing".into());
         }
+        if !ASKED_FOR.hold(&fields.scopes) {
+            return Err(SCOPES.into());
+        }
         if let Some(name) = fields.authorize_params.keys().find(|name| OURS.contains(&name.as_str())) {
             return Err(format!("`authorize_params` may not set `{name}`"));
         }
@@ -212,7 +216,7 @@ impl Service {
                 Some(mut revoke) => {
                     // The request of RFC 7009 section 2.1.
                     let usual = [("token", "{token}"), ("token_type_hint", "{token_kind}")];
-                    let usual = || usual.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+                    let usual = || crate::map_of(usual.map(|(name, value)| (name.to_owned(), value.to_owned())));
                     if revoke.auth.is_none_or(|auth| auth == CallAuth::Client) {
                         revoke.params.get_or_insert_with(usual);
                         revoke.send.get_or_insert(fields.token_body);
@@ -268,6 +272,10 @@ impl Service {
         Some(self.rename.get(name).map_or(name, String::as_str)).filter(|name| !name.is_empty())
     }
 }
+
+/// What is wrong with `scopes` that are not [`ASKED_FOR`].
+pub const SCOPES: &str =
+    "`scopes` are at most 128, each of at most 256 letters of RFC 6749 section 3.3 (no space), and 4 KiB in all";
 
 /// What a redirect to the provider consists of (RFC 6749 section 4.1.1, RFC 7636 section 4.3): never a row's to set.
 const OURS: [&str; 7] =

@@ -14,11 +14,12 @@ use crate::Broker;
 use crate::audit::{About, Actor, Event, Line};
 use crate::catalogue::{Offered, Service};
 use crate::connections::row::Connection;
+use crate::discovery::GONE;
 use crate::doors::params::Params;
 use crate::host::Host;
 use crate::names::{ServiceId, Subject};
 use crate::people::cookies;
-use crate::provider::{self, Returned};
+use crate::provider::{self, Failure, Returned};
 use sealing::Secret;
 
 use base64ct::{Base64UrlUnpadded, Encoding};
@@ -48,7 +49,7 @@ impl<H: Host> Broker<'_, H> {
             return Err(ConnectError::NotPosted);
         }
         let secret = |(name, value): (&str, &str)| (name.to_owned(), Secret::from(value.to_owned()));
-        flow.posted = Some(params.iter().map(secret).collect());
+        flow.posted = Some(crate::map_of(params.iter().map(secret)));
         Ok(self.keep_flow(&flow_id, &flow)?)
     }
 
@@ -97,6 +98,10 @@ impl<H: Host> Broker<'_, H> {
         let service = service.ok_or(ConnectError::UnknownService)?;
         check_issuer(&service, params)?;
         if let Some(error) = params.get("error") {
+            // One that it does not know, it should not lead back.
+            if !GONE.contains(&error) {
+                self.client_was_tried(&service, Some(&Failure::Refused(String::new())));
+            }
             let description = params.get("error_description").map(|text| text.chars().take(300).collect());
             return Err(ConnectError::Declined { error: error.chars().take(64).collect(), description });
         }

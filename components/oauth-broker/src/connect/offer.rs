@@ -6,6 +6,7 @@
 //! use ([`super::ticket`]); only with that does a flow start.
 
 use http::HeaderMap;
+use http_auth::scope::ASKED_FOR;
 
 use super::ConnectError;
 use crate::Broker;
@@ -71,11 +72,7 @@ impl<H: Host> Broker<'_, H> {
         // What an earlier step-up has brought stays.
         let earlier = replaces.iter().flat_map(|connection| &connection.asked_scopes).filter(|scope| granted(scope));
         let further = std::mem::replace(&mut ticket.scopes, service.scopes.clone());
-        for scope in further.iter().chain(earlier) {
-            if !ticket.scopes.contains(scope) {
-                ticket.scopes.push(scope.clone());
-            }
-        }
+        ASKED_FOR.add(&mut ticket.scopes, &mut further.iter().chain(earlier).map(String::as_str));
         let scopes = ticket.scopes.iter().map(|scope| AskedScope { name: scope.clone(), granted: granted(scope) });
         let scopes = scopes.collect();
         let (mark, cookie) = self.mark_browser(headers)?;

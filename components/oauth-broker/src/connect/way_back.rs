@@ -4,6 +4,7 @@
 //! letter by letter, and they are listed in the form that the one parser here, the one that browsers have, writes them
 //! in: so there is nothing that two parsers could read in two ways.
 
+use http_auth::address::Place;
 use url::Url;
 
 use crate::Broker;
@@ -21,7 +22,8 @@ impl ReturnUrl {
         let url = Url::parse(text).ok()?;
         let web = url.scheme() == "https" || url.scheme() == "http" && is_loopback(&url);
         let nobody = url.username().is_empty() && url.password().is_none();
-        (web && nobody && url.fragment().is_none() && url.as_str() == text).then_some(Self(url))
+        let is_somewhere = !matches!(Place::of(url.host_str()?), Place::Forbidden | Place::Invalid);
+        (web && nobody && is_somewhere && url.fragment().is_none() && url.as_str() == text).then_some(Self(url))
     }
 
     /// With what happened, which is no secret: `connected` or `error`.
@@ -113,6 +115,8 @@ mod tests {
         for bad in [
             "https://app.example",
             "https://u@app.example/",
+            "https://self.alt/auth/evil",
+            "https://oauth-broker.spin.internal/",
             "https://:p@app.example/",
             "https://app.example/#x",
             "http://app.example/",

@@ -379,7 +379,7 @@ fn as_it_stands(connection: Connection) -> Standing {
 /// none. An answer that says no is one.
 fn leaves_doubt(failure: &Failure) -> bool {
     match failure {
-        Failure::Unreachable(fault) => *fault != SendFault::Denied,
+        Failure::Unreachable(fault) => !matches!(fault, SendFault::Denied | SendFault::Own),
         Failure::Busy { status, .. } => *status >= 500,
         Failure::Malformed(_) => true,
         Failure::Ended(_)

@@ -4,14 +4,18 @@
 //! one for each service, at an https URL under `public_url` (where there is one that others can reach); dynamic
 //! registration (RFC 7591).
 //!
-//! A registration is kept per issuer and redirect URI, and is never used at another issuer. An authorization server may
+//! One registration is kept for each service, and is never used at another issuer. An authorization server may
 //! forget it. At the token endpoint it says so, and the registration is dropped. At its authorization endpoint only the person
-//! sees it: so a registration with which [`PATIENCE`] flows have begun since the last one ended well is replaced. That costs
+//! sees it: so a registration with which [`PATIENCE`] flows have begun that did not come back is replaced. That costs
 //! nobody a grant, since a connection keeps the client that it was made with.
 //!
 //! A server may let a client ask only for the scopes that it was registered with (RFC 7591 section 2). So the registration
 //! and the document say which scopes will be asked for; a flow that asks for more makes a new registration. A server that
 //! registers fewer is asked for no more than those. One that refuses a registration because of its scopes gets one without.
+//!
+//! A server that forgets its clients, changes its issuer or wants them to end soon cannot have clients registered without
+//! end: at most [`MOST_A_DAY`] of a service in a day (of UTC), counted before each is asked for. One instance at a time
+//! registers; the others wait for what it brings.
 
 use http::{Method, Request, Response, StatusCode, header};
 use serde::{Deserialize, Serialize};
@@ -20,7 +24,7 @@ use url::Url;
 
 use super::entry::Preregistered;
 use super::walk::{Found, shown};
-use super::{Issued, ServiceError, Unfit, documents};
+use super::{A_DAY, Issued, ServiceError, Unfit, documents};
 use crate::Broker;
 use crate::catalogue::{ClientAuth, Offered, Service};
 use crate::connect::start::redirect_uri;
@@ -45,16 +49,21 @@ pub(super) struct Client {
     pub scopes: Option<Vec<String>>,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Default, Serialize, Deserialize)]
 struct Registration {
-    client: Client,
+    issuer: String,
+    /// None: there was none yet, or the server has forgotten it.
+    client: Option<Client>,
     /// Seconds since the Unix epoch.
     ends: Option<u64>,
-    /// Flows since the last that ended well.
+    /// Flows that have not come back.
     begun: u8,
     /// The scopes that it was made for.
     #[serde(default)]
     scopes: Vec<String>,
+    /// The last day on which a client was asked for, in days since the Unix epoch, and how many were on it.
+    day: u64,
+    asked: u8,
 }
 
 impl Client {
@@ -154,31 +163,60 @@ impl<H: Host> Broker<'_, H> {
         &self,
         found: &Found,
         redirect_uri: &str,
-        mut scopes: Vec<String>,
+        scopes: &[String],
         begins: bool,
     ) -> Result<Client, ServiceError> {
-        let identity = [found.issuer.as_str(), redirect_uri];
+        let place = [redirect_uri];
+        let place = place_of(&place);
+        let mut row = self.registered(place)?;
+        if self.is_to_register(&row, found, scopes) {
+            let lease = self.wait_for_lease(place, MAKING).await?.ok_or_else(|| ServiceError::Silent {
+                who: shown(&found.issuer),
+                why: "it is being asked for a client".to_owned(),
+            })?;
+            let made = self.make(found, redirect_uri, scopes).await;
+            self.release(place, &lease);
+            row = made?;
+        }
+        if begins {
+            row.begun = row.begun.saturating_add(1);
+            self.write(place, &row)?;
+        }
+        row.client.ok_or_else(|| Unfit::TooManyClients(shown(&found.issuer)).into())
+    }
+
+    /// Whether a flow needs another client than that of `row`, and may have one.
+    fn is_to_register(&self, row: &Registration, found: &Found, scopes: &[String]) -> bool {
         let now = self.host.now();
-        let kept = self.registered(&identity)?;
-        let good = |kept: &Registration| kept.begun < PATIENCE && kept.ends.is_none_or(|end| end > now + A_WHILE);
-        let mut registration = match kept.filter(good) {
-            Some(kept) if scopes.iter().all(|scope| kept.scopes.contains(scope)) => {
-                if !begins {
-                    return Ok(kept.client);
-                }
-                kept
-            }
-            kept => {
-                // Other people ask for others: no two of them shall replace each other's without end.
-                let others = kept.into_iter().flat_map(|kept| kept.scopes);
-                scopes.extend(others);
-                let scopes = documents::scopes(scopes.iter().map(String::as_str));
-                self.register(found, redirect_uri, scopes).await?
-            }
-        };
-        registration.begun += u8::from(begins);
-        self.write(place(&identity), &registration)?;
-        Ok(registration.client)
+        let is_over = row.begun >= PATIENCE || row.ends.is_some_and(|end| end <= now + A_WHILE);
+        let is_theirs = row.client.is_some() && row.issuer == found.issuer;
+        // The last one of a day is used for as long as it is one, and asks for what it was registered for.
+        let may = row.day != now / A_DAY || row.asked < MOST_A_DAY;
+        let is_wider = !scopes.iter().all(|scope| row.scopes.contains(scope));
+        !is_theirs || (is_over || is_wider) && may
+    }
+
+    /// Registers, unless somebody has done so meanwhile. Called by the holder of the lease.
+    async fn make(&self, found: &Found, redirect_uri: &str, scopes: &[String]) -> Result<Registration, ServiceError> {
+        let place = [redirect_uri];
+        let place = place_of(&place);
+        let mut row = self.registered(place)?;
+        if !self.is_to_register(&row, found, scopes) {
+            return Ok(row);
+        }
+        let day = self.host.now() / A_DAY;
+        let asked = if row.day == day { row.asked } else { 0 };
+        if asked >= MOST_A_DAY {
+            return Err(Unfit::TooManyClients(shown(&found.issuer)).into());
+        }
+        (row.day, row.asked) = (day, asked + 1);
+        self.write(place, &row)?;
+        // Other people ask for others: no two of them shall replace each other's without end.
+        let others = if row.issuer == found.issuer { row.scopes } else { Vec::new() };
+        let scopes = documents::scopes(scopes.iter().chain(&others).map(String::as_str));
+        let made = Registration { day, asked: row.asked, ..self.register(found, redirect_uri, scopes).await? };
+        self.write(place, &made)?;
+        Ok(made)
     }
 
     async fn register(
@@ -250,39 +288,45 @@ impl<H: Host> Broker<'_, H> {
             ));
         }
         let client = Client { id: said.client_id, secret, auth, registered: true, scopes: fewer };
-        Ok(Registration { client, ends, begun: 0, scopes })
+        let (issuer, client) = (found.issuer.clone(), Some(client));
+        Ok(Registration { issuer, client, ends, scopes, ..Registration::default() })
     }
 
-    /// Learns what a token endpoint thinks of the client of a flow or a refresh: `failure` is what it said, if it gave no
-    /// tokens.
+    /// Learns that the authorization endpoint knows the client of a flow that came back, or that a token endpoint does not
+    /// know it any more: `failure` is what that said to a flow or a refresh, if it gave no tokens.
     pub(crate) fn client_was_tried(&self, service: &Service, failure: Option<&Failure>) {
-        let is_gone = matches!(failure, Some(Failure::Ended(error)) if GONE.contains(&error.as_str()));
         let Some(Issued { issuer, client: Some(client), .. }) = &service.issued else { return };
-        if !client.registered || failure.is_some() && !is_gone {
+        if !client.registered {
             return;
         }
+        let is_gone = matches!(failure, Some(Failure::Ended(error)) if GONE.contains(&error.as_str()));
         let learnt = self.settings.public_url().map_err(RowError::from).and_then(|public_url| {
             let redirect_uri = redirect_uri(public_url.as_str(), &service.id);
-            let identity = [issuer.as_str(), &redirect_uri];
-            let kept = self.registered(&identity)?.filter(|kept| kept.client.id == client.id);
-            let Some(mut kept) = kept else { return Ok(()) };
-            if is_gone {
-                return self.erase(place(&identity));
-            }
-            let auth = service.client_auth.get();
-            if kept.begun == 0 && kept.client.auth == auth {
+            let place = [redirect_uri.as_str()];
+            let place = place_of(&place);
+            let mut row = self.registered(place)?;
+            let is_ours = row.issuer == *issuer;
+            let Some(known) = row.client.as_mut().filter(|known| is_ours && known.id == client.id) else {
                 return Ok(());
+            };
+            if is_gone {
+                row.client = None;
+            } else {
+                let auth = if failure.is_none() { service.client_auth.get() } else { known.auth };
+                if row.begun == 0 && known.auth == auth {
+                    return Ok(());
+                }
+                (row.begun, known.auth) = (0, auth);
             }
-            (kept.begun, kept.client.auth) = (0, auth);
-            self.write(place(&identity), &kept)
+            self.write(place, &row)
         });
         if let Err(error) = learnt {
             self.host.log(&format!("{}: what became of its client could not be noted: {error}", service.id));
         }
     }
 
-    fn registered(&self, identity: &[&str; 2]) -> Result<Option<Registration>, RowError> {
-        self.read_if_it_opens(place(identity))
+    fn registered(&self, place: Place) -> Result<Registration, RowError> {
+        Ok(self.read_if_it_opens(place)?.unwrap_or_default())
     }
 }
 
@@ -295,15 +339,19 @@ fn reason(answer: &Response<Vec<u8>>) -> String {
     }
 }
 
-fn place<'a>(identity: &'a [&'a str]) -> Place<'a> {
+fn place_of<'a>(identity: &'a [&'a str]) -> Place<'a> {
     Place { kind: Kind::Registration, identity }
 }
 
 /// What people read on the page of an authorization server.
 const NAME: &str = "Gatehouse";
 /// What a token endpoint says of a client that it has forgotten. Older versions of the official Python SDK say the second.
-pub(super) const GONE: [&str; 2] = ["invalid_client", "unauthorized_client"];
-/// Flows that may begin with a registration and not end well.
+pub(crate) const GONE: [&str; 2] = ["invalid_client", "unauthorized_client"];
+/// Flows that may begin with a registration and not come back.
 const PATIENCE: u8 = 5;
+/// The most clients of a service that are asked for in a day.
+pub(super) const MOST_A_DAY: u8 = 10;
+/// For how many milliseconds somebody else's registration is waited for: longer than a call takes.
+const MAKING: u64 = 10_000;
 /// Seconds that a client's secret has to live on, for a flow to begin with it.
 const A_WHILE: u64 = 900;

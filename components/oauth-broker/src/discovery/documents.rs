@@ -3,6 +3,7 @@
 //! What is asked of them is taken out, and what is of another form than it should be counts as not said: few of these
 //! documents are written by hand, and many have more in them than any specification.
 
+use http_auth::scope::ASKED_FOR;
 use serde_json::Value;
 
 use sealing::Secret;
@@ -101,22 +102,15 @@ fn texts(said: &Value, name: &str) -> Option<Vec<String>> {
     Some(said[name].as_array()?.iter().filter_map(|text| text.as_str().map(str::to_owned)).collect())
 }
 
-/// The scopes of a list, as far as they are of the form of RFC 6749 section 3.3, each once.
+/// The scopes of a list that a flow can ask for.
 pub(crate) fn scopes<'s>(list: impl Iterator<Item = &'s str>) -> Vec<String> {
-    let mut scopes: Vec<String> = Vec::new();
-    for scope in list {
-        let fits = (1..=LONGEST_SCOPE).contains(&scope.len())
-            && scope.bytes().all(|byte| matches!(byte, 0x21 | 0x23..=0x5b | 0x5d..=0x7e));
-        if fits && scopes.len() < MOST_SCOPES && !scopes.iter().any(|known| known == scope) {
-            scopes.push(scope.to_owned());
-        }
-    }
+    let mut list = list;
+    let mut scopes = Vec::new();
+    ASKED_FOR.add(&mut scopes, &mut list);
     scopes
 }
 
 const LONGEST_ID: usize = 2048;
-const LONGEST_SCOPE: usize = 256;
-const MOST_SCOPES: usize = 100;
 
 #[cfg(test)]
 mod tests {
@@ -126,7 +120,7 @@ mod tests {
     fn scopes_are_words_and_there_are_not_too_many() {
         assert_eq!(scopes(["a", "b:c/d", "a", "", "e\"f", "g h", "é"].into_iter()), ["a", "b:c/d"]);
         let many: Vec<String> = (0..1000).map(|number| number.to_string()).collect();
-        assert_eq!(scopes(many.iter().map(String::as_str)).len(), MOST_SCOPES);
+        assert_eq!(scopes(many.iter().map(String::as_str)).len(), ASKED_FOR.most);
     }
 
     /// A01: of two members of one name another reader would have taken the other one.

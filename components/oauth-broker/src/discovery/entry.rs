@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use http_auth::scope::ASKED_FOR;
 use serde_json::value::RawValue;
 use url::Url;
 
 use super::client;
-use crate::catalogue::{ClientAuth, Endpoint};
+use super::guard::Named;
+use crate::catalogue::{ClientAuth, Endpoint, SCOPES};
 use crate::names::ServiceId;
 use sealing::Secret;
 
@@ -24,7 +26,9 @@ pub struct McpServer {
     /// The only authorization server that may be used.
     pub issuer: Option<String>,
     /// The server's own host, and those that the operator vouches for beside it.
-    pub hosts: Vec<String>,
+    pub hosts: Vec<Named>,
+    /// Further hosts that strangers may lead to. They do not belong to this service, as those in `hosts` do.
+    pub internal: Vec<Named>,
 }
 
 #[derive(Debug)]
@@ -37,7 +41,11 @@ pub struct Preregistered {
 
 impl McpServer {
     /// Errors: what is wrong, without a value.
-    pub(crate) fn read(id: &ServiceId, fields: &BTreeMap<String, &RawValue>) -> Result<Self, String> {
+    pub(crate) fn read(
+        id: &ServiceId,
+        fields: &BTreeMap<String, &RawValue>,
+        internal: Vec<Named>,
+    ) -> Result<Self, String> {
         let known = ["mcp_server", "name", "scopes", "client_id", "client_secret", AUTH_METHOD, "issuer", "hosts"]
             .map(str::to_owned);
         if let Some(unknown) = fields.keys().find(|name| !known.contains(name)) {
@@ -45,14 +53,14 @@ impl McpServer {
         }
         let url = Endpoint::parse(&text(fields, "mcp_server")?.unwrap_or_default());
         let url = url.map_err(|error| format!("`mcp_server`: {error}"))?.url().clone();
-        let mut hosts = texts(fields, "hosts")?.unwrap_or_default();
-        let is_host = |host: &String| {
-            Url::parse(&format!("https://{host}/")).is_ok_and(|url| url.host_str() == Some(host.as_str()))
-        };
-        if !hosts.iter().all(is_host) {
-            return Err("`hosts` has one that is no host, such as auth.example.com".to_owned());
+        let hosts = texts(fields, "hosts")?.unwrap_or_default();
+        let hosts: Option<Vec<Named>> = hosts.iter().map(|host| Named::parse(host)).collect();
+        let mut hosts = hosts.ok_or("`hosts` has one that is no host, such as auth.example.com or 10.0.0.5:8443")?;
+        hosts.extend(Named::of(&url));
+        let scopes = texts(fields, "scopes")?;
+        if !scopes.as_ref().is_none_or(|scopes| ASKED_FOR.hold(scopes)) {
+            return Err(SCOPES.to_owned());
         }
-        hosts.extend(url.host_str().map(str::to_owned));
         let secret = text(fields, "client_secret")?.filter(|secret| !secret.is_empty()).map(Secret::from);
         let auth =
             match text(fields, AUTH_METHOD)? {
@@ -71,11 +79,19 @@ impl McpServer {
             name: text(fields, "name")?.unwrap_or_else(|| id.to_string()),
             id: id.clone(),
             url,
-            scopes: texts(fields, "scopes")?,
+            scopes,
             client,
             issuer: text(fields, "issuer")?,
             hosts,
+            internal,
         })
+    }
+}
+
+impl McpServer {
+    /// Returns true if the operator has written the host and port of `url`.
+    pub(super) fn names(&self, url: &Url) -> bool {
+        self.hosts.iter().chain(&self.internal).any(|named| named.is(url))
     }
 }
 

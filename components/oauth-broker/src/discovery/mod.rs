@@ -12,7 +12,9 @@
 //! | `client_id`, `client_secret` | none | a client that the operator has registered at its authorization server |
 //! | `token_endpoint_auth_method` | the metadata's | how that client authenticates: `client_secret_basic`, `client_secret_post`, `none` |
 //! | `issuer` | the first it names | the only authorization server that may be used |
-//! | `hosts` | `[]` | further hosts that its metadata may name, private ones included |
+//! | `hosts` | `[]` | further hosts that its metadata may name, private ones included: `host` (port 443) or `host:port` |
+//!
+//! Hosts of a private network that metadata of any service may name are in the setting `internal_hosts`.
 //!
 //! The way there ([`walk`]) is that of the MCP specification: the server's own challenge ([`http_auth::challenge`]), its metadata
 //! (RFC 9728), its authorization server's metadata (RFC 8414 or OpenID Connect Discovery; [`documents`]), a client there
@@ -49,17 +51,18 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use thiserror::Error;
 
+pub(crate) use client::GONE;
 pub use client::document;
 pub use entry::McpServer;
 
 use crate::Broker;
 use crate::catalogue::{ClientAuth, Service};
 use crate::connect::start::redirect_uri;
-use crate::host::Host;
+use crate::host::{Host, is_own};
 use crate::settings::SettingError;
 use crate::vault::rows::RowError;
 use crate::vault::{Kind, Place};
-use client::Client;
+use client::{Client, MOST_A_DAY};
 use guard::AddressError;
 use sealing::age::{SKEW, is_recent, left};
 use walk::{Found, is_same_issuer};
@@ -118,6 +121,8 @@ pub enum Unfit {
     Long(String),
     #[error("what is at {url} is {coding}-coded, although it was asked for without a coding")]
     Coded { url: String, coding: &'static str },
+    #[error("{0} is an address of this Gatehouse itself, which is no service of its own")]
+    Own(String),
     #[error("the metadata at {url} speak of the resource {said}, which is not this MCP server")]
     Resource { url: String, said: String },
     #[error(
@@ -146,6 +151,10 @@ pub enum Unfit {
     ClientAuth(String),
     #[error("the authorization server {issuer} does not register this Gatehouse as a client ({error})")]
     Registration { issuer: String, error: String },
+    #[error(
+        "{MOST_A_DAY} clients of this service were registered today, which is the most, and none of them works at {0}. Try again tomorrow, or register a client there and set `client_id` of this service"
+    )]
+    TooManyClients(String),
 }
 
 impl<H: Host> Broker<'_, H> {
@@ -154,7 +163,7 @@ impl<H: Host> Broker<'_, H> {
     pub(crate) async fn discover(&self, server: &McpServer, asks: Option<&[String]>) -> Result<Service, ServiceError> {
         let row = if asks.is_some() { self.kept(server)? } else { None };
         let found = match row {
-            Some(row) if is_recent(row.at, self.host.now(), A_MOMENT - 1) => row.found,
+            Some(Row { at, found: Some(found), .. }) if is_recent(at, self.host.now(), A_MOMENT - 1) => found,
             _ => self.find_anew(server).await?,
         };
         self.with_client(server, &found, asks).await
@@ -195,7 +204,7 @@ impl<H: Host> Broker<'_, H> {
                 self.note_asked_scopes(server, scopes)?;
                 Client::public(client::document_url(public_url.as_str(), &server.id))
             }
-            None => self.registration(found, &redirect_uri, scopes.to_vec(), asks.is_some()).await?,
+            None => self.registration(found, &redirect_uri, scopes, asks.is_some()).await?,
         };
         service(server, found, client.clone(), Issued::by(found, Some(client)))
     }
@@ -203,7 +212,8 @@ impl<H: Host> Broker<'_, H> {
     /// The scopes that flows ask for, as far as is known now.
     fn asked_scopes(&self, server: &McpServer) -> Result<Vec<String>, RowError> {
         let row = self.kept(server)?;
-        let (found, asked) = row.map(|row| (row.found.scopes, row.asked)).unwrap_or_default();
+        let (found, asked) = row.map(|row| (row.found, row.asked)).unwrap_or_default();
+        let found = found.map(|found| found.scopes).unwrap_or_default();
         let scopes = server.scopes.as_ref().unwrap_or(&found).iter().chain(&asked);
         Ok(documents::scopes(scopes.map(String::as_str)))
     }
@@ -216,48 +226,62 @@ impl<H: Host> Broker<'_, H> {
         };
         known.extend_from_slice(scopes);
         row.asked = documents::scopes(known.iter().map(String::as_str));
-        self.write(place(&[server.id.as_str()]), &row)
+        self.write(place_of(&[server.id.as_str()]), &row)
     }
 
     /// What is known of the server: at most a day old, or older while nobody answers.
     async fn found(&self, server: &McpServer) -> Result<Found, ServiceError> {
-        let Some(mut row) = self.kept(server)? else { return self.find_anew(server).await };
         let now = self.host.now();
-        if left(row.again, now, A_DAY + SKEW) > 0 {
-            return Ok(row.found);
+        let row = self.kept(server)?;
+        let is_young = row.as_ref().is_some_and(|row| left(row.again, now, A_DAY + SKEW) > 0);
+        let before = row.as_ref().and_then(|row| row.found.clone());
+        if is_young {
+            let why = "nothing was found a moment ago".to_owned();
+            return before.ok_or_else(|| ServiceError::Silent { who: walk::shown(server.url.as_str()), why });
         }
-        match self.find_anew(server).await {
-            Err(error @ ServiceError::Silent { .. }) => {
+        let place = [server.id.as_str()];
+        let place = place_of(&place);
+        let mut next = row.unwrap_or_else(|| Row::of(server, None, Vec::new(), 0));
+        let last = std::mem::replace(&mut next.again, now + LATER);
+        // Ahead of the walk, which may lead over other gateways back to here: `resolve` says nothing of the Gatehouses that
+        // a request has passed.
+        self.write(place, &next)?;
+        match (self.find_anew(server).await, before) {
+            (Err(error @ ServiceError::Silent { .. }), Some(before)) => {
                 self.host.log(&format!("{}: {error}; what was known of it still serves", server.id));
-                row.again = now + LATER;
-                self.write(place(&[server.id.as_str()]), &row)?;
-                Ok(row.found)
+                Ok(before)
             }
-            found => found,
+            (Err(error), Some(_)) => {
+                next.again = last;
+                self.write(place, &next)?;
+                Err(error)
+            }
+            (found, _) => found,
         }
     }
 
     async fn find_anew(&self, server: &McpServer) -> Result<Found, ServiceError> {
         let found = self.walk(server).await?;
-        let client_id = server.client.as_ref().map(|client| client.id.clone());
-        let mut before = self.kept(server)?;
-        if let (Some(client_id), None, Some(row)) = (&client_id, &server.issuer, &mut before)
-            && row.client_id.as_ref() == Some(client_id)
-            && !is_same_issuer(&row.found.issuer, &found.issuer)
-        {
-            let old = std::mem::take(&mut row.found.issuer);
-            return Err(Unfit::OthersClient { old, new: found.issuer }.into());
+        if let Some(own) = found.urls().find(|url| url.parse().is_ok_and(|url| is_own(self.host, &url))) {
+            return Err(Unfit::Own(walk::shown(own)).into());
         }
-        let now = self.host.now();
+        let client_id = server.client.as_ref().map(|client| &client.id);
+        let before = self.kept(server)?;
+        if let (Some(client_id), None, Some(row)) = (client_id, &server.issuer, &before)
+            && row.client_id.as_ref() == Some(client_id)
+            && let Some(before) = &row.found
+            && !is_same_issuer(&before.issuer, &found.issuer)
+        {
+            return Err(Unfit::OthersClient { old: before.issuer.clone(), new: found.issuer }.into());
+        }
         let asked = before.map(|row| row.asked).unwrap_or_default();
-        let row = Row { server: server.url.to_string(), client_id, at: now, again: now + A_DAY, found, asked };
-        self.write(place(&[server.id.as_str()]), &row)?;
-        Ok(row.found)
+        self.write(place_of(&[server.id.as_str()]), &Row::of(server, Some(found.clone()), asked, self.host.now()))?;
+        Ok(found)
     }
 
     /// The row of this very server: a changed entry is another's.
     fn kept(&self, server: &McpServer) -> Result<Option<Row>, RowError> {
-        let row: Option<Row> = self.read_if_it_opens(place(&[server.id.as_str()]))?;
+        let row: Option<Row> = self.read_if_it_opens(place_of(&[server.id.as_str()]))?;
         Ok(row.filter(|row| row.server == server.url.as_str()))
     }
 }
@@ -290,10 +314,18 @@ struct Row {
     at: u64,
     /// When to look again.
     again: u64,
-    found: Found,
+    /// None: it is being looked for, or was not found.
+    found: Option<Found>,
     /// Scopes that flows have asked for beside those.
     #[serde(default)]
     asked: Vec<String>,
+}
+
+impl Row {
+    fn of(server: &McpServer, found: Option<Found>, asked: Vec<String>, at: u64) -> Self {
+        let client_id = server.client.as_ref().map(|client| client.id.clone());
+        Self { server: server.url.to_string(), client_id, at, again: at + A_DAY, found, asked }
+    }
 }
 
 /// What was found, in the form of a catalogue row.
@@ -318,7 +350,7 @@ fn service(server: &McpServer, found: &Found, client: Client, issued: Issued) ->
     }
     if client.registered {
         // The registration is gone, and with it whatever was granted to it.
-        fields["terminal_errors"] = json!(client::GONE);
+        fields["terminal_errors"] = json!(GONE);
     }
     let mut service = Service::described(&server.id, &fields)?;
     service.client_auth.set(client.auth);
@@ -330,7 +362,7 @@ fn service(server: &McpServer, found: &Found, client: Client, issued: Issued) ->
     Ok(service)
 }
 
-fn place<'a>(identity: &'a [&'a str]) -> Place<'a> {
+fn place_of<'a>(identity: &'a [&'a str]) -> Place<'a> {
     Place { kind: Kind::Discovered, identity }
 }
 

@@ -16,6 +16,7 @@
 //! official SDKs have it. RFC 9728 section 3.3 wants it letter by letter, but many servers behind one host name the host.
 //! So the tenants of a host have to trust each other, as they have to for cookies and redirects.
 
+use std::iter;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -26,13 +27,14 @@ use serde_json::Value;
 use url::Url;
 
 use super::documents::{self, ResourceMetadata, ServerMetadata};
-use super::guard::{self, AddressError};
+use super::guard::{self, AddressError, Named};
 use super::{McpServer, OFFLINE, ServiceError, Unfit};
 use crate::Broker;
-use crate::host::{Host, SendFault};
+use crate::host::{self, Host, SendFault};
 use crate::provider::{Failure, USER_AGENT};
 use http_auth::challenge::{self, Bearer};
 use http_auth::coding;
+use http_auth::scope::{ASKED_FOR, SUPPORTED};
 
 /// What there is to know of an MCP server and its authorization server. Every URL has passed the guard.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,6 +55,14 @@ pub(super) struct Found {
     pub takes_documents: bool,
 }
 
+impl Found {
+    /// All its addresses.
+    pub(super) fn urls(&self) -> impl Iterator<Item = &String> {
+        let optional = [self.register.as_ref(), self.revoke.as_ref()].into_iter().flatten();
+        [&self.issuer, &self.authorize, &self.token].into_iter().chain(optional)
+    }
+}
+
 impl<H: Host> Broker<'_, H> {
     pub(super) async fn walk(&self, server: &McpServer) -> Result<Found, ServiceError> {
         let end = self.host.ticks() + PATIENCE;
@@ -60,12 +70,12 @@ impl<H: Host> Broker<'_, H> {
         let Some((resource, at)) = self.resource_metadata(server, &bearer, end).await? else {
             return self.of_2025_03_26(server, asked, &bearer, end).await;
         };
-        let wanted = match bearer.scope {
-            Some(scope) => documents::scopes(scope.split_ascii_whitespace()),
-            None => documents::scopes(resource.scopes_supported.iter().map(String::as_str)),
-        };
+        let mut wanted = bearer.scopes();
+        if bearer.scope.is_none() {
+            SUPPORTED.add(&mut wanted, &mut resource.scopes_supported.iter().map(String::as_str));
+        }
         let issuer = issuer_of(server, &resource, &at)?;
-        let url = address("authorization_servers", at.as_str(), issuer, &server.hosts)?;
+        let url = address("authorization_servers", at.as_str(), issuer, server)?;
         let Some(metadata) = self.server_metadata(&url, issuer, end).await? else {
             return Err(Unfit::NoMetadata(shown(issuer)).into());
         };
@@ -87,7 +97,7 @@ impl<H: Host> Broker<'_, H> {
             url.set_path(path);
             url
         };
-        let wanted = documents::scopes(bearer.scope.iter().flat_map(|scope| scope.split_ascii_whitespace()));
+        let wanted = bearer.scopes();
         let resource = server.url.as_str().to_owned();
         if let Some(metadata) = self.server_metadata(&at("/"), &origin, end).await? {
             return Ok(found(server, metadata, resource, wanted)?);
@@ -137,7 +147,7 @@ impl<H: Host> Broker<'_, H> {
         root.set_query(None);
         let mut places = vec![resource_place(&server.url), resource_place(&root)];
         if let Some(named) = &bearer.resource_metadata {
-            places.insert(0, address("resource_metadata", server.url.as_str(), named, &server.hosts)?);
+            places.insert(0, address("resource_metadata", server.url.as_str(), named, server)?);
         }
         let is_promised = bearer.resource_metadata.is_some();
         let found = self.first_document(places, &["resource"], is_promised, end).await?;
@@ -216,7 +226,8 @@ impl<H: Host> Broker<'_, H> {
         if self.host.ticks() >= end {
             return Err(silent(SendFault::Timeout.to_string()));
         }
-        let answer = match select(pin!(self.host.send(request)), pin!(self.host.sleep(CALL))).await {
+        let sent = host::send(self.host, request).map_err(|_| Unfit::Own(shown(url.as_str())))?;
+        let answer = match select(pin!(sent), pin!(self.host.sleep(CALL))).await {
             Either::Left((answer, _)) => answer,
             Either::Right(_) => Err(SendFault::Timeout),
         };
@@ -257,8 +268,9 @@ fn issuer_of<'r>(server: &McpServer, resource: &'r ResourceMetadata, at: &Url) -
 
 /// Returns true if `server` is `resource`, or of the same origin and under its path.
 pub(crate) fn speaks_for(resource: &str, server: &Url) -> bool {
-    let Ok(resource) = Url::parse(resource) else { return false };
-    if resource.origin() != server.origin() || resource.fragment().is_some() {
+    let Some(resource) = Url::parse(resource).ok().filter(|_| resource.len() <= guard::LONGEST) else { return false };
+    let is_anybodys = resource.username().is_empty() && resource.password().is_none();
+    if resource.origin() != server.origin() || resource.fragment().is_some() || !is_anybodys {
         return false;
     }
     let path = resource.path().trim_end_matches('/');
@@ -316,11 +328,11 @@ fn found(
         return Err(Unfit::Pkce(shown(&issuer)));
     }
     let mut hosts = server.hosts.clone();
-    hosts.extend(Url::parse(&issuer).ok().and_then(|url| url.host_str().map(str::to_owned)));
+    hosts.extend(Url::parse(&issuer).ok().as_ref().and_then(Named::of));
     let endpoint = |field: &'static str, text: &str| {
-        let url = address(field, &issuer, text, &server.hosts)?;
-        if !guard::is_among(&url, &hosts) {
-            let host = shown(url.host_str().unwrap_or_default());
+        let url = address(field, &issuer, text, server)?;
+        if !hosts.iter().any(|host| host.covers(&url)) {
+            let host = shown(url.authority());
             return Err(Unfit::Elsewhere { issuer: shown(&issuer), field, host });
         }
         Ok(url.to_string())
@@ -328,8 +340,7 @@ fn found(
     let optional =
         |field: &'static str, text: &Option<String>| text.as_ref().map(|text| endpoint(field, text)).transpose();
     if !scopes.is_empty() && metadata.scopes_supported.iter().any(|scope| scope == OFFLINE) {
-        scopes.push(OFFLINE.to_owned());
-        scopes = documents::scopes(scopes.iter().map(String::as_str));
+        ASKED_FOR.add(&mut scopes, &mut iter::once(OFFLINE));
     }
     Ok(Found {
         authorize: endpoint("authorization_endpoint", &metadata.authorization_endpoint)?,
@@ -346,9 +357,9 @@ fn found(
     })
 }
 
-fn address(field: &'static str, of: &str, text: &str, named: &[String]) -> Result<Url, Unfit> {
+fn address(field: &'static str, of: &str, text: &str, server: &McpServer) -> Result<Url, Unfit> {
     let refused = |why| Unfit::Address { field, of: shown(of), why };
-    let url = guard::outside(text, named).map_err(refused)?;
+    let url = guard::outside(text, |url| server.names(url)).map_err(refused)?;
     if field == "authorization_servers" && url.query().is_some() {
         // RFC 8414 section 2.
         return Err(refused(AddressError::Query));
@@ -393,6 +404,7 @@ mod tests {
         ] {
             assert!(speaks_for(resource, &server), "{resource}");
         }
+        let long = format!("https://mcp.example.com/team/mcp{}", "/".repeat(guard::LONGEST));
         for resource in [
             "https://mcp.example.com/tea",
             "https://mcp.example.com/team/mcp/deeper",
@@ -407,6 +419,9 @@ mod tests {
             "https://mcp.example.com/?x",
             "mcp",
             "",
+            "https://u@mcp.example.com/team/mcp",
+            "https://:p@mcp.example.com/team/mcp",
+            &long,
         ] {
             assert!(!speaks_for(resource, &server), "{resource}");
         }

@@ -1,6 +1,7 @@
 //! How does a person come in to connect, and how do they leave?
 
 use http::{Request, Response, StatusCode, header};
+use http_auth::scope::CALLED_FOR;
 use serde::Deserialize;
 use serde_json::json;
 
@@ -114,11 +115,8 @@ pub async fn ticket<H: Host>(broker: &Broker<'_, H>, request: &Request<Vec<u8>>)
     };
     let wish = wish.map_err(|_| Refusal::Request("the body is not JSON of service, account, scopes, return_to"))?;
     let service = ServiceId::parse(&wish.service).map_err(|_| Refusal::UnknownService)?;
-    let length: usize = wish.scopes.iter().map(String::len).sum();
-    if wish.scopes.len() > MOST_SCOPES || length > LONGEST_SCOPES || !wish.scopes.iter().all(|scope| is_scope(scope)) {
-        return Err(Refusal::Request(
-            "scopes are at most 64, of the letters of RFC 6749 section 3.3, and 2 KiB in all",
-        ));
+    if !CALLED_FOR.hold(&wish.scopes) {
+        return Err(Refusal::Request(SCOPES));
     }
     if wish.return_to.is_some() && broker.return_url(wish.return_to.as_deref())?.is_none() {
         return Err(Refusal::Request("return_to is not one of the setting return_urls, letter by letter"));
@@ -148,10 +146,5 @@ fn refused(error: ConnectError, again: String) -> Refusal {
     Refusal::Connect { error, again: helps.then_some(again) }
 }
 
-fn is_scope(scope: &str) -> bool {
-    let letter = |byte: u8| byte.is_ascii_graphic() && !b"\"\\".contains(&byte);
-    !scope.is_empty() && scope.bytes().all(letter)
-}
-
-const MOST_SCOPES: usize = 64;
-const LONGEST_SCOPES: usize = 2048;
+/// What is wrong with scopes that are not [`CALLED_FOR`].
+pub(super) const SCOPES: &str = "scopes are at most 64, of the letters of RFC 6749 section 3.3, and 2 KiB in all";

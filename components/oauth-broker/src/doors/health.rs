@@ -14,7 +14,7 @@ use crate::vault::{Kind, Place};
 pub fn answer<H: Host>(broker: &Broker<'_, H>) -> Response<Vec<u8>> {
     let settings = &broker.settings;
     let store = broker.host.get(&Place { kind: Kind::SignInLimit, identity: &[] }.key());
-    let checks: [(&str, Option<String>); 13] = [
+    let checks: [(&str, Option<String>); 14] = [
         ("public_url", problem(settings.public_url())),
         ("gateway_url", problem(settings.gateway_url())),
         ("local_owner", problem(settings.is_local_mode())),
@@ -23,6 +23,7 @@ pub fn answer<H: Host>(broker: &Broker<'_, H>) -> Response<Vec<u8>> {
         ("gateway_keys", problem(settings.check_gateway_keys())),
         ("api_keys", problem(settings.api_keys())),
         ("return_urls", problem(settings.return_urls())),
+        ("internal_hosts", problem(settings.internal_hosts())),
         ("admin_keys", problem(settings.admin_keys())),
         ("handout_policy", problem(settings.handout_policy())),
         ("audit", problem(settings.audit())),

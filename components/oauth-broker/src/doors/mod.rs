@@ -14,6 +14,7 @@ pub mod resolve;
 mod token;
 
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http_auth::Hops;
 use serde::Serialize;
 use zeroize::Zeroize;
 
@@ -45,6 +46,7 @@ pub fn unreadable<H: Host>(host: &H, too_large: bool) -> Response<Vec<u8>> {
 }
 
 async fn route<H: Host>(broker: &Broker<'_, H>, request: &Request<Vec<u8>>) -> Result<Response<Vec<u8>>, Refusal> {
+    broker.host.hops().set(Hops::of(request.headers())?);
     let path = request.uri().path();
     let (room, id) = match path.get(1..).and_then(|path| path.split_once('/')) {
         Some((_, id)) if id.contains('/') => return Err(Refusal::NoRoute),

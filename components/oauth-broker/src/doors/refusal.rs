@@ -1,6 +1,7 @@
 //! How does a request that gets nothing learn why?
 
 use http::{HeaderValue, Response, StatusCode, header};
+use http_auth::LoopError;
 use serde_json::json;
 use thiserror::Error;
 
@@ -56,6 +57,8 @@ pub enum Refusal {
     /// The request names this machine by another name. A page is at the same path under `public_url`.
     #[error("this address is {public_url}, as the setting public_url says: use that name")]
     Name { public_url: String, path: Option<String> },
+    #[error(transparent)]
+    Loop(#[from] LoopError),
     /// Somebody was not connected. They may start again at this path.
     #[error("{error}")]
     Connect { error: ConnectError, again: Option<String> },
@@ -146,6 +149,7 @@ impl Refusal {
             Self::Target => (StatusCode::BAD_REQUEST, "invalid_target"),
             Self::Name { path: Some(_), .. } => (StatusCode::TEMPORARY_REDIRECT, "access_denied"),
             Self::Foreign(_) | Self::Name { .. } => (StatusCode::FORBIDDEN, "access_denied"),
+            Self::Loop(_) => (StatusCode::LOOP_DETECTED, "invalid_request"),
             Self::NotConnected { .. } => (StatusCode::NOT_FOUND, "not_connected"),
             Self::NeedsReconnect { .. } => (StatusCode::CONFLICT, "needs_reconnect"),
             Self::Later(_) | Self::NotSignedOut => (StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable"),

@@ -7,6 +7,7 @@
 use base64ct::{Base64UrlUnpadded, Encoding};
 use futures_util::future::join_all;
 use http::{Request, Response, StatusCode};
+use http_auth::scope::CALLED_FOR;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -164,6 +165,9 @@ async fn resolve_for<H: Host>(
         return Err(ResolveError::Request("more than 64 services"));
     }
     for (place, wanted) in question.services.iter().enumerate() {
+        if !CALLED_FOR.hold(&wanted.scopes) {
+            return Err(ResolveError::Request(super::connect::SCOPES));
+        }
         if question
             .services
             .iter()

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use http_auth::scope::GRANTED;
 use serde_json::Value;
 
 use super::Grant;
@@ -42,7 +43,7 @@ pub fn standard(service: &Service, asking: Asking, said: &Value, now: u64) -> Op
 
 /// What of a text a row wants kept.
 pub fn picked(wanted: &BTreeMap<String, String>, said: &Value) -> BTreeMap<String, String> {
-    wanted.iter().filter_map(|(name, path)| Some((name.clone(), text_at(said, path)?))).collect()
+    crate::map_of(wanted.iter().filter_map(|(name, path)| Some((name.clone(), text_at(said, path)?))))
 }
 
 /// How long the token lives: as the answer says, or what is left until the moment that it names.
@@ -66,17 +67,22 @@ fn seconds(said: &Value) -> Option<u64> {
     number(said).filter(|seconds| *seconds > 0.0).map(|seconds| (seconds as u64).max(1))
 }
 
-/// A list, or text with spaces or the row's separator between.
+/// A list, or text with spaces or the row's separator between. [`LEFT_OUT`] stands for all that is no scope, or too much.
 fn scopes(said: &Value, separator: &str) -> Option<Vec<String>> {
-    match said {
+    let mut scopes = Vec::new();
+    let is_whole = match said {
         Value::String(text) => {
             let separator = separator.chars().next().unwrap_or(' ');
-            let scopes = text.split(|c: char| c.is_whitespace() || c == separator);
-            Some(scopes.filter(|scope| !scope.is_empty()).map(str::to_owned).collect())
+            let words = text.split(|c: char| c.is_whitespace() || c == separator);
+            GRANTED.add(&mut scopes, &mut words.filter(|word| !word.is_empty()))
         }
-        Value::Array(scopes) => Some(scopes.iter().filter_map(|scope| Some(scope.as_str()?.to_owned())).collect()),
-        _ => None,
+        Value::Array(list) => GRANTED.add(&mut scopes, &mut list.iter().filter_map(Value::as_str)),
+        _ => return None,
+    };
+    if !is_whole {
+        scopes.push(LEFT_OUT.to_owned());
     }
+    Some(scopes)
 }
 
 /// The value at a path: names with dots between, in one of several places. A list is named by position.
@@ -98,5 +104,7 @@ pub fn text_at(value: &Value, path: &str) -> Option<String> {
     }
 }
 
+/// Among the granted scopes: the token may do more than they say, so it is within no `handout_policy` but `*`.
+const LEFT_OUT: &str = "(more)";
 /// Ten years, in seconds: beyond it stands a unit that the row has wrong, and no sum with it overflows.
 const LONGEST: u64 = 315_360_000;

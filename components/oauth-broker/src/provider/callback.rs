@@ -27,8 +27,7 @@ pub fn check(service: &Service, params: &Params) -> Result<(), Failure> {
 /// HMAC-SHA256 in hexadecimal, under the client's secret, over all other parameters in the order of their names.
 fn is_signed(params: &Params, secret: Option<&Secret>) -> bool {
     let (Some(said), Some(secret)) = (params.get("hmac"), secret) else { return false };
-    let mut others: Vec<_> = params.iter().filter(|(name, _)| *name != "hmac").collect();
-    others.sort();
+    let others = crate::map_of(params.iter().filter(|(name, _)| *name != "hmac"));
     let text = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(others).finish();
     let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(secret.reveal().as_bytes()) else {
         unreachable!("HMAC takes keys of any length")
@@ -44,7 +43,6 @@ pub fn wanted(service: &Service, params: &Params) -> BTreeMap<String, String> {
     let paths = service.extra.values().chain([&service.answer.scope]);
     let names = paths.filter_map(|path| path.strip_prefix("callback."));
     // As long as anything of this kind is; a longer one is somebody's invention.
-    names
-        .filter_map(|name| Some((name.to_owned(), params.get(name).filter(|value| value.len() <= 512)?.to_owned())))
-        .collect()
+    let named = |name: &str| Some((name.to_owned(), params.get(name).filter(|value| value.len() <= 512)?.to_owned()));
+    crate::map_of(names.filter_map(named))
 }

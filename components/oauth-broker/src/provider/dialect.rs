@@ -111,7 +111,7 @@ pub async fn send<H: Host>(host: &H, outgoing: Outgoing<'_>, literal: Vec<u8>) -
             (Some(HeaderValue::from_static("application/x-www-form-urlencoded")), form.into_bytes())
         }
         Body::Json => {
-            let object: Map<_, _> = params.into_iter().map(|(name, value)| (name, value.into())).collect();
+            let object = object_of(params.into_iter().map(|(name, value)| (name, value.into())));
             (Some(JSON), serde_json::to_vec(&object).unwrap_or_default())
         }
         Body::Query => {
@@ -128,7 +128,8 @@ pub async fn send<H: Host>(host: &H, outgoing: Outgoing<'_>, literal: Vec<u8>) -
     if let Some(all) = request.headers_mut() {
         *all = headers;
     }
-    Ok(host.send(request.body(bytes).map_err(|_| Failure::Malformed("request"))?).await?)
+    let request = request.body(bytes).map_err(|_| Failure::Malformed("request"))?;
+    Ok(crate::host::send(host, request)?.await?)
 }
 
 /// The request with the client's credentials where the row wants them.
@@ -187,7 +188,7 @@ pub fn tokens<H: Host>(
         let claims = id_token::claims(service, said.get("id_token").and_then(Value::as_str), now)?;
         said["id_token"] = claims;
     }
-    said["callback"] = callback.iter().map(|(name, value)| (name.clone(), Value::from(value.as_str()))).collect();
+    said["callback"] = object_of(callback.iter().map(|(name, value)| (name.clone(), Value::from(value.as_str()))));
     answer::standard(service, asking, &said, super::failure::clock(answer, now)).ok_or(Failure::Malformed("answer"))
 }
 
@@ -224,7 +225,14 @@ fn read(answer: &Response<Vec<u8>>) -> Option<Value> {
         return None;
     }
     let pairs = url::form_urlencoded::parse(body);
-    Some(Value::Object(pairs.map(|(name, value)| (name.into_owned(), value.into())).collect()))
+    Some(object_of(pairs.map(|(name, value)| (name.into_owned(), value.into()))))
+}
+
+/// An object of `members`, of which `collect` would cost more code ([`crate::map_of`]).
+pub fn object_of(members: impl Iterator<Item = (String, Value)>) -> Value {
+    let mut object = Map::new();
+    object.extend(members);
+    Value::Object(object)
 }
 
 /// What an answer that is an error means, whatever its status says.

@@ -203,7 +203,7 @@ pub async fn whoami<H: Host>(host: &H, service: &Service, held: Held<'_>) -> Opt
             dialect::succeeded(host, service, &answer).ok()?;
             serde_json::from_slice(json::check(answer.body()).ok()?).ok()?
         }
-        None => held.extra.iter().map(|(name, value)| (name.clone(), Value::from(value.as_str()))).collect(),
+        None => dialect::object_of(held.extra.iter().map(|(name, value)| (name.clone(), Value::from(value.as_str())))),
     };
     let first = |paths: &[String]| {
         let found = paths.iter().find_map(|path| answer::text_at(&said, path));

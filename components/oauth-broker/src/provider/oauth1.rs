@@ -31,11 +31,12 @@ pub async fn begin<H: Host>(
     let callback = callback.map_err(|_| Failure::Malformed("redirect URI"))?;
     let answer = signed(host, service, request_token_url, &[(CALLBACK, callback.as_str())], None).await?;
     dialect::succeeded(host, service, &answer)?;
-    let mut said: BTreeMap<String, Secret> = url::form_urlencoded::parse(answer.body().trim_ascii())
-        .map(|(name, value)| (name.into_owned(), Secret::from(value.into_owned())))
-        .collect();
-    let kept: BTreeMap<_, _> =
-        [TOKEN, TOKEN_SECRET].into_iter().filter_map(|name| Some((name.to_owned(), said.remove(name)?))).collect();
+    let mut said: BTreeMap<String, Secret> = crate::map_of(
+        url::form_urlencoded::parse(answer.body().trim_ascii())
+            .map(|(name, value)| (name.into_owned(), Secret::from(value.into_owned()))),
+    );
+    let kept =
+        crate::map_of([TOKEN, TOKEN_SECRET].into_iter().filter_map(|name| Some((name.to_owned(), said.remove(name)?))));
     let confirmed = said.get("oauth_callback_confirmed").is_some_and(|said| said.reveal() == "true");
     let Some(token) = kept.get(TOKEN).filter(|_| confirmed && kept.len() == 2) else {
         return Err(Failure::Malformed("answer"));
@@ -101,7 +102,7 @@ async fn signed<H: Host>(
 fn signature(url: &Url, params: &[(&str, &str)], secrets: [&str; 2]) -> String {
     let mut all: Vec<_> = params.iter().map(|(name, value)| (quoted(name), quoted(value))).collect();
     all.extend(url.query_pairs().map(|(name, value)| (quoted(&name), quoted(&value))));
-    all.sort();
+    all.sort_unstable();
     let all: Vec<_> = all.iter().map(|(name, value)| format!("{name}={value}")).collect();
     let base = url.as_str().split(['?', '#']).next().unwrap_or_default();
     let text = format!("POST&{}&{}", quoted(base), quoted(&all.join("&")));

@@ -36,7 +36,7 @@ fn to_open_the_page_starts_nothing() {
 fn the_page_says_who_what_where_and_which_scopes() {
     let world = World::public();
     let forge = json!({
-        "client_id": "id", "name": "<Forge>", "scopes": ["read", "all\"<b>"],
+        "client_id": "id", "name": "<Forge>", "scopes": ["read", "all&<b>"],
         "authorize_url": "https://login.forge.example/authorize", "token_url": "https://forge.example/token",
     });
     world.offer("forge", forge);
@@ -49,7 +49,7 @@ fn the_page_says_who_what_where_and_which_scopes() {
         "<strong>ann</strong>",
         "<strong>work</strong>",
         "<code>read</code></li>",
-        "<code>all&quot;&lt;b&gt;</code></li>",
+        "<code>all&amp;&lt;b&gt;</code></li>",
         "href=\"/\">Cancel<",
     ] {
         assert!(page.contains(said), "{said} in {page}");

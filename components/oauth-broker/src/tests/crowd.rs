@@ -183,6 +183,10 @@ impl Host for Crowd {
         answer
     }
 
+    fn hops(&self) -> &Cell<http_auth::Hops> {
+        self.world.hops()
+    }
+
     fn now(&self) -> u64 {
         self.world.now() + self.ahead.get()
     }

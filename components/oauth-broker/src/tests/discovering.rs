@@ -404,7 +404,10 @@ fn nobody_is_led_to_a_private_address() {
     }
     for (bad, why) in [
         ("http://login.example.net", "it has to be https (http is for loopback addresses)"),
-        ("http://127.0.0.1:3000", "it is an address of this machine or of a private network"),
+        (
+            "http://127.0.0.1:3000",
+            "it is an address of this machine or of a private network, and neither `hosts` nor `internal_hosts` names it",
+        ),
         ("https://oauth-broker.spin.internal", "`*.spin.internal`, `self.alt` and link-local hosts are not outside"),
         ("https://self.alt/auth/evil", "`*.spin.internal`, `self.alt` and link-local hosts are not outside"),
         ("https://169.254.169.254/latest", "`*.spin.internal`, `self.alt` and link-local hosts are not outside"),
@@ -959,11 +962,11 @@ fn an_entry_of_an_mcp_server_says_what_is_wrong_with_it() {
         ),
         (
             json!({ "mcp_server": SERVER, "hosts": ["https://a.example/"] }),
-            "`notes`: `hosts` has one that is no host, such as auth.example.com",
+            "`notes`: `hosts` has one that is no host, such as auth.example.com or 10.0.0.5:8443",
         ),
         (
             json!({ "mcp_server": SERVER, "hosts": [""] }),
-            "`notes`: `hosts` has one that is no host, such as auth.example.com",
+            "`notes`: `hosts` has one that is no host, such as auth.example.com or 10.0.0.5:8443",
         ),
     ] {
         let world = world();

@@ -103,6 +103,7 @@ struct Actor<'s> {
     stage: &'s Stage,
     number: Option<usize>,
     alone: Cell<u64>,
+    hops: Cell<http_auth::Hops>,
     log: RefCell<Vec<String>>,
 }
 
@@ -146,7 +147,7 @@ impl Stage {
     }
 
     fn actor(&self, number: Option<usize>) -> Actor<'_> {
-        Actor { stage: self, number, alone: Cell::new(1000), log: RefCell::default() }
+        Actor { stage: self, number, alone: Cell::new(1000), hops: Cell::default(), log: RefCell::default() }
     }
 
     fn model(&self) -> MutexGuard<'_, Model> {
@@ -446,6 +447,10 @@ impl Host for Actor<'_> {
         let body = answer.as_ref().map(|answer| answer.body().clone()).ok();
         self.saw(&mut model, ("answer", body));
         answer
+    }
+
+    fn hops(&self) -> &Cell<http_auth::Hops> {
+        &self.hops
     }
 
     fn now(&self) -> u64 {

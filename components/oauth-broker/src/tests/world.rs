@@ -7,6 +7,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use http::{Request, Response, StatusCode, header};
+use http_auth::Hops;
 use serde_json::{Value, json};
 use url::Url;
 
@@ -38,6 +39,7 @@ pub struct World {
     pub provider: RefCell<Option<Provider>>,
     pub sent: RefCell<Vec<Request<Vec<u8>>>>,
     pub log: RefCell<Vec<String>>,
+    pub hops: Cell<Hops>,
     pub reads: Cell<usize>,
     pub writes: Cell<usize>,
     dice: Cell<u64>,
@@ -99,6 +101,7 @@ impl World {
             provider: RefCell::default(),
             sent: RefCell::default(),
             log: RefCell::default(),
+            hops: Cell::default(),
             reads: Cell::new(0),
             writes: Cell::new(0),
             dice: Cell::new(1),
@@ -249,7 +252,8 @@ impl Host for World {
     async fn send(&self, request: Request<Vec<u8>>) -> Answer {
         let address = format!("{} {}", request.method(), request.uri());
         self.sent.borrow_mut().push(request);
-        if let Some(change) = self.meanwhile.borrow_mut().take() {
+        let change = self.meanwhile.borrow_mut().take();
+        if let Some(change) = change {
             change(self);
         }
         if let Some(scripted) = self.answers.borrow_mut().pop_front() {
@@ -259,6 +263,10 @@ impl Host for World {
             (Some(provider), Some(request)) => Ok(provider(request, self.now())),
             _ => self.sites.borrow().get(&address).cloned().unwrap_or(Err(SendFault::Connection)),
         }
+    }
+
+    fn hops(&self) -> &Cell<Hops> {
+        &self.hops
     }
 
     fn now(&self) -> u64 {
