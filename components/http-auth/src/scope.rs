@@ -29,7 +29,7 @@ pub fn is_scope(word: &str) -> bool {
 impl Bounds {
     /// Adds the scopes of `words` to `scopes`, each once, until one does not fit any more. Words that are no scopes are left
     /// out. Returns true if nothing was left out.
-    pub fn add<'w>(self, scopes: &mut Vec<String>, words: &mut dyn Iterator<Item = &'w str>) -> bool {
+    pub fn add(self, scopes: &mut Vec<String>, words: &mut dyn Iterator<Item = &str>) -> bool {
         let mut bytes: usize = scopes.iter().map(|scope| scope.len() + 1).sum();
         let mut is_whole = true;
         for word in words {

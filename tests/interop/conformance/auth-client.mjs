@@ -43,7 +43,11 @@ async function judged(t) {
     house.reachedAt(PUBLIC);
   }
   const servers = { judge: { type: 'http', url, service: 'judge' } };
-  await house.open(t, { servers, services: { judge: { mcp_server: url, client_id, client_secret } } });
+  await house.open(t, {
+    servers,
+    services: { judge: { mcp_server: url, client_id, client_secret } },
+    settings: { internal_hosts: (await hostsBehind(url)).join() },
+  });
   if (isPublic) await visitor.post(`${PUBLIC}/sign-in`, { credential: house.keys.ownerPassphrase });
 
   const mode = version === '2026-07-28' ? 'auto' : 'legacy';
@@ -62,6 +66,20 @@ async function judged(t) {
     await connected(house, visitor, () => client.callTool({ name: next.name, arguments: {} }));
   }
   await client.close();
+}
+
+/// The hosts that the server's metadata are at and name, with their ports. Of this machine the operator names each.
+async function hostsBehind(server) {
+  const { origin, pathname } = new URL(server);
+  const headers = { 'content-type': 'application/json', accept: 'application/json, text/event-stream' };
+  const answer = await fetch(server, { method: 'POST', headers, body: '{}' }).catch(() => undefined);
+  const named = /resource_metadata="?([^",\s]+)/.exec(answer?.headers.get('www-authenticate') ?? '')?.[1];
+  const places = [pathname, ''].map((path) => `${origin}/.well-known/oauth-protected-resource${path}`);
+  for (const place of named ? [named] : places) {
+    const said = await fetch(place).then((document) => document.json()).catch(() => ({}));
+    if (said.authorization_servers) return [place, ...said.authorization_servers].map((at) => new URL(at).host);
+  }
+  return [];
 }
 
 /// The answer, once the person has gone wherever it sends them.

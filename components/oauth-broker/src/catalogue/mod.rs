@@ -21,7 +21,7 @@
 //! | `client_id`, `client_secret` | | settings only; without a secret the client is public (RFC 6749 section 2.1) |
 //! | `name` | the id | what people call it |
 //! | `variables` | `{}` | what `{…}` in the URLs stands for; `{client_id}` is always there |
-//! | `allowed` | `{}` | variable → what it may be; in each, `*` is one label of a host's name. What a grant says (`extra`) stands in a URL only if it is listed here |
+//! | `allowed` | `{}` | variable → what it may be; in each, `*` is one label of a host's name. What a grant says (`extra`) stands in a URL only if it is listed here; a `*` for a host leads into no private network |
 //! | `authorize_url`, `token_url` | needed | the provider's endpoints |
 //! | `refresh_url` | `token_url` | where to refresh |
 //! | `request_token_url` | | OAuth 1.0a: where a flow begins |
