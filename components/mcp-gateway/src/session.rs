@@ -237,7 +237,13 @@ mod tests {
     use super::*;
 
     fn caller(subject: &str, key: u8) -> Caller {
-        Caller { subject: subject.into(), expires_at: None, sealing_key: vec![key; 32], met: Default::default() }
+        Caller {
+            subject: subject.into(),
+            expires_at: None,
+            sealing_key: vec![key; 32],
+            hops: Default::default(),
+            met: Default::default(),
+        }
     }
 
     #[test]
