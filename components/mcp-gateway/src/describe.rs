@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use futures_util::future::join_all;
+use crate::concurrent::join_all;
 use http::Response;
 
 use crate::config::Server;

@@ -30,6 +30,7 @@
 
 pub mod asks;
 pub mod attribution;
+pub mod concurrent;
 pub mod config;
 pub mod connections;
 pub mod decisive;

@@ -15,7 +15,7 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
-use futures_util::future::join_all;
+use crate::concurrent::join_all;
 use http::{Method, StatusCode};
 
 use crate::config::Server;

@@ -12,7 +12,7 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use futures_util::future::join_all;
+use crate::concurrent::join_all;
 use http::Response;
 use serde::{Deserialize, Serialize};
 

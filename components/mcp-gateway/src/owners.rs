@@ -14,7 +14,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use futures_util::future::{join, join_all};
+use crate::concurrent::join_all;
+use futures_util::future::join;
 
 use crate::config::{Server, glob};
 use crate::host::{Host, within};

@@ -11,8 +11,8 @@
 
 use std::time::Duration;
 
+use crate::concurrent::join_all;
 use base64ct::{Base64UrlUnpadded, Encoding};
-use futures_util::future::join_all;
 use http::request::Parts;
 use http::{Response, StatusCode};
 use json::Object;
