@@ -102,6 +102,16 @@ impl House {
         self.run()
     }
 
+    /// Lets the wall clock of all components be wrong by so many seconds.
+    pub fn set_clock_ahead(&self, seconds: i64) -> Result<()> {
+        Ok(fs::write(self.clock_offset(), seconds.to_string())?)
+    }
+
+    /// Sets a variable of the manifests to something else, from the next start on.
+    pub fn set_variable(&mut self, name: &'static str, value: String) {
+        self.setup.variables.push((name, value));
+    }
+
     /// The gateway's origin, without a trailing slash.
     pub fn gateway(&self) -> String {
         self.origin(self.addresses.len() - 1, "mcp")
@@ -180,6 +190,7 @@ impl House {
                 state_dir: Folder::At(self.state_dir(app)),
                 log_dir: Folder::None,
                 quiet: true,
+                clock_offset: Some(self.clock_offset()),
                 capture: Some(self.capture.clone()),
                 ..Options::default()
             };
@@ -237,6 +248,10 @@ impl House {
             return wire;
         }
         wire.pointing(&self.broker(), self.broker_address()).pointing(&self.gateway(), self.gateway_address())
+    }
+
+    fn clock_offset(&self) -> PathBuf {
+        self.dir.path().join("clock-offset")
     }
 
     fn state_dir(&self, app: usize) -> PathBuf {

@@ -39,7 +39,7 @@ impl Keys {
             ("encryption_keys", format!("k1:{}", self.encryption_key)),
             ("service_keys", format!("gateway:{}", hash(&self.service_key))),
             ("gateway_service_key", self.service_key.clone()),
-            ("api_keys", [&self.ann, &self.ben].map(|key| format!("{}:{}", key.subject, hash(&key.value))).join(",")),
+            ("api_keys", [&self.ann, &self.ben].map(Key::entry).join(",")),
             ("owner_passphrase", self.owner_passphrase.clone()),
         ]
     }
@@ -54,6 +54,13 @@ impl Keys {
             ("Ann's API key", &self.ann.value),
             ("Ben's API key", &self.ben.value),
         ]
+    }
+}
+
+impl Key {
+    /// The key as `api_keys` takes it.
+    pub fn entry(&self) -> String {
+        format!("{}:{}", self.subject, hash(&self.value))
     }
 }
 

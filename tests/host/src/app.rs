@@ -32,6 +32,8 @@ pub struct Options {
     pub log_dir: Folder,
     /// `--env`: environment variables of every component.
     pub environment: Vec<(String, String)>,
+    /// `--clock-offset`: a file with the seconds by which the components' wall clock is wrong.
+    pub clock_offset: Option<PathBuf>,
     /// `--key-value`: set in the default store before the first request.
     pub key_values: Vec<(String, String)>,
     /// `--quiet`: nothing goes to the console.
@@ -60,6 +62,7 @@ struct Inner {
     router: Router,
     stores: Stores,
     key_values: Vec<(String, String)>,
+    clock_offset: Option<PathBuf>,
     clients: Clients,
     networking: Arc<OutboundNetworking>,
     address: OnceLock<SocketAddr>,
@@ -105,6 +108,7 @@ impl App {
             name: manifest.application.name,
             stores,
             key_values: options.key_values,
+            clock_offset: options.clock_offset,
             clients: Clients::new(runtime_config.outbound_http.connection_pooling),
             networking: Arc::new(runtime_config.outbound_networking),
             address: OnceLock::new(),
@@ -155,6 +159,10 @@ impl App {
 
     pub(crate) fn networking(&self) -> &Arc<OutboundNetworking> {
         &self.0.networking
+    }
+
+    pub(crate) fn clock_offset(&self) -> Option<&Path> {
+        self.0.clock_offset.as_deref()
     }
 
     pub(crate) fn log(&self) -> &HostLog {

@@ -4,6 +4,7 @@
 //! to link to, and the app does not load. Sockets link, as in Spin, but every address is denied.
 
 use crate::app::App;
+use crate::clock::WrongClock;
 use crate::component::Component;
 use crate::key_value::Store;
 use crate::outbound::Outbound;
@@ -44,6 +45,9 @@ impl Guest {
         wasi.envs(&component.environment);
         let [stdout, stderr] = component.output.clone();
         wasi.stdout(stdout).stderr(stderr);
+        if let Some(file) = app.clock_offset() {
+            wasi.wall_clock(WrongClock(file.to_owned()));
+        }
         if let Some(files) = &component.files {
             wasi.preopened_dir(files, "/", FsPerms::ReadOnly)?;
         }

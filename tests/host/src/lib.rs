@@ -22,11 +22,12 @@
 //! What it leaves out of Spin is refused by name: triggers other than HTTP, WASI 0.3 and older drafts, SQLite, AI,
 //! sources and dependencies that need a network, inline components, build profiles, TLS on the listening side. A
 //! dependency that does not inherit a right which it imports is not loaded (Spin would deny its calls). Sockets are
-//! denied to every address. Nothing is exported to OpenTelemetry.
+//! denied to every address. Nothing is exported to OpenTelemetry. What it adds is a wall clock that a test can set wrong.
 
 mod allowed_hosts;
 mod app;
 mod building;
+mod clock;
 mod component;
 mod compose;
 mod connect;

@@ -57,6 +57,9 @@ struct Up {
     /// Set a key of the default store before serving; repeatable
     #[arg(long, value_name = "K=V", value_parser = pair)]
     key_value: Vec<(String, String)>,
+    /// Let the components' wall clock be wrong by the seconds in this file, which is read at each look at the clock
+    #[arg(long, value_name = "FILE")]
+    clock_offset: Option<PathBuf>,
     /// Set an environment variable of every component; repeatable
     #[arg(short, long, value_name = "K=V", value_parser = pair)]
     env: Vec<(String, String)>,
@@ -106,6 +109,7 @@ fn up(arguments: Up) -> Result<()> {
         state_dir: folder(arguments.state_dir),
         log_dir: folder(arguments.log_dir),
         environment: arguments.env,
+        clock_offset: arguments.clock_offset,
         key_values: arguments.key_value,
         quiet: arguments.quiet,
         capture: None,
