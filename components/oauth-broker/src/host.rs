@@ -42,7 +42,8 @@ pub trait Host {
 }
 
 /// Sends a request to a provider or an MCP server, which says how many Gatehouses it has passed. Never to this Gatehouse
-/// itself, whoever named the address: it would be its own provider, and wait for itself.
+/// itself, whoever named the address: it would be its own provider, and wait for itself. No longer answer than
+/// [`ANSWER_LIMIT`] is taken, whatever the host lets through.
 pub(crate) fn send<H: Host>(
     host: &H,
     mut request: Request<Vec<u8>>,
@@ -51,7 +52,11 @@ pub(crate) fn send<H: Host>(
         return Err(SendFault::Own);
     }
     request.headers_mut().insert(HOP, host.hops().get().next());
-    Ok(host.send(request))
+    let answer = host.send(request);
+    Ok(async {
+        let answer = answer.await?;
+        if answer.body().len() > ANSWER_LIMIT { Err(SendFault::TooLarge) } else { Ok(answer) }
+    })
 }
 
 /// Returns true if `url` is at an address of this Gatehouse: the broker's or the gateway's.

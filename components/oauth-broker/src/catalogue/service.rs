@@ -267,6 +267,11 @@ impl Service {
         }
     }
 
+    /// Whether an id token tells something that is kept.
+    pub fn reads_id_token(&self) -> bool {
+        self.extra.values().any(|path| path.contains("id_token."))
+    }
+
     /// What the provider calls a parameter of the standard; none where it wants none of that name.
     pub fn renamed<'a>(&'a self, name: &'a str) -> Option<&'a str> {
         Some(self.rename.get(name).map_or(name, String::as_str)).filter(|name| !name.is_empty())

@@ -13,14 +13,14 @@ use sealing::Secret;
 
 /// The grant of a successful answer (RFC 6749 section 5.1); none when it holds no access token. `said` is the answer, with
 /// what came to the callback and an id token's claims in it; `now` is the provider's.
-pub fn standard(service: &Service, asking: Asking, said: &Value, now: u64) -> Option<Grant> {
+pub fn standard(service: &Service, asking: Asking<'_>, said: &Value, now: u64) -> Option<Grant> {
     let paths = &service.answer;
     let access_token = |tokens| at(tokens, &paths.access_token)?.as_str().filter(|token| !token.is_empty());
     let nested = service.token_at.as_ref().map(|path| at(said, path).filter(|nested| access_token(nested).is_some()));
     let tokens = match nested {
         Some(Some(nested)) => nested,
         // To take the outer token of a code's answer would be to take another's, such as the app's own.
-        Some(None) if asking == Asking::Code => return None,
+        Some(None) if matches!(asking, Asking::Code { .. }) => return None,
         Some(None) | None => said,
     };
     let find = |path: &str| at(if path.starts_with("callback.") { said } else { tokens }, path).unwrap_or(&Value::Null);

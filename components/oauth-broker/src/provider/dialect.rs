@@ -21,9 +21,14 @@ use crate::host::{CALL_LIMIT, Host, SendFault};
 use sealing::Secret;
 
 /// What is being asked, as some providers nest the answer to a code and not that to a refresh.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Asking {
-    Code,
+#[derive(Debug, Clone, Copy)]
+pub enum Asking<'a> {
+    Code {
+        /// What is kept of the callback.
+        callback: &'a BTreeMap<String, String>,
+        /// What an id token has to repeat.
+        nonce: &'a str,
+    },
     Refresh,
 }
 
@@ -168,8 +173,7 @@ fn authenticated<'a>(service: &Service, mut outgoing: Outgoing<'a>) -> Result<Ou
 pub fn tokens<H: Host>(
     host: &H,
     service: &Service,
-    asking: Asking,
-    callback: &BTreeMap<String, String>,
+    asking: Asking<'_>,
     answer: &Response<Vec<u8>>,
 ) -> Result<Grant, Failure> {
     let now = host.now();
@@ -184,11 +188,16 @@ pub fn tokens<H: Host>(
         return Err(failure);
     }
     let mut said = said.ok_or(Failure::Malformed("answer"))?;
-    if service.extra.values().any(|path| path.contains("id_token.")) {
-        let claims = id_token::claims(service, said.get("id_token").and_then(Value::as_str), now)?;
+    let (callback, nonce) = match asking {
+        Asking::Code { callback, nonce } => (Some(callback), Some(nonce)),
+        Asking::Refresh => (None, None),
+    };
+    if service.reads_id_token() {
+        let claims = id_token::claims(service, said.get("id_token").and_then(Value::as_str), nonce, now)?;
         said["id_token"] = claims;
     }
-    said["callback"] = object_of(callback.iter().map(|(name, value)| (name.clone(), Value::from(value.as_str()))));
+    let callback = callback.into_iter().flatten();
+    said["callback"] = object_of(callback.map(|(name, value)| (name.clone(), Value::from(value.as_str()))));
     answer::standard(service, asking, &said, super::failure::clock(answer, now)).ok_or(Failure::Malformed("answer"))
 }
 

@@ -2,16 +2,24 @@
 //!
 //! It is read where a provider has no other place that tells the account. It came from the token endpoint itself, over
 //! TLS, which stands for its signature (OpenID Connect Core 1.0 section 3.1.3.7, item 6); that it is by this issuer, for
-//! this client and not over is checked all the same.
+//! this client, for this flow and not over is checked all the same.
 
 use base64ct::{Base64UrlUnpadded, Encoding};
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 use super::Failure;
 use crate::catalogue::Service;
+use sealing::Secret;
 
-/// Its claims; nothing where the answer has none, as that to a refresh.
-pub fn claims(service: &Service, token: Option<&str>, now: u64) -> Result<Value, Failure> {
+/// What the id token of a flow has to repeat. It is made of the flow's verifier, so that nothing more has to be kept.
+pub fn nonce(verifier: &Secret) -> String {
+    let digest = Sha256::new().chain_update("gatehouse.nonce.v1").chain_update(verifier.reveal()).finalize();
+    Base64UrlUnpadded::encode_string(&digest)
+}
+
+/// Its claims; nothing where the answer has none, as that to a refresh. `nonce` is none where no flow was just made.
+pub fn claims(service: &Service, token: Option<&str>, nonce: Option<&str>, now: u64) -> Result<Value, Failure> {
     let Some(token) = token else { return Ok(Value::Null) };
     let wrong = Failure::Malformed("id token");
     let mut parts = token.split('.').map(|part| {
@@ -22,8 +30,13 @@ pub fn claims(service: &Service, token: Option<&str>, now: u64) -> Result<Value,
     let ours = |value: &Value| *value == service.client_id.as_str();
     let good = head["alg"].as_str().is_some_and(|alg| ALGORITHMS.contains(&alg))
         && service.issuer.as_deref().is_none_or(|issuer| claims["iss"] == issuer)
-        && (ours(&claims["aud"]) || claims["aud"].as_array().is_some_and(|list| list.iter().any(ours)))
+        && match &claims["aud"] {
+            // Of several one has to be named, and to be us (OpenID Connect Core 1.0 section 3.1.3.7, items 4 and 5).
+            Value::Array(list) => list.iter().any(ours) && (list.len() == 1 || ours(&claims["azp"])),
+            one => ours(one),
+        }
         && (claims["azp"].is_null() || ours(&claims["azp"]))
+        && nonce.is_none_or(|nonce| claims["nonce"] == nonce)
         && claims["exp"].as_u64().is_some_and(|end| end.saturating_add(SKEW) > now);
     if good { Ok(claims) } else { Err(wrong) }
 }

@@ -109,6 +109,9 @@ pub async fn begin<H: Host>(
     if !scopes.is_empty() && !service.scope_parameter.is_empty() {
         params.push((&service.scope_parameter, scopes.join(&service.scope_separator)));
     }
+    if service.reads_id_token() {
+        params.push(("nonce", id_token::nonce(verifier)));
+    }
     params.extend(further(&service.authorize_params));
     let params = dialect::in_its_words(service, params);
     let mut to = service.authorize_url.url().clone();
@@ -126,6 +129,7 @@ fn further(params: &BTreeMap<String, String>) -> impl Iterator<Item = (&str, Str
 pub async fn exchange<H: Host>(host: &H, service: &Service, returned: Returned<'_>) -> Result<Grant, Failure> {
     callback::check(service, returned.params)?;
     let wanted = callback::wanted(service, returned.params);
+    let asking = Asking::Code { callback: &wanted, nonce: &id_token::nonce(returned.verifier) };
     let said = serde_json::json!({ "callback": wanted });
     let extra = answer::picked(&service.extra, &said);
     let nothing = Secret::from(String::new());
@@ -136,7 +140,7 @@ pub async fn exchange<H: Host>(host: &H, service: &Service, returned: Returned<'
     )?;
     if service.request_token_url.is_some() {
         let answer = oauth1::exchange(host, service, &url, &returned).await?;
-        return dialect::tokens(host, service, Asking::Code, &wanted, &answer);
+        return dialect::tokens(host, service, asking, &answer);
     }
     let mut params = vec![
         ("grant_type", "authorization_code".to_owned()),
@@ -148,7 +152,7 @@ pub async fn exchange<H: Host>(host: &H, service: &Service, returned: Returned<'
     }
     params.extend(further(&service.token_params));
     let answer = dialect::ask(host, service, &url, params).await?;
-    let first = dialect::tokens(host, service, Asking::Code, &wanted, &answer)?;
+    let first = dialect::tokens(host, service, asking, &answer)?;
     let Some(again) = &service.exchange_again else { return Ok(first) };
     let held = Held { access_token: &first.access_token, refresh_token: None, extra: &first.extra };
     let mut grant = called(host, service, again, &held).await?;
@@ -168,13 +172,13 @@ pub async fn refresh<H: Host>(host: &H, service: &Service, held: Held<'_>) -> Re
         vec![("grant_type", "refresh_token".to_owned()), ("refresh_token", refresh_token.reveal().to_owned())];
     params.extend(further(&service.refresh_params));
     let answer = dialect::ask(host, service, &url, params).await?;
-    dialect::tokens(host, service, Asking::Refresh, &BTreeMap::new(), &answer)
+    dialect::tokens(host, service, Asking::Refresh, &answer)
 }
 
 /// A grant from a call that answers as a token endpoint does.
 async fn called<H: Host>(host: &H, service: &Service, call: &Call, held: &Held<'_>) -> Result<Grant, Failure> {
     let answer = call::make(host, service, call, held).await?.ok_or(Failure::Malformed("grant"))?;
-    dialect::tokens(host, service, Asking::Refresh, &BTreeMap::new(), &answer)
+    dialect::tokens(host, service, Asking::Refresh, &answer)
 }
 
 /// What came of a revocation that met no failure.

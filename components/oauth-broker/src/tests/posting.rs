@@ -43,7 +43,7 @@ fn an_id_token_with_a_claim_twice_connects_nobody() {
         let (world, mut browser, to) = started();
         let kept = post(&world, &mut browser, "/callback/apple", &format!("code=x&state={}", to["state"]));
         let mut answer = grant("access-1", 3600, "refresh-1");
-        let claims = part(good().to_string().replacen('{', &format!("{{{more}"), 1));
+        let claims = part(good_for(&to).to_string().replacen('{', &format!("{{{more}"), 1));
         answer["id_token"] = json!(format!("{}.{claims}.sig", part(r#"{"alg":"RS256"}"#.to_owned())));
         world.answer(200, answer);
         let done = browser.get(&world, &head(&kept, "location"));
@@ -53,6 +53,13 @@ fn an_id_token_with_a_claim_twice_connects_nobody() {
 
 fn good() -> serde_json::Value {
     json!({ "iss": "https://appleid.apple.com", "aud": "the-id", "sub": "001", "exp": NOW + 600 })
+}
+
+/// The claims that the flow of this authorize request expects.
+fn good_for(to: &std::collections::BTreeMap<String, String>) -> serde_json::Value {
+    let mut claims = good();
+    claims["nonce"] = json!(to["nonce"]);
+    claims
 }
 
 /// Item 11: only the flow of such a service has a cookie that comes along from another site, and only the flow's.
@@ -85,7 +92,7 @@ fn a_posted_answer_is_kept_and_fetched_by_the_same_person() {
     bob.sign_in(&world, BOBS_KEY);
     assert_eq!(bob.get(&world, &head(&kept, "location")).status(), StatusCode::FORBIDDEN);
 
-    grant_with_id_token(&world, good());
+    grant_with_id_token(&world, good_for(&to));
     let done = browser.get(&world, &head(&kept, "location"));
     assert_eq!(done.status(), StatusCode::SEE_OTHER, "{}", text(&done));
     assert_eq!(world.forms_sent_to("https://appleid.apple.com/auth/token")[0]["code"], "canary-code");
@@ -105,11 +112,16 @@ fn a_posted_answer_that_is_not_of_this_flow_is_refused() {
     refused(&mut Browser::default(), "/callback/apple", &form);
     refused(&mut browser, "/callback/apple", "code=x");
     refused(&mut browser, "/callback/apple", "code=x&state=invented");
+    // Item 16.
+    for name in ["code", "state", "error", "error_description", "iss", "scope", "user", "x"] {
+        refused(&mut browser, "/callback/apple", &format!("{form}&{name}=a&{name}=b"));
+    }
     refused(&mut browser, "/callback/apple", &format!("{form}&code=y"));
+    refused(&mut browser, "/callback/apple", &format!("{form}&state={}", to["state"]));
     // The first answer counts; a second cannot take its place.
     assert_eq!(post(&world, &mut browser, "/callback/apple", &form).status(), StatusCode::SEE_OTHER);
     refused(&mut browser, "/callback/apple", &form.replace("code=x", "code=y"));
-    grant_with_id_token(&world, good());
+    grant_with_id_token(&world, good_for(&to));
     browser.get(&world, &format!("/callback/apple?code=z&state={}", to["state"]));
     assert_eq!(world.forms_sent_to("https://appleid.apple.com/auth/token")[0]["code"], "x");
 
@@ -118,6 +130,23 @@ fn a_posted_answer_that_is_not_of_this_flow_is_refused() {
     refused(&mut browser, "/callback/apple", &format!("code=x&state={}", to["state"]));
     let to = browser.start(&world, "/auth/forge");
     refused(&mut browser, "/callback/forge", &format!("code=x&state={}", to["state"]));
+}
+
+/// Item 19: each flow has a nonce of its own, where an id token is read.
+#[test]
+fn a_nonce_is_asked_for_where_an_id_token_is_read() {
+    let (world, mut browser, to) = started();
+    let again = browser.start(&world, "/auth/apple");
+    assert_eq!((to["nonce"].len(), again["nonce"].len()), (43, 43));
+    assert_ne!(to["nonce"], again["nonce"]);
+    assert!(![&to["state"], &to["code_challenge"]].contains(&&to["nonce"]));
+    assert!(!browser.start(&world, "/auth/forge").contains_key("nonce"));
+    // Another flow's id token is of no use in this one.
+    let kept = post(&world, &mut browser, "/callback/apple", &format!("code=x&state={}", again["state"]));
+    let mut claims = good();
+    claims["nonce"] = json!(to["nonce"]);
+    grant_with_id_token(&world, claims);
+    assert_ne!(browser.get(&world, &head(&kept, "location")).status(), StatusCode::SEE_OTHER);
 }
 
 /// Item 19: an id token of another issuer, for another client, over, or signed with what is no signature.
@@ -135,17 +164,28 @@ fn an_id_token_that_is_not_ours_connects_nobody() {
         claims("aud", json!(["another"])),
         claims("azp", json!("another")),
         claims("exp", json!(NOW - 3600)),
+        claims("exp", json!(NOW - 600)),
+        claims("aud", json!(["other", "the-id"])),
+        claims("aud", json!([])),
+        json!({ "azp": "other", "aud": ["other", "the-id"], "iss": "https://appleid.apple.com", "exp": NOW + 600 }),
+        claims("nonce", json!("another")),
+        claims("nonce", json!(null)),
         claims("exp", json!("never")),
         claims("test_alg", json!("none")),
         claims("test_alg", json!("HS256")),
     ];
     for (claims, connects) in bad.map(|claims| (claims, false)).into_iter().chain([
-        (claims("aud", json!(["other", "the-id"])), true),
+        (json!({ "azp": "the-id", "aud": ["other", "the-id"], "iss": "https://appleid.apple.com", "exp": NOW + 600 }), true),
+        (claims("aud", json!(["the-id"])), true),
         // Clocks differ.
-        (claims("exp", json!(NOW - 300)), true),
+        (claims("exp", json!(NOW - 599)), true),
     ]) {
         let (world, mut browser, to) = started();
         let kept = post(&world, &mut browser, "/callback/apple", &format!("code=x&state={}", to["state"]));
+        let mut claims = claims;
+        if claims.get("nonce").is_none() {
+            claims["nonce"] = json!(to["nonce"]);
+        }
         grant_with_id_token(&world, claims.clone());
         let done = browser.get(&world, &head(&kept, "location"));
         assert_eq!(done.status() == StatusCode::SEE_OTHER, connects, "{claims}");

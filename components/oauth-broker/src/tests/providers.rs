@@ -53,6 +53,22 @@ fn an_error_in_disguise_is_an_error() {
     }
 }
 
+/// Item 18: an answer has an end, whatever the host lets through.
+#[test]
+fn a_token_answer_of_more_than_a_mebibyte_is_none() {
+    for (more, status) in [(0, "token"), (1, "not_connected")] {
+        let world = offering("github");
+        let mut browser = Browser::default();
+        let to = browser.start(&world, "/auth/github");
+        let mut body = grant("access-1", 3600, "refresh-1").to_string().into_bytes();
+        body.resize(1024 * 1024 + more, b' ');
+        let answer = http::Response::builder().status(200).header("content-type", "application/json");
+        world.answers.borrow_mut().push_back(Ok(answer.body(body).unwrap()));
+        browser.get(&world, &format!("/callback/github?code=x&state={}", to["state"]));
+        assert_eq!(resolved(&world, "github")["status"], status, "{more}");
+    }
+}
+
 /// Item 18: GitHub answers in a form, with commas between the scopes.
 #[test]
 fn an_answer_in_a_form_is_read() {

@@ -145,6 +145,7 @@ pub struct Mock {
     pub complaints: Vec<String>,
     code: Option<Code>,
     generation: u64,
+    nonce: Option<String>,
     grants: u64,
     refresh: String,
     spent: Vec<String>,
@@ -176,6 +177,7 @@ impl Mock {
             complaints: Vec::new(),
             code: None,
             generation: 0,
+            nonce: None,
             grants: 0,
             refresh: String::new(),
             spent: Vec::new(),
@@ -227,6 +229,7 @@ impl Mock {
             needs("the authorize URL", &params, facts.client_id_name.as_deref().unwrap_or("client_id"), ID)?;
             redirect_uri.ok_or("the authorize URL has no redirect_uri")?
         };
+        self.nonce = params.get("nonce").cloned();
         let code = format!("code-{}", self.grants);
         let challenge = self.challenge_of(&params)?;
         self.code = Some(Code { code: code.clone(), challenge, redirect_uri: redirect_uri.clone() });
@@ -562,6 +565,7 @@ impl Mock {
                 "$id_token" => {
                     let mut claims = self.facts.id_token.clone().unwrap_or_default();
                     claims["exp"] = (now + 600).into();
+                    claims["nonce"] = self.nonce.clone().into();
                     let part = |value: &Value| Base64UrlUnpadded::encode_string(value.to_string().as_bytes());
                     format!("{}.{}.c2ln", part(&json!({ "alg": "RS256" })), part(&claims)).into()
                 }
