@@ -181,6 +181,24 @@ fn another_bearer_another_endpoint_or_another_row_opens_nothing() {
     assert_eq!(asked(&world), 4);
 }
 
+/// Item 33: all 192 bits of the nonce of every row are those that the random source gave for it, and for no other.
+#[test]
+fn a_nonce_is_24_bytes_of_the_random_source() {
+    let world = world_with("", legacy(echo));
+    for era in [Era::Modern, Era::Legacy] {
+        world.serve(era.call("/mcp", "up__echo"));
+        world.serve(era.list("/mcp"));
+    }
+    let rows = world.store.borrow();
+    let kinds: std::collections::BTreeSet<&str> = rows.keys().map(|key| &key[..4]).collect();
+    assert!(kinds.len() >= 4 && kinds.contains("g.k."), "{kinds:?}");
+    let nonces: std::collections::BTreeSet<&[u8]> = rows.values().map(|row| &row[1..25]).collect();
+    assert_eq!(nonces.len(), rows.len());
+    for nonce in nonces {
+        assert_eq!(world.drawn.borrow().iter().filter(|drawn| *drawn == nonce).count(), 1);
+    }
+}
+
 #[test]
 fn nothing_is_kept_for_a_client_without_a_bearer() {
     let world = world("");

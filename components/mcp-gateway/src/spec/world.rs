@@ -103,6 +103,8 @@ pub struct World {
     pub loaded: Cell<usize>,
     pub logged: RefCell<Vec<String>>,
     randoms: Cell<u64>,
+    /// All that was asked of the random source, oldest first.
+    pub drawn: RefCell<Vec<Vec<u8>>>,
     /// By how many seconds the clock on the wall is wrong.
     pub ahead: Cell<u64>,
     clock: Rc<Clock>,
@@ -134,6 +136,7 @@ impl World {
             most: Cell::new(usize::MAX),
             logged: RefCell::default(),
             randoms: Cell::default(),
+            drawn: RefCell::default(),
             ahead: Cell::new(0),
             clock: Rc::default(),
         }
@@ -438,6 +441,7 @@ impl Host for World {
         self.randoms.set(self.randoms.get() + 1);
         let seed = self.randoms.get().to_be_bytes();
         bytes.iter_mut().zip(seed.iter().rev().cycle()).for_each(|(byte, seed)| *byte = *seed);
+        self.drawn.borrow_mut().push(bytes.to_vec());
     }
 
     async fn sleep(&self, duration: Duration) {

@@ -20,7 +20,7 @@
 //! **How it ends.** The holder deletes it when its work is stored. A holder that dies leaves it to its end, [`LEASE`]
 //! seconds after it was taken. Nobody goes on who has less left than the longest call of a provider
 //! ([`CALL_LIMIT`]) and [`MARGIN`], which is for the write that follows and for clocks that
-//! differ: so with clocks at most ten seconds apart, nobody thinks a lease over whose holder still waits for an answer.
+//! differ: so with clocks less than ten seconds apart, nobody thinks a lease over whose holder still waits for an answer.
 //!
 //! **Where that does not hold** (a store whose writes are seen later than assumed; an instance that stands still, for
 //! longer than a lease, between its last look at the clock and its request; clocks further apart), two instances may send

@@ -6,6 +6,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::*;
+use crate::vault::{Kind, Place};
 
 /// A flow that has started: the world, the browser, and the callback's query without the code.
 fn started() -> (World, Browser, String) {
@@ -227,6 +228,41 @@ fn the_state_is_stored_hashed_and_is_not_the_cookie() {
     assert!(browser.cookies.values().all(|value| value != state && value.len() == 43));
 }
 
+/// Item 10: a flow's name is made of the digest of its state, in the store's key, in its subject's list and in the name of
+/// the cookie. Whoever sees one of them cannot answer in the provider's place.
+#[test]
+fn a_flow_is_named_by_the_digest_of_its_state() {
+    let (world, browser, query) = started();
+    let state = query.split_once("state=").unwrap().1;
+    let digest = Base64UrlUnpadded::encode_string(&Sha256::digest(state.as_bytes()));
+    let key = |name: &str| Place { kind: Kind::Flow, identity: &[name] }.key();
+    assert!(world.dump().contains_key(&key(&digest)) && !world.dump().contains_key(&key(state)));
+    let pending = Place { kind: Kind::Pending, identity: &["owner"] };
+    let pending: serde_json::Value = crate::Broker::new(&world).read(pending).unwrap().unwrap();
+    assert_eq!(pending[0]["id"], digest);
+    assert!(browser.cookies.contains_key(&format!("gatehouse-flow-{}", &digest[..8])));
+}
+
+/// Item 10: the state, and what else nobody may guess, is 256 bits as they came from the random source, each of its own.
+#[test]
+fn a_state_a_cookie_and_a_verifier_are_256_random_bits_each() {
+    let (world, browser, query) = started();
+    let state = query.split_once("state=").unwrap().1.to_owned();
+    world.answer(200, grant("access-1", 3600, "refresh-1"));
+    let mut again = Browser { cookies: browser.cookies.clone() };
+    again.get(&world, &format!("/callback/forge?{query}"));
+    let verifier = world.forms_sent_to("https://forge.example/token")[0]["code_verifier"].clone();
+    let mut secrets: Vec<String> = browser.cookies.into_values().chain([state, verifier]).collect();
+    secrets.sort();
+    secrets.dedup();
+    assert_eq!(secrets.len(), 4, "the cookies of the browser and of the flow, the state, the verifier");
+    for secret in secrets {
+        let bytes = Base64UrlUnpadded::decode_vec(&secret).unwrap();
+        assert_eq!(bytes.len(), 32);
+        assert_eq!(world.drawn.borrow().iter().filter(|drawn| **drawn == bytes).count(), 1, "drawn at once, and once");
+    }
+}
+
 /// Item 11.
 #[test]
 fn the_flow_cookie_is_host_bound_and_out_of_reach_of_scripts() {
@@ -336,8 +372,16 @@ fn the_callback_leads_away_from_the_url_with_the_code() {
 #[test]
 fn a_parameter_twice_is_refused_and_the_flow_goes_on() {
     let (world, mut browser, query) = started();
-    for twice in ["code=a", "state=a", "error=a", "iss=a&iss=b", "state="] {
-        refused(&world, &mut browser, &format!("/callback/forge?{query}&{twice}&code=z"), 400);
+    let state = query.split_once("state=").unwrap().1;
+    let same = format!("state={state}");
+    for twice in ["code=a", "code=", "state=a", "state=", same.as_str()] {
+        refused(&world, &mut browser, &format!("/callback/forge?{query}&{twice}"), 400);
+    }
+    for name in ["error", "error_description", "error_uri", "iss", "scope", "session_state", "hmac", "user", "x"] {
+        for twice in [format!("{name}=a&{name}=b"), format!("{name}=a&{name}=a"), format!("{name}=&{name}=")] {
+            refused(&world, &mut browser, &format!("/callback/forge?{query}&{twice}"), 400);
+            refused(&world, &mut browser, &format!("/callback/forge?{twice}&{query}"), 400);
+        }
     }
     world.answer(200, grant("access-1", 3600, "refresh-1"));
     // Item 16: a parameter without a value is as good as absent.

@@ -19,6 +19,8 @@ pub struct Crowd {
     pub lag: u64,
     /// The longest time that the provider takes, in milliseconds.
     pub thinks: u64,
+    /// How long each of its answers takes, in milliseconds; none: what [`Crowd::thinks`] says.
+    pub answers_after: Option<u64>,
     /// The number in the one refresh token that the provider takes: `refresh-{n}`. None when it has ended the grant.
     pub takes: Cell<Option<u64>>,
     /// What the provider says to each request, for a while, instead of looking at the token.
@@ -44,6 +46,7 @@ impl Crowd {
             world,
             lag: 0,
             thinks: 300,
+            answers_after: None,
             takes: Cell::new(Some(1)),
             says: Cell::new(None),
             leases_down: Cell::new(false),
@@ -174,12 +177,16 @@ impl Host for Crowd {
         let form: std::collections::BTreeMap<String, String> =
             url::form_urlencoded::parse(request.body()).into_owned().collect();
         self.world.sent.borrow_mut().push(request);
-        self.sleep(Duration::from_millis(self.roll(self.thinks))).await;
+        let (before, after) = match self.answers_after {
+            Some(all) => (all / 2, all - all / 2),
+            None => (self.roll(self.thinks), self.roll(self.thinks)),
+        };
+        self.sleep(Duration::from_millis(before)).await;
         let answer = match is_revocation {
             true => Ok(Response::new(b"{}".to_vec())),
             false => self.take(&form["refresh_token"]),
         };
-        self.sleep(Duration::from_millis(self.roll(self.thinks))).await;
+        self.sleep(Duration::from_millis(after)).await;
         answer
     }
 

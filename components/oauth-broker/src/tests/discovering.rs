@@ -93,6 +93,10 @@ pub(super) fn sent_to(world: &World, host: &str) -> bool {
     world.sent.borrow().iter().any(|request| request.uri().host() == Some(host))
 }
 
+fn sent_to_path(world: &World, path: &str) -> bool {
+    world.sent.borrow().iter().any(|request| request.uri().path() == path)
+}
+
 pub(super) fn start(world: &World) -> BTreeMap<String, String> {
     Browser::default().start(world, "/auth/notes")
 }
@@ -194,19 +198,36 @@ fn what_needs_no_provider_discovers_nothing() {
 /// Item 8: no assertion is ever sent that another server could be made to accept, whatever the metadata ask for.
 #[test]
 fn no_client_assertion_leaves() {
-    let world = world();
-    saying(&world, json!({ "token_endpoint_auth_methods_supported": ["private_key_jwt", "client_secret_post"] }));
-    let secret = json!({ "client_id": "registered-1", "client_secret": "canary-registered-secret" });
-    posted(&world, "https://login.example.net/register", 201, secret);
+    let asks_for = |methods: Value| {
+        let world = world();
+        saying(&world, json!({ "token_endpoint_auth_methods_supported": methods }));
+        let secret = json!({ "client_id": "registered-1", "client_secret": "canary-registered-secret" });
+        posted(&world, "https://login.example.net/register", 201, secret);
+        world
+    };
+    let world = asks_for(json!(["private_key_jwt", "client_secret_jwt", "client_secret_post"]));
     connect(&world);
+    world.pass(3600);
+    assert_eq!(resolved(&world)["status"], "token");
+    world.handle(world.request("DELETE", "/token/notes").body(Vec::new()).unwrap());
     let (_, form) = last_form(&world, "https://login.example.net/token");
     assert_eq!(form["client_secret"], "canary-registered-secret");
-    for request in world.sent.borrow().iter() {
-        assert!(!String::from_utf8_lossy(request.body()).contains("client_assertion"));
+    for (url, times) in [("/register", 1), ("/token", 2), ("/revoke", 1)] {
+        let url = format!("POST https://login.example.net{url}");
+        assert_eq!(sent(&world).iter().filter(|sent| **sent == url).count(), times, "{url}");
     }
-    saying(&world, json!({ "token_endpoint_auth_methods_supported": ["private_key_jwt"] }));
-    world.store.borrow_mut().clear();
-    refuses(&world, "https://login.example.net wants clients to authenticate in a way that is not known here");
+    for request in world.sent.borrow().iter() {
+        let body = String::from_utf8_lossy(request.body());
+        // Nor does it register as one that could sign.
+        for word in ["client_assertion", "jwt", "jwks"] {
+            assert!(!body.contains(word) && !request.uri().to_string().contains(word), "{word}: {}", request.uri());
+        }
+    }
+    for methods in [json!(["private_key_jwt"]), json!(["client_secret_jwt"]), json!(["private_key_jwt", "none "])] {
+        let world = asks_for(methods);
+        refuses(&world, "https://login.example.net wants clients to authenticate in a way that is not known here");
+        assert!(!sent_to_path(&world, "/token") && !sent_to_path(&world, "/register"));
+    }
 }
 
 /// Item 8: metadata that name an endpoint at another host are refused, since a code would go from one server to another.

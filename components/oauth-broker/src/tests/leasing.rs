@@ -7,7 +7,8 @@ use super::*;
 use crate::Broker;
 use crate::connections::Standing;
 use crate::connections::row::State;
-use crate::host::Host;
+use crate::host::{CALL_LIMIT, Host};
+use crate::vault::{Kind, Place};
 
 /// A crowd of the owner's, whose token ends in `left` seconds.
 fn crowd(left: u64, seed: u64) -> Crowd {
@@ -54,6 +55,19 @@ fn callers_at_expiry_cost_one_refresh_and_all_get_its_token() {
         crowd.lag = [0, 10, 99][seed as usize % 3];
         let told = crowd.run(callers(&crowd, 5));
         assert_eq!(told, ["access-2"; 5], "seed {seed}");
+        assert_eq!(requests(&crowd), 1, "seed {seed}");
+        assert!(has_no_lease(&crowd), "seed {seed}");
+    }
+}
+
+/// Item 20: fifty at once.
+#[test]
+fn fifty_callers_at_expiry_cost_one_refresh() {
+    for seed in 0..30 {
+        let mut crowd = crowd(0, seed);
+        crowd.lag = [0, 10, 99][seed as usize % 3];
+        let all = (0..50).map(|place| caller(&crowd, place % 7 * 15, None)).collect();
+        assert_eq!(crowd.run(all), ["access-2"; 50], "seed {seed}");
         assert_eq!(requests(&crowd), 1, "seed {seed}");
         assert!(has_no_lease(&crowd), "seed {seed}");
     }
@@ -176,6 +190,54 @@ fn whoever_takes_over_from_a_holder_that_died_while_it_asked_is_in_doubt() {
         let state = Broker::new(&crowd).connection(&owners("forge")).unwrap().unwrap().state;
         assert_eq!(state, if honoured { State::Active } else { interrupted });
         assert!(has_no_lease(&crowd));
+    }
+}
+
+/// Item 26: only its holder gives a lease back, and only while it is its own.
+#[test]
+fn a_lease_is_given_back_by_its_holder_alone() {
+    let world = World::local();
+    let broker = Broker::new(&world);
+    let id = owners("forge");
+    let identity = id.identity();
+    let place = Place { kind: Kind::Connection, identity: &identity };
+    let take = || run(broker.take_lease(place, None)).unwrap();
+    let held = || world.dump().keys().any(|key| key.starts_with("b.r."));
+    let first = take().unwrap();
+    assert!(take().is_none());
+    // As if it had been written over: by one that found none in the same moment, or on a store that is late.
+    world.store.borrow_mut().clear();
+    let second = take().unwrap();
+    broker.release(place, &first);
+    assert!(held(), "the first one's holder has nothing to give back");
+    assert!(take().is_none());
+    broker.release(place, &second);
+    assert!(!held());
+    // One that has run out may be another's by the time that it is deleted.
+    let third = take().unwrap();
+    world.pass(39);
+    broker.release(place, &third);
+    assert!(held());
+}
+
+/// Item 27: wherever a holder stands still before it asks, a provider that takes all the time that it may is asked once,
+/// though the others' clocks are nine seconds ahead. (A tenth second is for the write.)
+#[test]
+fn a_provider_at_the_limit_is_waited_for_however_late_it_was_asked() {
+    for stands in (0..=20_000).step_by(2_500) {
+        let mut crowd = crowd(0, stands);
+        crowd.answers_after = Some(CALL_LIMIT.as_millis() as u64);
+        let mut holder = caller(&crowd, 0, None);
+        crowd.until_it_writes(&mut holder);
+        crowd.world.clock.set(crowd.ticks() + stands);
+        crowd.until_it_asks(&mut holder);
+        crowd.ahead.set(9);
+        // They come when the first lease may be over in their eyes, and when it is over in the holder's.
+        let mut all: Vec<_> = [0, 5_000, 9_000, 15_000, 19_000].map(|delay| caller(&crowd, delay, None)).into();
+        all.push(holder);
+        let told = crowd.run(all);
+        assert!(told.iter().all(|told| told == "access-2"), "{stands}: {told:?}");
+        assert_eq!(requests(&crowd), 1, "{stands}");
     }
 }
 

@@ -42,6 +42,8 @@ pub struct World {
     pub hops: Cell<Hops>,
     pub reads: Cell<usize>,
     pub writes: Cell<usize>,
+    /// All that was asked of the random source, oldest first.
+    pub drawn: RefCell<Vec<Vec<u8>>>,
     dice: Cell<u64>,
 }
 
@@ -104,6 +106,7 @@ impl World {
             hops: Cell::default(),
             reads: Cell::new(0),
             writes: Cell::new(0),
+            drawn: RefCell::default(),
             dice: Cell::new(1),
         }
     }
@@ -283,11 +286,12 @@ impl Host for World {
 
     /// No randomness, but never the same twice.
     fn random(&self, bytes: &mut [u8]) {
-        for byte in bytes {
+        for byte in &mut *bytes {
             let next = self.dice.get().wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             self.dice.set(next);
             *byte = (next >> 56) as u8;
         }
+        self.drawn.borrow_mut().push(bytes.to_vec());
     }
 
     fn log(&self, line: &str) {

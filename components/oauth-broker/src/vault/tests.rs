@@ -87,6 +87,17 @@ fn no_nonce_comes_twice() {
     }
 }
 
+/// Item 33: all 192 bits of a nonce are those that the random source gave for it.
+#[test]
+fn a_nonce_is_24_bytes_of_the_random_source() {
+    let world = crate::tests::World::local();
+    let broker = crate::Broker::new(&world);
+    let before = world.drawn.borrow().len();
+    let sealed = broker.seal(ANN, &()).unwrap();
+    let drawn = world.drawn.borrow();
+    assert_eq!(drawn[before..].concat(), sealed[4..28]);
+}
+
 /// Item 31: neither another subject's row, nor another kind, nor another service, nor another account.
 #[test]
 fn a_row_that_was_moved_does_not_open() {
@@ -140,6 +151,41 @@ fn each_subject_has_a_sealing_key_of_its_own_that_comes_back() {
     assert_eq!(vault.sealing_key("ann"), vault.sealing_key("ann"));
     assert_ne!(vault.sealing_key("ann"), vault.sealing_key("bob"));
     assert_ne!(vault.sealing_key("ann"), self::vault(OLD).sealing_key("ann"));
+}
+
+/// Item 35: whoever is given a subject's sealing key has neither an encryption key, nor the key of the vault, nor that of
+/// another subject: each is an HMAC of its own under a key that stays here, and the key's name says nothing.
+#[test]
+fn a_sealing_key_opens_nothing_but_what_its_gateway_has_sealed() {
+    use hmac::{Hmac, KeyInit, Mac};
+    let vault = vault(KEYS);
+    let master: Vec<u8> = (0..32).collect();
+    let under = |key: &[u8], fields: &[&str]| {
+        let mut mac = Hmac::<sha2::Sha256>::new_from_slice(key).unwrap();
+        for field in fields {
+            mac.update(&(field.len() as u64).to_be_bytes());
+            mac.update(field.as_bytes());
+        }
+        <[u8; 32]>::from(mac.finalize().into_bytes())
+    };
+    let ann = *vault.sealing_key("ann");
+    assert_eq!(ann, under(&master, &["gatehouse.sealing-key.v1", "ann"]));
+    assert_eq!(ann, *self::vault(&KEYS.replace("new:", "named-otherwise:")).sealing_key("ann"));
+    let mut all = vec![master.clone().try_into().unwrap(), under(&master, &["gatehouse.vault.v1", ""])];
+    all.extend(
+        ["", "ann", "an", "ann ", "Ann", "bob", "gatehouse.vault.v1"].map(|subject| *vault.sealing_key(subject)),
+    );
+    all.extend(["bob", "ann"].map(|subject| under(&ann, &["gatehouse.sealing-key.v1", subject])));
+    let different: std::collections::BTreeSet<[u8; 32]> = all.iter().copied().collect();
+    assert_eq!(different.len(), all.len());
+    // Nor does it open a row.
+    let sealed = vault.seal(ANN, b"a token", [7; 24]);
+    let opened = |key: [u8; 32]| {
+        let cipher = XChaCha20Poly1305::new(&key.into());
+        let aad = ANN.associated_data("new");
+        cipher.decrypt(&XNonce::from([7; 24]), Payload { msg: &sealed[29..], aad: &aad }).is_ok()
+    };
+    assert!(!opened(ann) && opened(under(&master, &["gatehouse.vault.v1", ""])));
 }
 
 /// Item 30: a key of the store is a kind and a digest.
