@@ -88,6 +88,7 @@ fn ask(request: &ResolveRequest) -> Result<impl Future<Output = Result<Response<
         .header(header::AUTHORIZATION, authorization)
         .header(header::CONTENT_TYPE, "application/json")
         .header(header::ACCEPT, "application/json")
+        .header(header::ACCEPT_ENCODING, "identity")
         .body(body)
         .map_err(|_| Error::Misconfigured("broker_url: not a URL".into()))?;
     Ok(async {

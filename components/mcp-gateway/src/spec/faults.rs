@@ -520,6 +520,47 @@ fn a_redirect_that_only_adds_a_slash_is_followed() {
     }
 }
 
+/// R08: no request asks for a coding of its answer, and an answer that is coded all the same is called that.
+#[test]
+fn every_request_asks_for_no_coding_and_one_that_comes_is_named() {
+    for (kind, inner) in KINDS {
+        for media_type in ["application/json", "text/event-stream"] {
+            for status in [200, 400] {
+                let mut inner = inner();
+                let world = World::with(Box::new(move |sent| match sent.body.contains("\"tools/call\"") {
+                    true => Reply::Answer(
+                        status,
+                        vec![("content-type", media_type.into()), ("content-encoding", "gzip".into())],
+                        vec![Piece::Bytes(b"\x1f\x8b\x08\0\0\0\0\0".to_vec())],
+                    ),
+                    false => inner(sent),
+                }));
+                for era in [Era::Legacy, Era::Modern] {
+                    let got = world.serve(era.call("/mcp", "up__echo")).text();
+                    let names = got.contains("its answer is gzip-coded");
+                    assert_eq!(names, status == 200, "{kind} {media_type} {era:?}: {got}");
+                }
+                let sent = world.sent();
+                assert!(sent.len() >= 3);
+                for sent in sent {
+                    assert_eq!(sent.header("accept-encoding"), Some("identity"), "{kind} {}", sent.body);
+                }
+            }
+        }
+    }
+    // From the first answer on, as behind a proxy that packs everything.
+    let packed: Upstream = Box::new(|_| {
+        Reply::Answer(
+            200,
+            vec![("content-type", "application/json".into()), ("content-encoding", "br".into())],
+            vec![Piece::Bytes(vec![1, 2, 3])],
+        )
+    });
+    let world = World::with(packed);
+    let got = world.serve(Era::Modern.call("/mcp", "up__echo")).text();
+    assert!(got.contains("its answer is br-coded"), "{got}");
+}
+
 #[test]
 fn a_token_that_is_refused_for_ever_costs_two_questions_of_the_broker() {
     let world =

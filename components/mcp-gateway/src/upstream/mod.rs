@@ -31,7 +31,7 @@ use std::time::Duration;
 use http::request::Builder;
 use http::response::Parts;
 use http::{HeaderName, HeaderValue, Request, StatusCode, header};
-use http_auth::{HOP, challenge};
+use http_auth::{HOP, challenge, coding};
 use thiserror::Error;
 
 use crate::config::Server;
@@ -142,6 +142,8 @@ pub enum Failure {
     Loop,
     #[error("what it answered is not MCP")]
     NotMcp,
+    #[error("its answer is {0}-coded, although it was asked for without a coding")]
+    Coded(&'static str),
     #[error("its answer broke off")]
     BrokeOff,
     #[error("it asks for input that this client has not offered to give")]
@@ -403,7 +405,9 @@ async fn receive<H: Host>(
     response: http::Response<H::Body>,
 ) -> Result<Content<H::Body>, Failure> {
     let (head, body) = response.into_parts();
+    let coding = coding::of(&head.headers);
     match head.status.as_u16() {
+        200..300 if coding.is_some() => Err(Failure::Coded(coding.unwrap_or_default())),
         200..300 => match content_type(&head).as_str() {
             "application/json" => Ok(Content::Json(body, head.headers.get(header::CONTENT_LENGTH).cloned())),
             "text/event-stream" => Ok(Content::Events(body)),
@@ -422,6 +426,9 @@ async fn receive<H: Host>(
             let body = within(host, link.server.patience, collect(body, ERROR_LIMIT)).await;
             let mut body = body.and_then(Result::ok).unwrap_or_default();
             take_mark(&mut body);
+            if coding.is_some() {
+                body.clear();
+            }
             Ok(Content::Error(head.status, body))
         }
     }
@@ -617,6 +624,7 @@ fn builder(link: Link<'_>, mut builder: Builder) -> Option<Builder> {
     let headers = builder.headers_mut()?;
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(header::ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
+    headers.insert(header::ACCEPT_ENCODING, coding::NONE);
     headers.insert(header::USER_AGENT, HeaderValue::from_static(concat!("gatehouse/", env!("CARGO_PKG_VERSION"))));
     headers.insert(HOP, link.caller.hops.next());
     for (name, value) in &link.server.headers {
