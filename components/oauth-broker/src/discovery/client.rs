@@ -97,13 +97,14 @@ pub(super) fn auth_of(name: &str) -> Option<ClientAuth> {
     [ClientAuth::Basic, ClientAuth::Post, ClientAuth::None].into_iter().find(|auth| method(*auth) == name)
 }
 
-/// The first of `wanted` that the server takes. One that says nothing takes Basic (RFC 8414 section 2).
+/// The method of `wanted` that the server names first; a client without a secret comes last. The order is the server's,
+/// since the official Python SDK takes both and revokes only for the first. One that says nothing takes Basic (RFC 8414
+/// section 2).
 fn choose(found: &Found, wanted: &[ClientAuth]) -> Result<ClientAuth, Unfit> {
-    let takes = |auth: &&ClientAuth| match &found.client_auth {
-        Some(methods) => methods.iter().any(|name| name == method(**auth)),
-        None => **auth == ClientAuth::Basic,
-    };
-    wanted.iter().find(takes).copied().ok_or_else(|| Unfit::ClientAuth(shown(&found.issuer)))
+    let Some(methods) = &found.client_auth else { return Ok(ClientAuth::Basic) };
+    let taken = || methods.iter().filter_map(|name| auth_of(name)).filter(|auth| wanted.contains(auth));
+    let chosen = taken().find(|auth| *auth != ClientAuth::None).or_else(|| taken().next());
+    chosen.ok_or_else(|| Unfit::ClientAuth(shown(&found.issuer)))
 }
 
 pub(super) fn preregistered(client: &Preregistered, found: &Found) -> Result<Client, Unfit> {

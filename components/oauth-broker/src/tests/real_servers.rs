@@ -75,7 +75,7 @@ fn connect_at(world: &World, takes: &'static str, status: u16, body: &'static st
 /// R01: the client's id stands in the form beside Basic, at every endpoint where a client authenticates.
 #[test]
 fn the_clients_id_stands_in_the_form_beside_basic() {
-    let world = with_secret(json!(["client_secret_post", "client_secret_basic"]));
+    let world = with_secret(json!(["client_secret_basic", "client_secret_post"]));
     let mut browser = Browser::default();
     let to = browser.start(&world, "/auth/notes");
     browser.get(&world, &format!("/callback/notes?code=x&state={}", to["state"]));
@@ -89,6 +89,26 @@ fn the_clients_id_stands_in_the_form_beside_basic() {
     world.offer("gitlab", json!({ "client_id": "the-id", "client_secret": "s", "client_auth": "basic" }));
     world.connect(&mut browser, "gitlab", grant("a", 3600, "r"));
     assert!(!String::from_utf8_lossy(world.sent.borrow()[0].body()).contains("client_id"));
+}
+
+/// R01: a server that reads the client from the form alone, as the official Python SDK does, gets it there at once: the
+/// method that a server names first is the one that it prefers.
+#[test]
+fn the_method_that_the_server_names_first_is_used() {
+    for (methods, way) in [
+        (json!(["client_secret_post", "client_secret_basic"]), "post"),
+        (json!(["private_key_jwt", "client_secret_post", "client_secret_basic"]), "post"),
+        (json!(["client_secret_basic", "client_secret_post"]), "basic"),
+        (json!(["none", "client_secret_basic", "client_secret_post"]), "basic"),
+    ] {
+        let world = with_secret(methods.clone());
+        assert_eq!(connect_at(&world, way, 401, r#"{"error":"invalid_client"}"#), StatusCode::SEE_OTHER);
+        assert_eq!(ways(&world, "/token"), [way], "{methods}");
+        let sent = world.sent.borrow();
+        let request = sent.iter().find(|request| request.uri().path() == "/register").unwrap();
+        let said: Value = serde_json::from_slice(request.body()).unwrap();
+        assert_eq!(said["token_endpoint_auth_method"], format!("client_secret_{way}"), "{methods}");
+    }
 }
 
 /// R01: a client that is not accepted tries the other method once, where the metadata list it or say nothing, and remembers
