@@ -2,10 +2,12 @@
 //!
 //! The store can neither be appended to nor listed. So the lines of a subject go round in a ring of [`BLOCKS`] blocks of
 //! [`BLOCK`] seconds: a week. Each block is [`SLOTS`] rows, and a line goes to one of them by chance: it is read, the
-//! line put at its end, and written back. A row of an earlier week is begun anew; a full one counts what it cannot take.
+//! line put at its end, and written back. A row of an earlier week is begun anew. From a full one older lines go, and are
+//! counted: first those of which a later line says the same, then those of an event that a later line has too, then the
+//! oldest ([`surplus`]). So the newest are always there, and a flood of one sort of lines does not push out the others.
 //!
 //! **What can be lost.** Two requests that write to the same row of the same subject at the same moment keep one of the two
-//! lines. The log has both. So it is with what a full row or a fault of the store leaves out.
+//! lines. The log has both. So it is with what goes from a full row, and with a fault of the store.
 //!
 //! **What it costs.** One read for each answer that holds a token, and one write of at most [`ROW`] bytes, which in SQLite is a
 //! commit to the disk and twenty times the rest of the answer. So hand-outs that are [`Alike`](Lines::Alike) share one stored
@@ -13,6 +15,8 @@
 //! whether its key is noted ([`crate::vault::ledger`]).
 //!
 //! What belongs to nobody, such as a sign-in that was refused, has a ring of its own.
+
+use std::collections::BTreeSet;
 
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -30,7 +34,7 @@ use sealing::age::is_recent;
 #[derive(Default, Serialize)]
 pub struct Record {
     pub lines: Vec<Box<RawValue>>,
-    /// Lines that a full row did not take.
+    /// Lines that went from a full row.
     pub dropped: u64,
     /// Rows that do not open.
     pub unreadable: u32,
@@ -79,12 +83,13 @@ impl<H: Host> Broker<'_, H> {
         if lines == Lines::Alike && stored.lines().rev().take_while(recent).any(alike) {
             return Ok(());
         }
-        let fits = stored.len() + line.len() < ROW;
-        let dropped = dropped + u64::from(!fits);
-        let plain = Zeroizing::new(match fits {
-            true => format!("{block} {dropped}{stored}\n{line}"),
-            false => format!("{block} {dropped}{stored}"),
-        });
+        let mut lines: Vec<&str> = stored.lines().filter(|line| !line.is_empty()).chain([line]).collect();
+        let excess = lines.iter().map(|line| line.len() + 1).sum::<usize>().saturating_sub(ROW);
+        let gone = surplus(&lines, excess, |line| line.len() + 1);
+        let mut kept = gone.iter().map(|gone| !gone);
+        lines.retain(|_| kept.next().unwrap_or(true));
+        let dropped = dropped + gone.iter().filter(|gone| **gone).count() as u64;
+        let plain = Zeroizing::new(format!("{block} {dropped}\n{}", lines.join("\n")));
         Ok(self.host.set(&key, &vault.seal(place, plain.as_bytes(), self.random()))?)
     }
 
@@ -121,8 +126,9 @@ impl<H: Host> Broker<'_, H> {
         }
         found.sort_by_key(|(time, _)| *time);
         record.cut = found.len() > MOST;
-        let surplus = found.len().saturating_sub(MOST);
-        record.lines = found.into_iter().skip(surplus).map(|(_, line)| line).collect();
+        let lines: Vec<&str> = found.iter().map(|(_, line)| line.get()).collect();
+        let gone = surplus(&lines, found.len().saturating_sub(MOST), |_| 1);
+        record.lines = found.into_iter().zip(gone).filter(|(_, gone)| !gone).map(|((_, line), _)| line).collect();
         Ok(record)
     }
 }
@@ -164,6 +170,33 @@ fn time_of(line: &str) -> Option<u64> {
 
 fn without_time(line: &str) -> &str {
     line.split_once(',').map_or(line, |(_, rest)| rest)
+}
+
+/// What happened and by whom.
+fn event_of(line: &str) -> &str {
+    let line = without_time(line);
+    line.split_once(r#","subject""#).map_or(line, |(event, _)| event)
+}
+
+/// Which lines go, oldest first, so that at least `excess` goes of what `weight` says of each. Never the last one.
+fn surplus(lines: &[&str], mut excess: usize, weight: fn(&str) -> usize) -> Vec<bool> {
+    let mut gone = vec![false; lines.len()];
+    let sameness: [fn(&str) -> &str; 3] = [without_time, event_of, |_| ""];
+    for same in sameness {
+        if excess == 0 {
+            break;
+        }
+        let mut later = BTreeSet::new();
+        let left = lines.iter().enumerate().rev().filter(|(place, _)| !gone[*place]);
+        let repeated: Vec<usize> = left.filter(|(_, line)| !later.insert(same(line))).map(|(place, _)| place).collect();
+        for place in repeated.into_iter().rev() {
+            if excess > 0 {
+                gone[place] = true;
+                excess = excess.saturating_sub(weight(lines[place]));
+            }
+        }
+    }
+    gone
 }
 
 /// Seconds for which hand-outs that are alike are one stored line.

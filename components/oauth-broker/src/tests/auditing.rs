@@ -212,6 +212,79 @@ fn a_busy_person_has_a_bounded_record_that_says_what_is_missing() {
     assert!(kept > 300, "{kept}");
 }
 
+/// A full row of Ann's: lines of `sort` go in until there is one that is left out.
+fn flood(world: &World, sort: impl Fn(usize) -> String) -> usize {
+    world.set("audit", "each");
+    for number in 0..800 {
+        let request = world.request("POST", "/token/forge").header("authorization", format!("Bearer {ANNS_KEY}"));
+        world.handle(request.body(format!("resource={}", sort(number)).into_bytes()).unwrap());
+    }
+    800
+}
+
+fn resources(record: &Value) -> Vec<String> {
+    let lines = record["lines"].as_array().unwrap().iter();
+    lines.filter_map(|line| Some(line["resource"].as_str()?.split('-').next()?.to_owned())).collect()
+}
+
+/// A11: what is left out of a full row is old.
+#[test]
+fn the_newest_lines_are_kept() {
+    let world = anns();
+    let padding = "x".repeat(500);
+    let number = flood(&world, |number| format!("{number}-{padding}"));
+    let record = record(&world, "?subject=ann");
+    let kept = resources(&record);
+    assert!(record["dropped"].as_u64().unwrap() > 300 && kept.len() > 300, "{}", kept.len());
+    for newest in number - 100..number {
+        assert!(kept.contains(&newest.to_string()), "{newest} of {kept:?}");
+    }
+}
+
+/// A11: a flood of lines that say the same does not push out a line that says something else, and nor does one of lines that
+/// differ in what a caller chooses.
+#[test]
+fn a_flood_of_one_sort_of_lines_pushes_out_no_other_sort() {
+    let padding = "x".repeat(500);
+    let same: &dyn Fn(usize) -> String = &|_| format!("flood-{padding}");
+    let differing: &dyn Fn(usize) -> String = &|number| format!("{number}-{padding}");
+    for sort in [same, differing] {
+        let world = anns();
+        world.resolve(Some(ANNS_KEY), json!({ "service": "forge" }));
+        let request = world.request("POST", "/token/forge").header("authorization", format!("Bearer {ANNS_KEY}"));
+        world.handle(request.body(b"resource=theft-".to_vec()).unwrap());
+        flood(&world, sort);
+        let record = record(&world, "?subject=ann");
+        let events = events(&record);
+        assert!(events.contains(&"connected") && events.contains(&"signed_in"), "{events:?}");
+        let services: Vec<&Value> = record["lines"].as_array().unwrap().iter().map(|line| &line["by"]).collect();
+        assert!(services.contains(&&json!({ "service": "gateway" })));
+        let kept = resources(&record);
+        assert!(kept.contains(&"theft".to_owned()) || kept.contains(&"799".to_owned()), "{kept:?}");
+        let rows = world.dump().into_iter().filter(|(key, _)| key.starts_with("b.a."));
+        assert!(rows.map(|(_, row)| row.len()).all(|length| length < 34 * 1024));
+    }
+}
+
+/// A11: an answer holds no more than so many lines, and leaves out what a row would.
+#[test]
+fn an_answer_that_is_cut_has_every_sort_of_lines() {
+    let world = anns();
+    world.set("audit", "each");
+    let mut browser = Browser::default();
+    browser.sign_in(&world, ANNS_KEY);
+    world.connect(&mut browser, "forge", grant("access-1", 30 * 86_400, "refresh-1"));
+    for _ in 0..5 {
+        for _ in 0..1100 {
+            world.token("forge", Some(ANNS_KEY));
+        }
+        world.pass(14_400);
+    }
+    let record = record(&world, "?subject=ann&hours=48");
+    assert_eq!((&record["cut"], record["lines"].as_array().unwrap().len()), (&json!(true), 5000));
+    assert!(events(&record).contains(&"connected"));
+}
+
 #[test]
 fn a_week_later_the_ring_begins_anew() {
     let world = anns();
