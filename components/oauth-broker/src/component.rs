@@ -17,7 +17,8 @@ use wasi::http::types::{IncomingRequest, ResponseOutparam};
 
 use crate::doors::resolve::{self, Outcome, Question, ResolveError, Wanted};
 use crate::host::{ANSWER_LIMIT, CALL_LIMIT, Host, SendFault, StoreFault};
-use crate::settings::Settings;
+use crate::settings::{SettingError, Settings};
+use crate::vault::rows::RowError;
 use sealing::Secret;
 
 mod wit {
@@ -47,7 +48,10 @@ impl tokens::Guest for Component {
     fn public_urls() -> Result<tokens::Origins, tokens::Error> {
         let host = Spin::default();
         let settings = Settings::new(&host);
-        let misconfigured = |error: crate::settings::SettingError| tokens::Error::Misconfigured(error.to_string());
+        let misconfigured = |error: SettingError| {
+            host.log(&error.to_string());
+            tokens::Error::Misconfigured(RowError::from(error).for_anybody())
+        };
         Ok(tokens::Origins {
             gateway: settings.gateway_url().map_err(misconfigured)?.as_str().to_owned(),
             broker: settings.public_url().map_err(misconfigured)?.as_str().to_owned(),
@@ -72,9 +76,9 @@ impl tokens::Guest for Component {
         let resolution = shell::run(crate::resolve(&Spin::default(), question)).map_err(|error| match error {
             ResolveError::Bearer => tokens::Error::InvalidToken,
             ResolveError::Audience => tokens::Error::WrongAudience,
-            error @ (ResolveError::Request(_) | ResolveError::Setting(_)) => {
-                tokens::Error::Misconfigured(error.to_string())
-            }
+            ResolveError::Request(what) => tokens::Error::Misconfigured(what.to_owned()),
+            // The log has it already.
+            ResolveError::Setting(error) => tokens::Error::Misconfigured(RowError::from(error).for_anybody()),
         })?;
         Ok(said(resolution))
     }

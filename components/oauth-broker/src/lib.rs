@@ -42,6 +42,7 @@ pub mod people;
 pub mod policy;
 pub mod provider;
 pub mod settings;
+pub mod text;
 pub mod vault;
 
 #[cfg(target_family = "wasm")]

@@ -20,6 +20,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use crate::Broker;
+use crate::catalogue::without_values;
 use crate::connections::row::Connection;
 use crate::connections::{DisconnectError, Disconnected, Standing};
 use crate::host::Host;
@@ -60,14 +61,17 @@ enum Rights<'p> {
 }
 
 impl Policy {
-    /// Errors: what is wrong. Nothing in it is a secret.
+    /// Errors: what is wrong, without a value.
     pub fn parse(text: &str) -> Result<Self, String> {
         let policy = json::check(text.as_bytes()).and_then(serde_json::from_slice);
-        let policy: BTreeMap<String, Allowed> = policy.map_err(|error| error.to_string())?;
+        let policy: BTreeMap<String, Allowed> = policy.map_err(|error| without_values(&error))?;
         for (caller, allowed) in &policy {
             for id in allowed.services.keys() {
                 if id != ANY && ServiceId::parse(id).is_err() {
-                    return Err(format!("{caller}: `{id}` is neither a service id nor *"));
+                    return Err(format!(
+                        "`{}` has a service that is neither a service id nor *",
+                        caller.escape_default()
+                    ));
                 }
             }
         }

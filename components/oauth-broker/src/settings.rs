@@ -42,9 +42,18 @@ use sealing::Secret;
 #[error("{setting}: {problem}")]
 pub struct SettingError {
     pub setting: &'static str,
-    /// What is wrong with it, without its value.
+    /// What is wrong with it, without its value. For the operator: the log, and an admin's requests.
     pub problem: String,
 }
+
+impl SettingError {
+    /// What anybody may know of the problem.
+    pub fn word(&self) -> &'static str {
+        if self.problem == MISSING { MISSING } else { "wrong (the log says more)" }
+    }
+}
+
+const MISSING: &str = "missing";
 
 pub struct Settings<'h, H> {
     host: &'h H,
@@ -200,7 +209,7 @@ impl<'h, H: Host> Settings<'h, H> {
     }
 
     fn required(&self, setting: &'static str) -> Result<String, SettingError> {
-        self.optional(setting).ok_or_else(|| SettingError { setting, problem: "missing".to_owned() })
+        self.optional(setting).ok_or_else(|| SettingError { setting, problem: MISSING.to_owned() })
     }
 
     fn optional(&self, setting: &str) -> Option<String> {

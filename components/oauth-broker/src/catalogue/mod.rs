@@ -289,13 +289,18 @@ fn setting(problem: String) -> SettingError {
     SettingError { setting: "oauth_clients", problem }
 }
 
-/// What serde says about a mistake quotes the value, which may be a client secret, unless it is about a field's name.
-fn without_values(error: &serde_json::Error) -> String {
+/// What serde says about a mistake quotes the value, which may be a secret. Left of it are the name of a field, unless that
+/// could be a secret too, and which values there are.
+pub(crate) fn without_values(error: &serde_json::Error) -> String {
     let said = error.to_string();
-    if ["unknown field", "missing field", "duplicate field", "unknown variant", "the member"]
-        .iter()
-        .any(|start| said.starts_with(start))
-    {
+    let variant = said.strip_prefix("unknown variant `").and_then(|rest| rest.rsplit_once("`, expected "));
+    if let Some((_, expected)) = variant {
+        return format!("unknown variant, expected {expected}");
+    }
+    let is_name = |name: &str| name.len() <= 32 && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+    let about = ["unknown field `", "missing field `", "duplicate field `", "the member \""];
+    let name = about.iter().find_map(|about| said.strip_prefix(about)?.split_once(['`', '"']));
+    if name.is_some_and(|(name, rest)| is_name(name) && (rest.starts_with(", ") || rest.starts_with(' '))) {
         return said;
     }
     format!("not JSON of the expected form at line {} column {}", error.line(), error.column())

@@ -20,6 +20,7 @@ use crate::host::Host;
 use crate::names::{ServiceId, Subject};
 use crate::people::cookies;
 use crate::provider::{self, Failure, Returned};
+use crate::text;
 use sealing::Secret;
 
 use base64ct::{Base64UrlUnpadded, Encoding};
@@ -102,8 +103,8 @@ impl<H: Host> Broker<'_, H> {
             if !GONE.contains(&error) {
                 self.client_was_tried(&service, Some(&Failure::Refused(String::new())));
             }
-            let description = params.get("error_description").map(|text| text.chars().take(300).collect());
-            return Err(ConnectError::Declined { error: error.chars().take(64).collect(), description });
+            let description = params.get("error_description").map(|said| text::plain(said, 300));
+            return Err(ConnectError::Declined { error: text::plain(error, 64), description });
         }
         let code = params.get(&service.code_parameter).ok_or(ConnectError::NoCode)?;
         let Flow { redirect_uri, verifier, kept, .. } = &flow;

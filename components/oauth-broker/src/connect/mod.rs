@@ -35,6 +35,8 @@ pub enum ConnectError {
     TicketOfAnother,
     #[error("this was agreed to on a page that was opened in another browser, or its cookie is gone: start again here")]
     NotShownHere,
+    #[error("the service has changed since its page was shown: start again")]
+    Changed,
     #[error("the answer came without a state: start again")]
     NoState,
     #[error("no connection waits for this answer: it is finished, or has expired. Start again")]

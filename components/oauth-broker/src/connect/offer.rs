@@ -3,12 +3,13 @@
 //! Any page may send a browser to `GET /auth/{service}`, and a provider that knows the person may agree for them without
 //! asking. So that nobody is connected behind their back, this address only shows a page: which account of whom, at
 //! which service, with which scopes. Its button sends a ticket back that no other site can know and no other browser can
-//! use ([`super::ticket`]); only with that does a flow start.
+//! use ([`super::ticket`]); only with that does a flow start, and only if the service is still what the page has shown.
 
 use http::HeaderMap;
 use http_auth::scope::ASKED_FOR;
+use serde_json::json;
 
-use super::ConnectError;
+use super::{ConnectError, flow};
 use crate::Broker;
 use crate::catalogue::Service;
 use crate::connections::row::Connection;
@@ -77,7 +78,15 @@ impl<H: Host> Broker<'_, H> {
         let scopes = scopes.collect();
         let (mark, cookie) = self.mark_browser(headers)?;
         ticket.browser = Some(mark);
+        ticket.shown = Some(shown(&service));
         let (return_to, sealed) = (ticket.return_to.clone(), self.sealed(&ticket)?);
         Ok(Offer { service, connection: id, scopes, replaces, by_link, return_to, ticket: sealed, cookie })
     }
+}
+
+/// What a page shows of a service beside the scopes, as a digest: where it leads, and what the token will be for.
+pub(super) fn shown(service: &Service) -> String {
+    let resource = service.authorize_params.get("resource");
+    let shown = json!([service.name, service.authorize_url.url().as_str(), service.issuer, resource]);
+    flow::digest(&shown.to_string())
 }

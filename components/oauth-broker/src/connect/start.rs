@@ -6,6 +6,7 @@ use url::Url;
 
 use super::ConnectError;
 use super::flow::{self, Flow, FlowId};
+use super::offer::shown;
 use crate::Broker;
 use crate::host::Host;
 use crate::names::{ServiceId, Subject};
@@ -44,6 +45,10 @@ impl<H: Host> Broker<'_, H> {
             return Err(ConnectError::TooMany);
         }
         let service = self.service_to_connect(id, Some(&ticket.scopes)).await?.ok_or(ConnectError::UnknownService)?;
+        // Others may have had another authorization server discovered since, or the operator has changed a setting.
+        if ticket.shown != Some(shown(&service)) {
+            return Err(ConnectError::Changed);
+        }
         if let Some(issued) = &service.issued {
             ticket.scopes = issued.askable(ticket.scopes);
         }

@@ -6,7 +6,7 @@
 //! * A **link** carries one that may be handed on. It does not sign anyone in: who opens it has to be signed in as its
 //!   subject, or else a victim could be made to connect their account to an attacker's subject.
 //! * The **form** of the page that asks for agreement ([`super::offer`]) carries one that is bound to the browser which
-//!   was shown that page, with the very scopes that it named. Nothing else starts a flow. A page to which a link has led
+//!   was shown that page, to the authorization server that it named, and has the very scopes that it named. Nothing else starts a flow. A page to which a link has led
 //!   has the link's own id, so that page and link are used up together.
 //!
 //! Using one writes its id into its subject's row, where it stays until it would have expired anyway. When more than
@@ -37,6 +37,9 @@ pub struct Ticket {
     /// The mark of the browser that was shown the form; a link has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub browser: Option<String>,
+    /// What the form showed of the service ([`super::offer::shown`]); a link has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shown: Option<String>,
     issued: u64,
     id: String,
 }
@@ -44,7 +47,7 @@ pub struct Ticket {
 impl<H: Host> Broker<'_, H> {
     pub(crate) fn new_ticket(&self, connection: ConnectionId, scopes: Vec<String>) -> Ticket {
         let id = Base64UrlUnpadded::encode_string(&self.random::<12>());
-        Ticket { connection, scopes, return_to: None, browser: None, issued: self.host.now(), id }
+        Ticket { connection, scopes, return_to: None, browser: None, shown: None, issued: self.host.now(), id }
     }
 
     /// A one-time URL at which the subject of `connection` can connect it, with `scopes` beside those of the service's row.

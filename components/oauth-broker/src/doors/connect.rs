@@ -1,6 +1,6 @@
 //! How does a person come in to connect, and how do they leave?
 
-use http::{Request, Response, StatusCode, header};
+use http::{Method, Request, Response, StatusCode, header};
 use http_auth::scope::CALLED_FOR;
 use serde::Deserialize;
 use serde_json::json;
@@ -17,41 +17,40 @@ use crate::people::sign_in::{self, Next};
 use crate::people::{By, Caller, local};
 use sealing::Secret;
 
-/// `GET /auth/{service}`: what will be connected, and the button that does it.
-pub async fn offer<H: Host>(
+/// `GET /auth/{service}`: what will be connected, and the button that does it. `POST /auth/{service}`: that button.
+///
+/// A page and not a redirect takes the person to the provider: a redirect would be a part of the form's submission, which
+/// our own policy (form-action) ends at our own door. If what was shown has changed, the page is shown again instead.
+pub async fn auth<H: Host>(
     broker: &Broker<'_, H>,
     request: &Request<Vec<u8>>,
     service: ServiceId,
 ) -> Result<Response<Vec<u8>>, Refusal> {
-    let params = Params::of(request.uri())?;
-    let ticket = params.get("ticket");
-    let next = |ticket| Next::connect(&service, params.get("account"), ticket).path();
+    let pressed = request.method() == Method::POST;
+    if pressed {
+        local::check_origin(request, broker.settings.public_url()?)?;
+    }
+    let params = if pressed { Params::parse(request.body()) } else { Params::of(request.uri()) }?;
+    let (ticket, account) = (params.get("ticket"), params.get("account").filter(|_| !pressed));
+    let next = |ticket| Next::connect(&service, account, ticket).path();
     let subject = broker.person(request)?.ok_or_else(|| Refusal::SignIn(next(ticket)))?;
-    let id = super::connection(subject, service.clone(), params.get("account"))?;
+    if pressed {
+        let ticket = ticket.ok_or(Refusal::Request("ticket is missing"))?;
+        match broker.start(&subject, &service, ticket, request.headers()).await {
+            Ok(started) => {
+                let mut response = pages::connect::leave(&started);
+                sign_in::set(&mut response, &started.cookie);
+                return Ok(response);
+            }
+            Err(ConnectError::Changed) => {}
+            Err(error) => return Err(refused(error, next(None))),
+        }
+    }
+    let id = super::connection(subject, service.clone(), account)?;
     let offer = broker.offer(id, ticket, request.headers()).await.map_err(|error| refused(error, next(None)))?;
     let return_to = broker.return_url(offer.return_to.as_deref())?;
-    let mut response = pages::connect::offer(&offer, return_to.as_ref());
+    let mut response = pages::connect::offer(&offer, return_to.as_ref(), pressed);
     sign_in::set(&mut response, &offer.cookie);
-    Ok(response)
-}
-
-/// `POST /auth/{service}`: the button of that page. A page and not a redirect takes the person to the provider: a
-/// redirect would be a part of the form's submission, which our own policy (form-action) ends at our own door.
-pub async fn start<H: Host>(
-    broker: &Broker<'_, H>,
-    request: &Request<Vec<u8>>,
-    service: ServiceId,
-) -> Result<Response<Vec<u8>>, Refusal> {
-    local::check_origin(request, broker.settings.public_url()?)?;
-    let form = Params::parse(request.body())?;
-    let ticket = form.get("ticket");
-    let next = |ticket| Next::connect(&service, None, ticket).path();
-    let subject = broker.person(request)?.ok_or_else(|| Refusal::SignIn(next(ticket)))?;
-    let ticket = ticket.ok_or(Refusal::Request("ticket is missing"))?;
-    let started = broker.start(&subject, &service, ticket, request.headers()).await;
-    let started = started.map_err(|error| refused(error, next(None)))?;
-    let mut response = pages::connect::leave(&started);
-    sign_in::set(&mut response, &started.cookie);
     Ok(response)
 }
 

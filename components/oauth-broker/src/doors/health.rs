@@ -1,8 +1,9 @@
-//! Could this broker do its work? (`GET /health`)
+//! Answers whether this broker could do its work (`GET /health`).
 //!
-//! For anyone to ask, so it names settings and never shows them. It writes nothing.
+//! Anyone may ask, so it names settings and says of each that it is missing or wrong. What is wrong is told to an admin, and
+//! in local mode to the owner's own tools. It writes nothing.
 
-use http::{Response, StatusCode};
+use http::{Request, Response, StatusCode};
 use serde_json::{Map, Value, json};
 
 use crate::Broker;
@@ -11,44 +12,43 @@ use crate::settings::SettingError;
 use crate::vault::rows::RowError;
 use crate::vault::{Kind, Place};
 
-pub fn answer<H: Host>(broker: &Broker<'_, H>) -> Response<Vec<u8>> {
+pub fn answer<H: Host>(broker: &Broker<'_, H>, request: &Request<Vec<u8>>) -> Response<Vec<u8>> {
     let settings = &broker.settings;
     let store = broker.host.get(&Place { kind: Kind::SignInLimit, identity: &[] }.key());
-    let checks: [(&str, Option<String>); 14] = [
-        ("public_url", problem(settings.public_url())),
-        ("gateway_url", problem(settings.gateway_url())),
-        ("local_owner", problem(settings.is_local_mode())),
+    let checks: [(&str, Option<SettingError>); 13] = [
+        ("public_url", settings.public_url().err()),
+        ("gateway_url", settings.gateway_url().err()),
+        ("local_owner", settings.is_local_mode().err()),
         ("encryption_keys", keys(broker)),
-        ("service_keys", problem(settings.service_keys())),
-        ("gateway_keys", problem(settings.check_gateway_keys())),
-        ("api_keys", problem(settings.api_keys())),
-        ("return_urls", problem(settings.return_urls())),
-        ("internal_hosts", problem(settings.internal_hosts())),
-        ("admin_keys", problem(settings.admin_keys())),
-        ("handout_policy", problem(settings.handout_policy())),
-        ("audit", problem(settings.audit())),
-        ("oauth_clients", problem(broker.offers())),
-        ("store", store.err().map(|fault| fault.to_string())),
+        ("service_keys", settings.service_keys().err()),
+        ("gateway_keys", settings.check_gateway_keys().err()),
+        ("api_keys", settings.api_keys().err()),
+        ("return_urls", settings.return_urls().err()),
+        ("internal_hosts", settings.internal_hosts().err()),
+        ("admin_keys", settings.admin_keys().err()),
+        ("handout_policy", settings.handout_policy().err()),
+        ("audit", settings.audit().err()),
+        ("oauth_clients", broker.offers().err()),
     ];
-    let well = checks.iter().all(|(_, problem)| problem.is_none());
+    let well = store.is_ok() && checks.iter().all(|(_, error)| error.is_none());
+    let is_admin = broker.admin(request).is_ok();
     let mut said = Map::new();
-    for (name, problem) in checks {
-        said.insert(name.to_owned(), Value::from(problem.unwrap_or_else(|| "ok".to_owned())));
+    for (name, error) in &checks {
+        let problem = error.as_ref().map_or("ok", |error| if is_admin { &error.problem } else { error.word() });
+        said.insert((*name).to_owned(), Value::from(problem));
     }
+    let problem = store.err().map_or_else(|| "ok".to_owned(), |fault| fault.to_string());
+    said.insert("store".to_owned(), Value::from(problem));
     let (status, word) = if well { (StatusCode::OK, "ok") } else { (StatusCode::SERVICE_UNAVAILABLE, "failing") };
     let local_mode = settings.is_local_mode().unwrap_or(false);
     super::json(status, &json!({ "status": word, "local_mode": local_mode, "checks": said }))
 }
 
 /// The keys, and whether one is missing that rows were sealed under.
-fn keys<H: Host>(broker: &Broker<'_, H>) -> Option<String> {
+fn keys<H: Host>(broker: &Broker<'_, H>) -> Option<SettingError> {
     match broker.check_keys() {
-        Err(RowError::Setting(error)) => Some(error.problem),
+        Err(RowError::Setting(error)) => Some(error),
         // That the store does not answer is told under its own name.
         _ => None,
     }
-}
-
-fn problem<T>(setting: Result<T, SettingError>) -> Option<String> {
-    setting.err().map(|error| error.problem)
 }

@@ -11,6 +11,8 @@ use crate::connections::lasting::{Lasting, lasting};
 use crate::connections::row::State;
 use crate::host::Host;
 use crate::names::{AccountName, ConnectionId, ServiceId, Subject};
+use crate::provider::LABEL;
+use crate::text;
 use crate::vault::rows::RowError;
 
 /// `GET /connections`
@@ -132,7 +134,7 @@ fn listed<H: Host>(broker: &Broker<'_, H>, id: ConnectionId, service: Option<&Of
         _ => None,
     };
     let mut listed = Listed {
-        name: service.map_or_else(|| id.service.to_string(), |service| service.name().to_owned()),
+        name: service.map_or_else(|| id.service.to_string(), |service| text::plain(service.name(), LABEL)),
         connected: false,
         state: "not_connected",
         reason: None,
@@ -173,14 +175,15 @@ fn listed<H: Host>(broker: &Broker<'_, H>, id: ConnectionId, service: Option<&Of
                 let idle = catalogue.and_then(|lifetime| lifetime.idle);
                 listed.lasting = lasting(&connection, idle, catalogue.and_then(|lifetime| lifetime.absolute), now);
             }
-            listed.reason = ended;
+            listed.reason = ended.map(|reason| text::plain(&reason, LABEL));
             listed.missing_scopes = match service {
                 Some(Offered::Row(row)) => row.missing_scopes(&connection.scopes),
                 _ => connection.missing_scopes,
             };
             listed.step_up_url = listed.connect_url.clone().filter(|_| !listed.missing_scopes.is_empty());
-            listed.label = connection.label;
-            listed.scopes = connection.scopes;
+            // A row may be older than the look at what it says.
+            listed.label = connection.label.map(|label| text::plain(&label, LABEL));
+            listed.scopes = connection.scopes.iter().map(|scope| text::plain(scope, SCOPE)).collect();
             listed.expires_at = connection.expires_at;
             listed.renewable = connection.refresh_token.is_some();
             listed.connected_at = Some(connection.connected_at);
@@ -201,3 +204,6 @@ fn connect_url(public_url: &str, id: &ConnectionId) -> String {
         false => format!("{public_url}/auth/{}?account={}", id.service, id.account.as_str()),
     }
 }
+
+/// The longest name of a scope that is shown, in characters.
+const SCOPE: usize = 256;

@@ -14,6 +14,7 @@ use crate::host::Host;
 use crate::people::local::Foreign;
 use crate::provider::Failure;
 use crate::settings::SettingError;
+use crate::text;
 use crate::vault::OpenError;
 use crate::vault::rows::RowError;
 
@@ -95,9 +96,9 @@ impl Refusal {
             host.log(&self.to_string());
         }
         let mut response = if page {
-            pages::refusal(status, self)
+            pages::refusal(status, self, &self.text())
         } else {
-            let mut body = json!({ "error": code, "error_description": self.to_string() });
+            let mut body = json!({ "error": code, "error_description": self.text() });
             match self {
                 Self::NotConnected { connect_url } => body["connect_url"] = json!(connect_url),
                 Self::NeedsReconnect { connect_url, missing_scopes } => {
@@ -130,6 +131,14 @@ impl Refusal {
             _ => {}
         }
         response
+    }
+
+    /// What the caller is told. It may hold words of a provider.
+    fn text(&self) -> String {
+        match self {
+            Self::Row(error) | Self::Connect { error: ConnectError::Row(error), .. } => error.for_anybody(),
+            _ => text::plain(&self.to_string(), LONGEST),
+        }
     }
 
     /// The status and the `error` code (RFC 6749 sections 4.1.2.1 and 5.2; RFC 6750; RFC 8707; the rest our own).
@@ -192,6 +201,9 @@ impl Refusal {
         }
     }
 }
+
+/// Characters of an error's text.
+const LONGEST: usize = 2_000;
 
 fn row(error: &RowError) -> (StatusCode, &'static str) {
     match error {

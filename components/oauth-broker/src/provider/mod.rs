@@ -25,6 +25,7 @@ pub use failure::Failure;
 use crate::catalogue::{Call, Pkce, Service};
 use crate::doors::params::Params;
 use crate::host::Host;
+use crate::text;
 use dialect::Asking;
 use sealing::Secret;
 
@@ -214,7 +215,11 @@ pub async fn whoami<H: Host>(host: &H, service: &Service, held: Held<'_>) -> Opt
         found.map(|text| text.chars().take(200).collect())
     };
     let extra = answer::picked(&whoami.extra, &said);
-    Some(Account { id: first(&whoami.id), label: first(&whoami.account), extra })
+    let label = first(&whoami.account).map(|label: String| text::plain(&label, LABEL));
+    Some(Account { id: first(&whoami.id), label: label.filter(|label| !label.is_empty()), extra })
 }
+
+/// The longest label of an account, in characters.
+pub(crate) const LABEL: usize = 100;
 
 pub(crate) const USER_AGENT: &str = concat!("gatehouse/", env!("CARGO_PKG_VERSION"));

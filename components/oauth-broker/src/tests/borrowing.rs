@@ -31,7 +31,7 @@ fn a_client_of_a_catalogue_row_is_not_shown_to_another_server() {
         world.offer("free-repos", client(borrowed));
         let refused = world.get("/auth/free-repos");
         assert_eq!(refused.status(), StatusCode::INTERNAL_SERVER_ERROR);
-        let said = text(&refused);
+        let said = world.log.borrow().last().unwrap().clone();
         assert!(said.contains("`free-repos`: it has the client of `github`") && !said.contains("canary"), "{said}");
         assert_eq!(Browser::default().start(&world, "/auth/github")["client_id"], "the-id");
     }
@@ -57,7 +57,9 @@ fn a_row_is_moved_to_another_server_as_a_whole() {
     world.offer("github", client(json!({ "token_url": "https://evil.example/t" })));
     let refused = world.get("/auth/github");
     assert_eq!(refused.status(), StatusCode::INTERNAL_SERVER_ERROR);
-    assert!(text(&refused).contains("`github`: `authorize_url` is missing"), "{}", text(&refused));
+    assert!(text(&refused).contains("oauth_clients: wrong"), "{}", text(&refused));
+    let log = world.log.borrow();
+    assert!(log.last().unwrap().contains("`github`: `authorize_url` is missing"), "{log:?}");
     for (service, more) in
         [("trello", json!({})), ("instagram", json!({})), ("figma", json!({})), ("hubspot", json!({}))]
     {

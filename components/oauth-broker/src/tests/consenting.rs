@@ -95,6 +95,51 @@ fn the_scopes_that_were_shown_are_those_that_are_asked_for() {
     assert!(left.query().unwrap().contains("scope=read+write"), "{left}");
 }
 
+/// A07: where a person has agreed to go is where the button leads, or else the page asks again.
+#[test]
+fn a_page_whose_service_has_changed_is_shown_again() {
+    let world = World::local();
+    let mut browser = Browser::default();
+    let page = browser.get(&world, "/auth/forge");
+    let moved = |host: &str, name: &str| {
+        let forge = json!({
+            "client_id": "forge-id", "scopes": ["read", "write"], "name": name,
+            "authorize_url": format!("https://{host}/authorize"), "token_url": "https://forge.example/token",
+        });
+        world.offer("forge", forge);
+    };
+    moved("elsewhere.example", "forge");
+    let again = browser.agree(&world, &page);
+    assert_eq!(again.status(), StatusCode::CONFLICT);
+    let said = text(&again);
+    assert!(said.contains("The service has changed") && said.contains("<strong>elsewhere.example</strong>"), "{said}");
+    assert!(world.dump().is_empty() && world.sent.borrow().is_empty());
+    assert_eq!(browser.agree(&world, &page).status(), StatusCode::CONFLICT, "the old page stays of no use");
+    moved("elsewhere.example", "Another");
+    let again = browser.agree(&world, &again);
+    assert!(again.status() == StatusCode::CONFLICT && text(&again).contains("<bdi>Another</bdi>, at"));
+    assert_eq!(leads_to(&browser.agree(&world, &again)).host_str(), Some("elsewhere.example"));
+}
+
+/// A07: what a link asks for stays asked for, and page and link are still used up together.
+#[test]
+fn a_page_that_is_shown_again_is_that_of_its_link() {
+    let world = World::local();
+    let mut browser = Browser::default();
+    let outcome = world.resolve(None, json!({ "service": "forge", "account": "work" }));
+    let link = outcome["connect_url"].as_str().unwrap().strip_prefix(LOCAL).unwrap().to_owned();
+    let page = browser.get(&world, &link);
+    let forge = json!({
+        "client_id": "forge-id", "scopes": ["read", "write"],
+        "authorize_url": "https://elsewhere.example/authorize", "token_url": "https://forge.example/token",
+    });
+    world.offer("forge", forge);
+    let again = browser.agree(&world, &page);
+    assert!(again.status() == StatusCode::CONFLICT && text(&again).contains("<strong>work</strong>"));
+    assert_eq!(browser.agree(&world, &again).status(), StatusCode::OK);
+    assert!(text(&browser.get(&world, &link)).contains("has been used"));
+}
+
 /// Items 5 and 7: what one browser was shown starts nothing in another.
 #[test]
 fn a_page_of_another_browser_starts_nothing() {

@@ -750,6 +750,37 @@ fn when_the_authorization_server_changes_nothing_of_the_old_one_goes_to_the_new(
     }
 }
 
+/// A07: between page and button somebody else had the authorization server discovered anew, and it is another one.
+#[test]
+fn a_button_leads_to_the_authorization_server_that_its_page_named() {
+    for issuer in ["https://new.example.org", "https://login.example.net/tenant"] {
+        let world = world();
+        let mut browser = Browser::default();
+        let page = browser.get(&world, "/auth/notes");
+        assert!(text(&page).contains("<strong>login.example.net</strong>"), "{}", text(&page));
+        at(&world, RESOURCE, json!({ "resource": SERVER, "authorization_servers": [issuer] }));
+        let mut changed = metadata(issuer);
+        if issuer.starts_with("https://new") {
+            for name in ["authorization", "token", "registration", "revocation"] {
+                changed[format!("{name}_endpoint")] = json!(format!("{issuer}/{name}"));
+            }
+        }
+        let place = issuer.replacen(".net/tenant", ".net/.well-known/oauth-authorization-server/tenant", 1);
+        let place = place.replacen(".org", ".org/.well-known/oauth-authorization-server", 1);
+        at(&world, &place, changed);
+        posted(&world, &format!("{issuer}/registration"), 201, json!({ "client_id": "registered-2" }));
+        Browser::default().get(&world, "/auth/notes");
+
+        let again = browser.agree(&world, &page);
+        assert_eq!(again.status(), StatusCode::CONFLICT, "{}", text(&again));
+        assert!(text(&again).contains("The service has changed"), "{}", text(&again));
+        assert!(!world.dump().keys().any(|key| key.starts_with("b.f.")), "a flow was started");
+        let url = url::Url::parse(issuer).unwrap();
+        assert!(text(&again).contains(&format!("<strong>{}</strong>", url.host_str().unwrap())));
+        assert_eq!(leads_to(&browser.agree(&world, &again)).host_str(), url.host_str());
+    }
+}
+
 /// Item 66: a flow that began at one issuer does not end at another.
 #[test]
 fn a_flow_ends_where_it_began() {

@@ -77,6 +77,99 @@ fn health_names_what_is_wrong_and_shows_nothing() {
     assert_eq!(read(&world.get("/health"))["checks"]["store"], "the store does not answer");
 }
 
+/// A14: whatever stands in a setting, a stranger reads its name and a fixed word, here and in the errors of other routes.
+/// An admin reads what is wrong, and no value either. Nor does the log have one.
+#[test]
+fn what_is_wrong_with_a_setting_is_told_to_an_admin_alone_and_quotes_nothing() {
+    let client = |field: &str| format!(r#"{{"forge":{{"client_id":"canary","client_secret":"canary-s",{field}}}}}"#);
+    let cases = [
+        ("oauth_clients", client(r#""pkce":"canary-variant""#), "unknown variant, expected one of `required`"),
+        ("oauth_clients", client(r#""token_body":"canary`, expected x""#), "unknown variant, expected one of `form`"),
+        ("oauth_clients", client(r#""CANARY canary-field":1"#), "not JSON of the expected form"),
+        ("oauth_clients", client(r#""canary0123456789canary0123456789canary":1"#), "not JSON of the expected form"),
+        ("oauth_clients", client(r#""colour":"canary-value""#), "unknown field `colour`"),
+        ("oauth_clients", client(r#""scopes":"canary-value""#), "not JSON of the expected form"),
+        ("oauth_clients", client(r#""default_lifetime":-99"#), "not JSON of the expected form"),
+        ("oauth_clients", "canary".into(), "not JSON of the expected form"),
+        ("handout_policy", r#"{"gateway":{"services":"canary"}}"#.into(), "not JSON of the expected form"),
+        ("handout_policy", r#"{"gateway":{"services":{},"disconnect":"canary"}}"#.into(), "not JSON"),
+        ("handout_policy", r#"{"gateway":{"services":{"Canary canary":[]}}}"#.into(), "neither a service id nor *"),
+        ("handout_policy", r#"["canary"]"#.into(), "not JSON of the expected form"),
+        ("encryption_keys", "canary".into(), "entry 1 is not id:base64"),
+        ("service_keys", "gateway:canary".into(), "entry 1 is not name:sha256"),
+        ("api_keys", "ann:canary".into(), "entry 1 is not name:sha256"),
+        ("return_urls", "canary://x".into(), "entry 1 is not an https URL"),
+        ("audit", "canary".into(), "neither store, each nor log"),
+        ("local_owner", "canary".into(), "neither true nor false"),
+    ];
+    for (setting, value, problem) in cases {
+        let world = World::public();
+        world.set(setting, &value);
+        let health = |bearer: &str| {
+            let request = world.request("GET", "/health").header("authorization", format!("Bearer {bearer}"));
+            world.handle(request.body(Vec::new()).unwrap())
+        };
+        let mut shown = vec![world.get("/health")];
+        for bearer in ["wrong", ANNS_KEY, SERVICE_KEY] {
+            shown.push(health(bearer));
+        }
+        for answer in &shown {
+            assert_eq!(read(answer)["checks"][setting], "wrong (the log says more)", "{setting}: {value}");
+            assert!(!text(answer).contains(problem), "{}", text(answer));
+        }
+        let told = read(&health(ADMIN_KEY))["checks"][setting].as_str().unwrap().to_owned();
+        assert!(told.contains(problem), "{told}");
+        shown.push(health(ADMIN_KEY));
+        for path in ["/", "/auth/forge", "/connections", "/client/forge"] {
+            shown.push(world.get(path));
+            shown.push(Browser::default().get(&world, path));
+        }
+        shown.push(world.ask(SERVICE_KEY, &json!({ "subject_token": ANNS_KEY, "resource": PUBLIC, "services": [] })));
+        shown.push(world.token("forge", Some(ANNS_KEY)));
+        for answer in &shown {
+            let said = text(answer).to_lowercase();
+            assert!(!said.contains("canary") && !said.contains("-99"), "{said}");
+            if answer.status() == StatusCode::INTERNAL_SERVER_ERROR {
+                assert!(said.contains(setting) && !said.contains(&problem.to_lowercase()), "{said}");
+            }
+        }
+        let log = world.log.borrow().join("\n").to_lowercase();
+        assert!(!log.contains("canary") && !log.contains("-99"), "{log}");
+    }
+}
+
+/// A14: which keys there are is nobody's business but the operator's.
+#[test]
+fn the_id_of_a_key_that_is_missing_is_told_to_an_admin_alone() {
+    let world = World::public();
+    let mut browser = Browser::default();
+    browser.sign_in(&world, ANNS_KEY);
+    world.connect(&mut browser, "forge", grant("access-1", 3600, "refresh-1"));
+    world.set("encryption_keys", &KEYS.replace("k1:AAEC", "other:BBEC"));
+    browser.sign_in(&world, ANNS_KEY);
+    let ask = |bearer: &str, path: &str| {
+        let request = world.request("GET", path).header("authorization", format!("Bearer {bearer}"));
+        text(&world.handle(request.body(Vec::new()).unwrap()))
+    };
+    assert!(ask(ADMIN_KEY, "/health").contains("`k1`"), "{}", ask(ADMIN_KEY, "/health"));
+    let page = browser.get(&world, "/auth/forge");
+    let refused = browser.agree(&world, &page);
+    assert_eq!(refused.status(), StatusCode::INTERNAL_SERVER_ERROR);
+    for told in [ask("wrong", "/health"), text(&refused)] {
+        assert!(!told.contains("k1") && told.to_lowercase().contains("encryption_keys"), "{told}");
+    }
+}
+
+#[test]
+fn in_local_mode_the_owners_tools_are_told_what_is_wrong() {
+    let world = World::local();
+    world.set("audit", "nowhere");
+    assert_eq!(read(&world.get("/health"))["checks"]["audit"], "neither store, each nor log");
+    let mut request = world.request("GET", "/health").header("sec-fetch-site", "cross-site").body(Vec::new()).unwrap();
+    request.headers_mut().insert("origin", "https://evil.example".parse().unwrap());
+    assert_eq!(read(&world.handle(request))["checks"]["audit"], "wrong (the log says more)");
+}
+
 #[test]
 fn a_setting_that_is_missing_stops_the_request_and_is_named() {
     for (setting, path) in

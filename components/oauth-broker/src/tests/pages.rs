@@ -33,7 +33,7 @@ fn every_account_has_buttons_of_its_own() {
     ] {
         assert!(page.contains(said), "{said} in {page}");
     }
-    assert_eq!(page.matches("<h2>forge</h2>").count(), 1);
+    assert_eq!(page.matches("<h2><bdi>forge</bdi></h2>").count(), 1);
     assert_eq!(page.matches("<summary>Connect another account<span class=\"hidden\"> of forge</span>").count(), 1);
 
     world.answer(200, json!({}));
@@ -98,5 +98,79 @@ fn an_address_puts_no_words_onto_the_page() {
     for query in ["connected=forge&account=%3Cb%3E", "connected=forge&account=A%20b"] {
         let page = text(&browser.get(&world, &format!("/?{query}")));
         assert!(page.contains("forge is connected.") && !page.contains("(A b)") && !page.contains("<b>"), "{query}");
+    }
+}
+
+/// A19: what a provider calls an account is text that stays within its own place, on pages and in JSON.
+#[test]
+fn an_accounts_label_changes_nothing_around_it() {
+    let world = World::local();
+    let forge = json!({
+        "client_id": "forge-id", "scopes": ["read"], "name": "For\u{202e}ge",
+        "authorize_url": "https://xn--frge-5qd.example/authorize", "token_url": "https://forge.example/token",
+        "whoami": { "url": "https://forge.example/me", "account": ["login"] },
+    });
+    world.offer("forge", forge);
+    let mut browser = Browser::default();
+    let connect = |browser: &mut Browser, label: &str| {
+        let to = browser.start(&world, "/auth/forge");
+        let mut granted = grant("access-1", 3600, "refresh-1");
+        granted["scope"] = json!("re\u{202e}ad");
+        world.answer(200, granted);
+        world.answer(200, json!({ "login": label }));
+        browser.get(&world, &format!("/callback/forge?code=x&state={}", to["state"]));
+        assert!(world.answers.borrow().is_empty());
+    };
+    let marks = "\u{202e}\u{2066}\u{200b}\u{e0041}\u{2028}\n\u{9b}";
+    let invisible = |text: &str| text.chars().any(|letter| !crate::text::is_visible(letter) && letter != '\n');
+    connect(&mut browser, &format!("ann{marks}<b>{}", "x".repeat(5_000)));
+    let label = read(&world.get("/connections"))["services"][0]["label"].as_str().unwrap().to_owned();
+    assert_eq!(label, format!("ann<b>{}", "x".repeat(94)));
+    for page in [browser.get(&world, "/"), browser.get(&world, "/auth/forge")] {
+        let said = text(&page);
+        assert!(said.contains("as <strong><bdi>ann&lt;b&gt;xxx") && said.contains("<bdi>Forge</bdi>"), "{said}");
+        assert!(!invisible(&said), "{said:?}");
+    }
+    let stored = crate::Broker::new(&world).connection(&owners("forge")).unwrap().unwrap();
+    assert_eq!(stored.label.as_deref(), Some(label.as_str()), "a gateway or a sweep reads no other");
+
+    let old = crate::connections::row::Connection { label: Some(format!("ann{marks}")), ..stored };
+    crate::Broker::new(&world).keep(&owners("forge"), &old).unwrap();
+    let listed = text(&world.get("/connections"));
+    assert!(!invisible(&listed) && !listed.contains("\\u") && listed.contains("\"label\":\"ann\""), "{listed}");
+    assert!(text(&browser.get(&world, "/")).contains("<bdi>ann</bdi>"));
+
+    connect(&mut browser, marks);
+    assert_eq!(read(&world.get("/connections"))["services"][0]["label"], json!(null));
+}
+
+/// A19: so is what a provider says of an error.
+#[test]
+fn an_error_of_a_provider_changes_nothing_around_it() {
+    let world = World::local();
+    let mut browser = Browser::default();
+    let to = browser.start(&world, "/auth/forge");
+    let answer = browser.get(
+        &world,
+        &format!("/callback/forge?error=x%E2%80%AEy&error_description=a%E2%80%AE%E2%81%A6%0Ab&state={}", to["state"]),
+    );
+    assert!(text(&answer).contains("The provider did not connect you: xy (ab)"), "{}", text(&answer));
+}
+
+/// A19: a host is shown in the letters that it is looked up by, so that none looks like another.
+#[test]
+fn a_host_is_shown_in_ascii() {
+    for (host, status) in
+        [("xn--frge-5qd.example", StatusCode::OK), ("f\u{43e}rge.example", StatusCode::INTERNAL_SERVER_ERROR)]
+    {
+        let world = World::local();
+        let forge = json!({
+            "client_id": "forge-id", "authorize_url": format!("https://{host}/authorize"),
+            "token_url": "https://forge.example/token",
+        });
+        world.offer("forge", forge);
+        let page = Browser::default().get(&world, "/auth/forge");
+        assert_eq!((page.status(), text(&page).contains('\u{43e}')), (status, false));
+        assert_eq!(text(&page).contains("<strong>xn--frge-5qd.example</strong>"), status == StatusCode::OK);
     }
 }

@@ -41,7 +41,8 @@ fn ledger(world: &World) -> Vec<String> {
 }
 
 fn health(world: &World) -> String {
-    read(&world.get("/health"))["checks"]["encryption_keys"].as_str().unwrap().to_owned()
+    let request = world.request("GET", "/health").header("authorization", format!("Bearer {ADMIN_KEY}"));
+    read(&world.handle(request.body(Vec::new()).unwrap()))["checks"]["encryption_keys"].as_str().unwrap().to_owned()
 }
 
 /// Signs ann in anew (a session ends with its key) and lets her begin to connect the forge.
@@ -81,7 +82,8 @@ fn a_key_that_is_missing_is_named_and_no_row_is_touched() {
     );
     let answer = begin(&world);
     assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
-    assert!(text(&answer).contains("there is no key `old`"), "{}", text(&answer));
+    assert!(text(&answer).contains("Encryption_keys: wrong"), "{}", text(&answer));
+    assert!(world.log.borrow().last().unwrap().contains("there is no key `old`"));
     for (key, row) in &before {
         assert_eq!(world.store.borrow().get(key), Some(row));
     }

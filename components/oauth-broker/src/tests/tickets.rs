@@ -157,7 +157,8 @@ fn a_link_leads_back_to_a_listed_url_only() {
     let wish = json!({ "service": "forge", "return_to": "https://app.example" });
     let answer = mint(&world, Some(ANNS_KEY), &wish);
     assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
-    assert!(text(&answer).contains("return_urls: entry 1"), "{}", text(&answer));
+    assert!(text(&answer).contains("return_urls: wrong"), "{}", text(&answer));
+    assert!(world.log.borrow().last().unwrap().starts_with("return_urls: entry 1"));
 }
 
 /// Item 17: what happened is told without a secret, and a URL that is not listed any more leads nowhere.

@@ -24,6 +24,17 @@ pub enum RowError {
     Form,
 }
 
+impl RowError {
+    /// What anybody may know of it: no id of a key, and of a setting its name.
+    pub fn for_anybody(&self) -> String {
+        match self {
+            Self::Setting(error) => format!("{}: {}", error.setting, error.word()),
+            Self::Open(_) => "a stored value does not open now (the log says more)".to_owned(),
+            Self::Store(_) | Self::Form => self.to_string(),
+        }
+    }
+}
+
 impl<H: Host> Broker<'_, H> {
     pub(crate) fn read<T: DeserializeOwned>(&self, place: Place) -> Result<Option<T>, RowError> {
         let plain = self.read_plain(place)?;

@@ -4,26 +4,32 @@ use std::fmt::Write;
 
 use http::{HeaderValue, Response, StatusCode, header};
 
-use super::{escape, page, sentence};
+use super::{bdi, escape, page};
 use crate::connect::offer::Offer;
 use crate::connect::start::Started;
 use crate::connect::way_back::ReturnUrl;
 use crate::names::ConnectionId;
 
-/// What will be connected, and the button that does it.
-pub fn offer(offer: &Offer, return_to: Option<&ReturnUrl>) -> Response<Vec<u8>> {
+/// What will be connected, and the button that does it. `changed`: the button was pressed, but what its page had shown is
+/// not what it would do now.
+pub fn offer(offer: &Offer, return_to: Option<&ReturnUrl>, changed: bool) -> Response<Vec<u8>> {
     let Offer { service, connection, scopes, replaces, by_link, ticket, .. } = offer;
     let name = escape(&service.name);
     let host = escape(service.authorize_url.url().authority());
     let subject = escape(connection.subject.as_str());
     let mut body = String::new();
-    if *by_link {
+    if changed {
+        body.push_str(
+            "<p class=\"notice\" role=\"alert\">The service has changed while you looked at this page. Nothing was started. \
+             Read again where you would go and what is asked for.</p>",
+        );
+    } else if *by_link {
         body.push_str(
             "<p class=\"notice\">A link led you here. Go on only if it came from a program that you use, or from \
              somebody whom you trust.</p>",
         );
     }
-    let _ = write!(body, "<dl><dt>Service</dt><dd>{name}, at <strong>{host}</strong></dd>");
+    let _ = write!(body, "<dl><dt>Service</dt><dd><bdi>{name}</bdi>, at <strong>{host}</strong></dd>");
     let _ = write!(body, "<dt>For</dt><dd><strong>{subject}</strong> of this Gatehouse</dd>");
     let _ = write!(body, "<dt>Account</dt><dd>the one that you sign in with there");
     if !connection.account.is_default() {
@@ -33,7 +39,7 @@ pub fn offer(offer: &Offer, return_to: Option<&ReturnUrl>) -> Response<Vec<u8>> 
     if let Some(current) = replaces {
         body.push_str("<dt>Replaces</dt><dd>the connection that you have");
         if let Some(account) = &current.label {
-            let _ = write!(body, ", as <strong>{}</strong>", escape(account));
+            let _ = write!(body, ", as <strong>{}</strong>", bdi(account));
         }
         body.push_str("</dd>");
     }
@@ -71,7 +77,8 @@ pub fn offer(offer: &Offer, return_to: Option<&ReturnUrl>) -> Response<Vec<u8>> 
         escape(ticket),
         escape(&cancel)
     );
-    page(StatusCode::OK, &format!("Connect {name}"), &body)
+    let status = if changed { StatusCode::CONFLICT } else { StatusCode::OK };
+    page(status, &format!("Connect {name}"), &body)
 }
 
 /// On to the provider.
@@ -92,11 +99,11 @@ pub fn told(what: &str, id: &ConnectionId) -> String {
     }
 }
 
-/// What went wrong, what was kept and what to do.
+/// What went wrong (escaped), what was kept and what to do.
 pub fn failed(status: StatusCode, what: &str, again: Option<&str>) -> Response<Vec<u8>> {
     let mut body = format!(
         "<p role=\"alert\">{}</p><p>Nothing was changed: what was connected before is as it was.</p><p class=\"do\">",
-        sentence(what)
+        what
     );
     if let Some(again) = again {
         let _ = write!(body, "<a class=\"button first\" href=\"{}\">Start again</a>", escape(again));

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use http::{Response, StatusCode};
 
-use super::{escape, page};
+use super::{bdi, escape, page};
 use crate::connections::lasting::Warning;
 use crate::doors::listing::{Listed, Listing};
 use crate::names::ServiceId;
@@ -41,7 +41,7 @@ pub fn connections(listing: &Listing, notice: Option<&str>, local: bool, now: u6
 fn service(body: &mut String, accounts: &[Listed], now: u64) {
     let Some(first) = accounts.first() else { return };
     let (id, name) = (&first.service, escape(&first.name));
-    let _ = write!(body, "<li><h2>{name}</h2>");
+    let _ = write!(body, "<li><h2><bdi>{name}</bdi></h2>");
     let there: Vec<&Listed> = accounts.iter().filter(|one| one.state != "not_connected").collect();
     for one in &there {
         account(body, one, now);
@@ -72,7 +72,7 @@ fn account(body: &mut String, one: &Listed, now: u64) {
     };
     let _ = write!(body, "<div class=\"account\"><p>{state}");
     if let Some(label) = &one.label {
-        let _ = write!(body, " as <strong>{}</strong>", escape(label));
+        let _ = write!(body, " as <strong>{}</strong>", bdi(label));
     }
     if !own_name.is_empty() {
         let _ = write!(body, ", called <strong>{own_name}</strong>");

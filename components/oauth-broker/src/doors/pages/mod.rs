@@ -14,14 +14,15 @@ pub use connections::connections;
 
 use super::{Refusal, empty};
 use crate::names::Subject;
+use crate::text;
 
 /// What went wrong, what was kept and what to do; with the form where signing in is what to do.
-pub fn refusal(status: StatusCode, refusal: &Refusal) -> Response<Vec<u8>> {
-    let text = sentence(&refusal.to_string());
+pub fn refusal(status: StatusCode, refusal: &Refusal, text: &str) -> Response<Vec<u8>> {
+    let text = sentence(text);
     match refusal {
         Refusal::SignIn(next) => sign_in(status, next, None),
         Refusal::Credential(next) => sign_in(status, next, Some(&text)),
-        Refusal::Connect { error, again } => connect::failed(status, &error.to_string(), again.as_deref()),
+        Refusal::Connect { again, .. } => connect::failed(status, &text, again.as_deref()),
         _ => {
             let body = format!("<p role=\"alert\">{text}</p><p><a href=\"/\">Your connections</a></p>");
             page(status, "That did not work", &body)
@@ -87,7 +88,7 @@ fn guarded(mut response: Response<Vec<u8>>) -> Response<Vec<u8>> {
 
 fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
-    for letter in text.chars() {
+    for letter in text.chars().filter(|letter| text::is_visible(*letter)) {
         match letter {
             '&' => escaped.push_str("&amp;"),
             '<' => escaped.push_str("&lt;"),
@@ -98,6 +99,11 @@ fn escape(text: &str) -> String {
         }
     }
     escaped
+}
+
+/// Words from outside, whose direction of writing does not reach beyond them.
+fn bdi(text: &str) -> String {
+    format!("<bdi>{}</bdi>", escape(text))
 }
 
 fn sentence(text: &str) -> String {
