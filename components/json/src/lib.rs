@@ -135,11 +135,10 @@ impl<'a> Object<'a> {
         self.text
     }
 
-    /// A name that stands here more than once.
+    /// A name that stands here more than once. Each is compared with each: for the operator's own objects.
     pub fn twice(&self) -> Option<&str> {
-        let mut names: Vec<&str> = self.members.iter().map(|(name, _)| &**name).collect();
-        names.sort_unstable();
-        names.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| pair[0])
+        let is_again = |at: usize, name: &str| self.members.iter().take(at).any(|(other, _)| other == name);
+        self.members.iter().enumerate().find(|(at, (name, _))| is_again(*at, name)).map(|(_, (name, _))| &**name)
     }
 
     /// The text of the first value of `name`, where nothing is decided by it.
