@@ -114,7 +114,9 @@ pub fn passages(data: &[u8]) {
             assert!(Object::parse(&message).is_ok(), "no message: {message}");
             assert_eq!(differ(&message), None, "{message}");
             let is_said = said.iter().any(|said| said.strip_prefix('\u{feff}').unwrap_or(said) == message);
-            assert!(!straight || is_own(&message) || is_said, "{message} is none of {said:?}");
+            // Where many servers share an endpoint, what they say names them.
+            let passes = straight && single;
+            assert!(!passes || is_own(&message) || is_said, "{message} is none of {said:?}");
         }
     } else if !got.text().is_empty() {
         let text = got.text();
