@@ -22,6 +22,7 @@ mod placeholder;
 mod plain;
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::str::FromStr;
 use std::time::Duration;
@@ -31,6 +32,7 @@ use http_auth::Origin;
 use http_auth::address::Place;
 use thiserror::Error;
 
+use crate::places::Places;
 use crate::{kept, names, seats};
 use json::Object;
 use placeholder::placeholder;
@@ -135,8 +137,8 @@ pub struct Config<'a> {
     /// Keys at the top of the file that say nothing here.
     pub foreign: Vec<Cow<'a, str>>,
     entries: Vec<Entry<'a>>,
-    /// Their places, in the order of their prefixes.
-    by_prefix: Vec<usize>,
+    /// The first of each prefix.
+    by_prefix: Places<'a>,
     /// For how long a resolution may be used again; see [`kept`].
     pub resolution_seconds: u64,
     /// How many streams of one person may listen at once, 0 for any number; see [`seats`].
@@ -150,7 +152,7 @@ pub struct Config<'a> {
 struct Endpoint<'a> {
     /// What follows `/mcp/`; [`EVERYTHING`] for `/mcp` itself.
     name: Cow<'a, str>,
-    /// The places of the servers behind it; `None` if the route has its own.
+    /// The places of the servers behind it, in the file's order; `None` if the route has its own.
     servers: Option<Vec<usize>>,
     /// Whether its tools are found by searching (`finding`) instead of listed.
     searched: bool,
@@ -168,7 +170,7 @@ pub struct Own<'a> {
 pub struct Entry<'a> {
     pub name: Cow<'a, str>,
     /// See [`names::prefix`].
-    pub prefix: String,
+    pub prefix: Cow<'a, str>,
     text: &'a str,
     clash: Option<String>,
     own: Own<'a>,
@@ -218,12 +220,26 @@ struct Tools<'a> {
     pins: Pairs<'a>,
 }
 
-/// Names and what belongs to each, in the order of the names.
-type Pairs<'a> = Vec<(Cow<'a, str>, Cow<'a, str>)>;
+/// What belongs to each of some names.
+#[derive(Default)]
+struct Pairs<'a> {
+    places: Places<'a>,
+    pairs: Vec<(Cow<'a, str>, Cow<'a, str>)>,
+}
 
-fn value_of<'p>(pairs: &'p Pairs<'_>, name: &str) -> Option<&'p str> {
-    let at = pairs.binary_search_by(|(known, _)| (**known).cmp(name)).ok()?;
-    pairs.get(at).map(|(_, value)| &**value)
+impl<'a> Pairs<'a> {
+    /// Returns false if the name has something already.
+    fn add(&mut self, name: Cow<'a, str>, value: Cow<'a, str>) -> bool {
+        let is_new = self.places.note(name.clone(), self.pairs.len()) == self.pairs.len();
+        if is_new {
+            self.pairs.push((name, value));
+        }
+        is_new
+    }
+
+    fn of(&self, name: &str) -> Option<&str> {
+        self.pairs.get(self.places.find(name)?).map(|(_, value)| &**value)
+    }
 }
 
 impl<'a> Config<'a> {
@@ -237,14 +253,26 @@ impl<'a> Config<'a> {
         let browser_origins = browser_origins(&file)?;
         let servers = container(&file)?;
         let mut entries: Vec<Entry<'a>> = Vec::new();
+        let mut by_prefix = Places::default();
         for (name, text) in servers.members() {
-            let prefix = names::prefix(name).into_owned();
-            let clash = RESERVED
-                .contains(&&*prefix)
-                .then(|| format!("the name \"{prefix}\" is a route of the gateway itself: choose another"));
+            let prefix = match name {
+                Cow::Borrowed(name) => names::prefix(name),
+                Cow::Owned(name) => Cow::Owned(names::prefix(name).into_owned()),
+            };
+            let first = by_prefix.note(prefix.clone(), entries.len());
+            let clash = if RESERVED.contains(&&*prefix) {
+                Some(format!("the name \"{prefix}\" is a route of the gateway itself: choose another"))
+            } else {
+                entries.get_mut(first).map(|other| {
+                    if other.name == *name {
+                        // Which of the two the operator means, and whose rules, only they know.
+                        return other.clash.insert(format!("\"{name}\" stands there twice: choose another")).clone();
+                    }
+                    format!("its name is told apart from \"{}\" by nothing: choose another", other.name)
+                })
+            };
             entries.push(Entry { name: name.clone(), prefix, text, clash, own: Own::default() });
         }
-        let by_prefix = by_prefix(&mut entries);
         let mut config =
             Self { foreign, entries, by_prefix, endpoints: Vec::new(), resolution_seconds, streams, browser_origins };
         config.endpoints = endpoints(&file, &config)?;
@@ -285,39 +313,13 @@ impl<'a> Config<'a> {
 
     /// The entry that a route or the first part of a tool's name stands for.
     pub fn find(&self, prefix: &str) -> Option<&Entry<'a>> {
-        let prefix_at = |place: &usize| self.entries.get(*place).map(|entry| entry.prefix.as_str());
-        let at = self.by_prefix.partition_point(|place| prefix_at(place) < Some(prefix));
-        self.entries.get(*self.by_prefix.get(at)?).filter(|entry| entry.prefix == prefix)
+        self.entries.get(self.by_prefix.find(prefix)?)
     }
 
     /// All servers that can be called, in the file's order.
     pub fn servers(&self) -> impl Iterator<Item = Server<'_>> {
         self.entries.iter().filter_map(|entry| entry.server().ok())
     }
-}
-
-/// The places of `entries` in the order of their prefixes; of equal ones the first is first. Says of entries that are
-/// told apart by nothing that they are.
-fn by_prefix(entries: &mut [Entry<'_>]) -> Vec<usize> {
-    let mut places: Vec<usize> = (0..entries.len()).collect();
-    places.sort_by(|one, other| entries[*one].prefix.cmp(&entries[*other].prefix));
-    let mut first = 0;
-    for place in &places {
-        if entries[first].prefix != entries[*place].prefix || RESERVED.contains(&&*entries[first].prefix) {
-            first = *place;
-        }
-        if first == *place {
-            continue;
-        }
-        let (of_first, name) = (entries[first].name.clone(), entries[*place].name.clone());
-        entries[*place].clash = Some(if of_first == name {
-            // Which of the two the operator means, and whose rules, only they know.
-            entries[first].clash.insert(format!("\"{name}\" stands there twice: choose another")).clone()
-        } else {
-            format!("its name is told apart from \"{of_first}\" by nothing: choose another")
-        });
-    }
-    places
 }
 
 /// A whole number from 0 to `most`, `usual` where the file does not say.
@@ -369,15 +371,16 @@ fn endpoints<'a>(file: &Object<'a>, config: &Config<'a>) -> Result<Vec<Endpoint<
         return Ok(Vec::new());
     };
     let endpoints = Object::parse(text).map_err(|_| shape("has to be an object".into()))?;
-    if let Some(twice) = endpoints.twice() {
-        return Err(shape(format!("\"{twice}\" stands there twice")));
+    let (mut named, mut seen) = (Places::default(), Places::default());
+    for (place, entry) in config.entries.iter().enumerate() {
+        named.note(entry.name.clone(), place);
     }
-    let mut named: Vec<(&str, usize)> =
-        config.entries.iter().enumerate().map(|(place, entry)| (&*entry.name, place)).collect();
-    named.sort_unstable();
     let mut read: Vec<Endpoint<'a>> = Vec::new();
-    for (name, text) in endpoints.members() {
-        let read_one = || {
+    for (place, (name, text)) in endpoints.members().enumerate() {
+        let mut read_one = || {
+            if seen.note(name.clone(), place) != place {
+                return Err("stands there twice".to_owned());
+            }
             let is_route = name == EVERYTHING || config.find(name).is_some();
             if !is_route && (RESERVED.contains(&&**name) || names::prefix(name) != *name) {
                 return Err("is not a name of its own of letters, digits, - and _".to_owned());
@@ -389,12 +392,12 @@ fn endpoints<'a>(file: &Object<'a>, config: &Config<'a>) -> Result<Vec<Endpoint<
     Ok(read)
 }
 
-/// One endpoint: a list of servers, or an object. `named` are the names of all servers in order, and their places. One that the route has anyway is not over other servers than its own.
+/// One endpoint: a list of servers, or an object. One that the route has anyway is not over other servers than its own.
 fn endpoint<'a>(
     name: &Cow<'a, str>,
     text: &'a str,
     is_route: bool,
-    named: &[(&str, usize)],
+    named: &Places<'_>,
 ) -> Result<Endpoint<'a>, String> {
     let (servers, tools) = match Object::parse(text) {
         Err(_) => (Some(text), None),
@@ -420,19 +423,12 @@ fn endpoint<'a>(
             Some(servers.ok_or("has to be a list of servers, or to have one as \"servers\"")?)
         }
     };
-    let mut places: Vec<usize> = Vec::new();
-    for server in servers.iter().flatten() {
-        let at = named.partition_point(|(known, _)| *known < &**server);
-        let same = named[at..].iter().take_while(|(known, _)| known == server).map(|(_, place)| *place);
-        let before = places.len();
-        places.extend(same);
-        if places.len() == before {
-            return Err(format!("names \"{server}\", which is no server"));
-        }
+    let Some(servers) = servers else { return Ok(Endpoint { name: name.clone(), servers: None, searched }) };
+    let mut places = BTreeSet::new();
+    for server in &servers {
+        places.insert(named.find(server).ok_or_else(|| format!("names \"{server}\", which is no server"))?);
     }
-    places.sort_unstable();
-    places.dedup();
-    Ok(Endpoint { name: name.clone(), servers: servers.map(|_| places), searched })
+    Ok(Endpoint { name: name.clone(), servers: Some(places.into_iter().collect()), searched })
 }
 
 impl<'a> Entry<'a> {
@@ -531,8 +527,9 @@ impl<'a> Server<'a> {
 
     /// Whether the tools are offered as the server has them, so that nothing has to be looked at.
     pub fn tools_are_its_own(&self) -> bool {
-        let Tools { allow, deny, rename, describe, pin, renamed: _, pins: _ } = &self.tools;
-        allow.is_none() && deny.is_empty() && rename.is_empty() && describe.is_empty() && pin.is_none()
+        let Tools { allow, deny, rename, renamed: _, describe, pin, pins: _ } = &self.tools;
+        let is_empty = |of: &Pairs<'_>| of.pairs.is_empty();
+        allow.is_none() && deny.is_empty() && is_empty(rename) && is_empty(describe) && pin.is_none()
     }
 
     /// Whether the file has rules about which tools may be called.
@@ -546,16 +543,16 @@ impl<'a> Server<'a> {
         if !self.offers(tool) {
             return None;
         }
-        match value_of(&self.tools.rename, tool) {
+        match self.tools.rename.of(tool) {
             Some(here) => Some(Cow::Borrowed(here)),
-            None if value_of(&self.tools.renamed, tool).is_some() => None,
+            None if self.tools.renamed.of(tool).is_some() => None,
             None => Some(Cow::Borrowed(tool)),
         }
     }
 
     /// The other way: the server's own name for what is called `name` here.
     pub fn tool_called<'t>(&'t self, name: &'t str) -> Option<Cow<'t, str>> {
-        let own = match value_of(&self.tools.renamed, name) {
+        let own = match self.tools.renamed.of(name) {
             Some(own) => Cow::Borrowed(own),
             None => Cow::Borrowed(name),
         };
@@ -564,12 +561,12 @@ impl<'a> Server<'a> {
 
     /// What the file says in the place of a tool's own description.
     pub fn description_of(&self, tool: &str) -> Option<&str> {
-        value_of(&self.tools.describe, tool)
+        self.tools.describe.of(tool)
     }
 
     /// The digest that the file says a tool's definition has to have.
     pub fn pinned(&self, tool: &str) -> Option<&str> {
-        value_of(&self.tools.pins, tool)
+        self.tools.pins.of(tool)
     }
 
     /// The URL without its query, which may hold a key.
@@ -677,35 +674,31 @@ fn tools<'a>(keys: &Object<'a>) -> Result<Tools<'a>, Fault> {
             names_in(patterns).map(Some).ok_or_else(|| wrong("tools", &format!("\"{key}\" has to be a list of names")))
         }
     };
-    let pairs = |key| match one(&tools, key)? {
-        None => Ok(Vec::new()),
-        Some(text) => {
-            let pairs = Object::parse(text)
-                .map_err(|_| wrong("tools", &format!("\"{key}\" has to be an object of strings")))?;
-            if let Some(twice) = pairs.twice() {
-                return Err(wrong("tools", &format!("\"{key}\" has \"{twice}\" twice")));
+    let pairs = |key| {
+        let mut pairs = Pairs::default();
+        let Some(text) = one(&tools, key)? else { return Ok(pairs) };
+        let shape = || wrong("tools", &format!("\"{key}\" has to be an object of strings"));
+        for (own, text) in Object::parse(text).map_err(|_| shape())?.members() {
+            if !pairs.add(own.clone(), json::string(text).ok_or_else(shape)?) {
+                return Err(wrong("tools", &format!("\"{key}\" has \"{own}\" twice")));
             }
-            let pairs: Option<Pairs<'a>> =
-                pairs.members().map(|(own, text)| Some((own.clone(), json::string(text)?))).collect();
-            let mut pairs =
-                pairs.ok_or_else(|| wrong("tools", &format!("\"{key}\" has to be an object of strings")))?;
-            pairs.sort_unstable();
-            Ok(pairs)
         }
+        Ok(pairs)
     };
-    let rename: Pairs<'a> = pairs("rename")?;
-    let mut renamed: Pairs<'a> = rename.iter().map(|(own, here)| (here.clone(), own.clone())).collect();
-    renamed.sort_unstable();
-    if let Some(twice) = renamed.windows(2).find(|two| two[0].0 == two[1].0) {
-        return Err(wrong("tools", &format!("\"rename\" gives the name \"{}\" twice", twice[0].0)));
+    let rename = pairs("rename")?;
+    let mut renamed = Pairs::default();
+    for (own, here) in &rename.pairs {
+        if !renamed.add(here.clone(), own.clone()) {
+            return Err(wrong("tools", &format!("\"rename\" gives the name \"{here}\" twice")));
+        }
     }
-    let pins: Pairs<'a> = pairs("pins")?;
+    let pins = pairs("pins")?;
     let is_digest = |text: &str| text.strip_prefix("sha256-").is_some_and(|digest| digest.len() == 44);
-    if let Some((tool, _)) = pins.iter().find(|(_, digest)| !is_digest(digest)) {
+    if let Some((tool, _)) = pins.pairs.iter().find(|(_, digest)| !is_digest(digest)) {
         return Err(wrong("tools", &format!("\"pins\" has no \"sha256-…\" for \"{tool}\", as /mcp/servers shows it")));
     }
     let pin = match one(&tools, "pin")?.map(json::string) {
-        None => (!pins.is_empty()).then_some(Pin::Hold),
+        None => (!pins.pairs.is_empty()).then_some(Pin::Hold),
         Some(pin) => Some(match pin.as_deref() {
             Some("flag") => Pin::Flag,
             Some("hold") => Pin::Hold,

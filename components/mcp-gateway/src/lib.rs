@@ -57,6 +57,7 @@ pub mod names;
 pub mod owners;
 pub mod passage;
 pub mod pins;
+pub mod places;
 pub mod ranking;
 pub mod relay;
 pub mod routes;

@@ -79,12 +79,12 @@ pub async fn listen<H: Host>(
         }
         Err(listen) => listen,
     };
-    let visitor = &*visitor;
     let profile = listen.client.profile();
     let wanted = match &listen.filter {
         Some(filter) => by_server(host, filter, site, servers, visitor, profile).await,
         None => vec![Filter { flags: [true; 3], uris: Vec::new() }; servers.len()],
     };
+    let visitor = &*visitor;
     let opened = servers.iter().zip(wanted).map(async |(server, filter)| {
         let Standing::Open(token) = visitor.standing(server) else { return None };
         let link = Link { server, token, caller: &visitor.caller, profile };
@@ -145,7 +145,7 @@ async fn by_server<H: Host>(
     filter: &Object<'_>,
     site: &Site<'_>,
     servers: &[Server<'_>],
-    visitor: &Visitor,
+    visitor: &mut Visitor,
     profile: Profile,
 ) -> Vec<Filter> {
     let flags = FLAGS.map(|(flag, ..)| filter.find(flag) == Some("true"));

@@ -11,21 +11,16 @@
 //! nobody else. URIs are compared in one form (RFC 3986 section 6.2.2): the case of scheme and host and unneeded escapes
 //! tell no two URIs apart.
 
-use std::collections::BTreeMap;
-use std::time::Duration;
-
-use crate::concurrent::join_all;
-use futures_util::future::join;
-
 use crate::config::{Server, glob};
-use crate::host::{Host, within};
+use crate::describe;
+use crate::host::Host;
 use crate::lists::{self, Found, Kind, RESOURCES, TEMPLATES};
-use crate::memory;
+use crate::memory::{self, Facts};
+use crate::places::Places;
 use crate::session::Profile;
-use crate::upstream::{self, Link};
-use crate::visitor::{Standing, Visitor};
+use crate::upstream::Link;
+use crate::visitor::Visitor;
 
-const DEADLINE: Duration = Duration::from_secs(10);
 /// The most templates of one server that URIs are compared with.
 const MOST_TEMPLATES: usize = 100;
 
@@ -43,11 +38,13 @@ pub enum Owner<S> {
 pub struct Claims {
     /// Places of those servers that have resources.
     having: Vec<usize>,
-    /// Who lists what, by its one form.
-    listed: BTreeMap<String, Vec<usize>>,
+    /// What is listed, by its one form.
+    listed: Places<'static>,
+    /// Schemes with their hosts, and schemes alone, of what is listed.
+    around: Places<'static>,
+    /// Who lists it.
+    by: Vec<Vec<usize>>,
     templates: Vec<Template>,
-    /// Who lists something of a scheme and host, or of a scheme.
-    around: BTreeMap<String, Vec<usize>>,
 }
 
 struct Template {
@@ -60,75 +57,67 @@ struct Template {
 pub async fn gather<H: Host>(
     host: &H,
     servers: &[Server<'_>],
-    visitor: &Visitor,
+    visitor: &mut Visitor,
     profile: Profile,
     known: Option<(&'static Kind, &[Option<Found>])>,
 ) -> Claims {
-    let having = join_all(servers.iter().map(async |server| {
-        let (token, is_open) = match visitor.standing(server) {
-            Standing::Open(token) => (token, true),
-            Standing::Closed(_) => (None, false),
-        };
-        let link = Link { server, token, caller: &visitor.caller, profile };
-        let facts = if is_open { within(host, DEADLINE, upstream::facts(host, link)).await } else { None };
-        let facts = facts.and_then(Result::ok).or_else(|| memory::last_facts(host, link))?;
-        facts.has(RESOURCES.capability).then_some((link, is_open))
-    }))
-    .await;
-    let links: Vec<(usize, Link<'_>, bool)> = having
-        .into_iter()
-        .enumerate()
-        .filter_map(|(at, link)| link.map(|(link, is_open)| (at, link, is_open)))
-        .collect();
-    let mut claims = Claims { having: links.iter().map(|(at, ..)| *at).collect(), ..Claims::default() };
-    // Then there is nothing to tell apart.
-    if links.len() < 2 {
+    let facts = describe::facts(host, servers, visitor, profile).await;
+    let has_resources = |(at, facts): (usize, Option<Facts>)| {
+        let facts = facts.or_else(|| memory::last_facts(host, link(servers.get(at)?, visitor, profile)))?;
+        facts.has(RESOURCES.capability).then_some(at)
+    };
+    let having = facts.into_iter().enumerate().filter_map(has_resources).collect();
+    let mut claims = Claims { having, ..Claims::default() };
+    // Of one server there is nothing to tell apart.
+    if claims.having.len() < 2 {
         return claims;
     }
-    let listed = join_all(links.iter().map(async |(at, link, is_open)| {
-        let ask = async |kind: &'static Kind| {
-            let given = known.filter(|(known, _)| known.method == kind.method).and_then(|(_, found)| found.get(*at));
-            match given {
-                Some(Some(Ok(found))) => return found.as_ref().map(|listed| listed.keys(kind)).unwrap_or_default(),
-                None if *is_open => {
-                    if let Some(Ok(found)) = within(host, DEADLINE, lists::of_server(host, kind, *link)).await {
-                        return found.map(|listed| listed.keys(kind)).unwrap_or_default();
-                    }
-                }
-                _ => {}
-            }
-            lists::last_keys(host, kind, *link)
+    for kind in [&RESOURCES, &TEMPLATES] {
+        let asked: Vec<&Server<'_>> = claims.having.iter().filter_map(|at| servers.get(*at)).collect();
+        let (now, given) = match known.filter(|(known, _)| known.method == kind.method) {
+            Some((_, found)) => (Vec::new(), Some(found)),
+            None => (lists::all(host, kind, &asked, visitor, profile).await, None),
         };
-        join(ask(&RESOURCES), ask(&TEMPLATES)).await
-    }))
-    .await;
-    for ((server, ..), (uris, templates)) in links.into_iter().zip(listed) {
-        claims.add(server, &uris, &templates);
+        for (place, server) in asked.into_iter().enumerate() {
+            let Some(at) = claims.having.get(place).copied() else { continue };
+            let keys = match given.map_or(now.get(place), |found| found.get(at)) {
+                Some(Some(Ok(found))) => found.as_ref().map(|listed| listed.keys(kind)).unwrap_or_default(),
+                _ => lists::last_keys(host, kind, link(server, visitor, profile)),
+            };
+            claims.add(at, &keys, kind.method == TEMPLATES.method);
+        }
     }
     claims
 }
 
+/// A server as what is remembered of it is found, whether it can be called or not.
+fn link<'a>(server: &'a Server<'a>, visitor: &'a Visitor, profile: Profile) -> Link<'a> {
+    Link { server, token: None, caller: &visitor.caller, profile }
+}
+
 impl Claims {
-    fn add(&mut self, server: usize, uris: &[String], templates: &[String]) {
-        let mut note = |map: fn(&mut Self) -> &mut BTreeMap<String, Vec<usize>>, key: &str| {
-            let map = map(self);
-            match map.get_mut(key) {
-                // Servers come one after the other.
-                Some(known) if known.last() == Some(&server) => {}
-                Some(known) => known.push(server),
-                None => drop(map.insert(key.to_owned(), vec![server])),
+    fn add(&mut self, server: usize, keys: &[String], are_templates: bool) {
+        let Self { listed, around, by, .. } = self;
+        let mut note = |places: &mut Places<'static>, name: &str| {
+            let place = places.note(name.to_owned().into(), by.len());
+            if place == by.len() {
+                by.push(Vec::new());
+            }
+            // The same server comes at once, or with its templates.
+            if let Some(all) = by.get_mut(place).filter(|all| all.last() != Some(&server)) {
+                all.push(server);
             }
         };
         let mut patterns = Vec::new();
-        for (number, text) in uris.iter().chain(templates).enumerate() {
+        for (number, text) in keys.iter().enumerate() {
             let text = normal(text);
-            note(|claims| &mut claims.listed, &text);
+            note(listed, &text);
             if scheme(&text).is_empty() {
                 continue;
             }
-            note(|claims| &mut claims.around, place(&text));
-            note(|claims| &mut claims.around, scheme(&text));
-            if (uris.len()..uris.len() + MOST_TEMPLATES).contains(&number) {
+            note(around, place(&text));
+            note(around, scheme(&text));
+            if are_templates && number < MOST_TEMPLATES {
                 patterns.push(Template { server, pattern: pattern(&text), place: place(&text).to_owned() });
             }
         }
@@ -142,7 +131,10 @@ impl Claims {
         }
         let uri = normal(uri);
         let here = place(&uri);
-        let mut claims = self.listed.get(&uri).cloned().unwrap_or_default();
+        let of = |places: &Places<'static>, name: &str| -> &[usize] {
+            places.find(name).and_then(|place| self.by.get(place)).map_or(&[], Vec::as_slice)
+        };
+        let mut claims = of(&self.listed, &uri).to_vec();
         let mut is_close = !claims.is_empty();
         for template in &self.templates {
             if glob(&template.pattern, &uri) {
@@ -150,19 +142,17 @@ impl Claims {
                 is_close |= template.place == here;
             }
         }
-        let around = |place: &str| self.around.get(place).cloned().unwrap_or_default();
         if !is_close {
-            claims.append(&mut around(here));
+            claims.extend_from_slice(of(&self.around, here));
         }
         if claims.is_empty() {
-            claims = around(scheme(&uri));
+            claims.extend_from_slice(of(&self.around, scheme(&uri)));
         }
-        claims.sort_unstable();
-        claims.dedup();
-        match claims.as_slice() {
-            [] => Owner::Nobody,
-            [one] => Owner::One(*one),
-            _ => Owner::Several(claims),
+        let mut all = self.having.iter().copied().filter(|server| claims.contains(server));
+        match (all.next(), all.next()) {
+            (None, _) => Owner::Nobody,
+            (Some(one), None) => Owner::One(one),
+            (Some(one), Some(other)) => Owner::Several([one, other].into_iter().chain(all).collect()),
         }
     }
 }
@@ -226,7 +216,8 @@ mod tests {
         let of = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
         let mut claims = Claims { having: (0..known.len()).collect(), ..Claims::default() };
         for (server, (uris, templates)) in known.iter().enumerate() {
-            claims.add(server, &of(uris), &of(templates));
+            claims.add(server, &of(uris), false);
+            claims.add(server, &of(templates), true);
         }
         claims
     }
@@ -310,7 +301,7 @@ mod tests {
     fn more_templates_than_a_server_needs_fit_nothing() {
         let many: Vec<String> = (0..200).map(|n| format!("t{n}:{{x}}")).collect();
         let mut claims = Claims { having: vec![0, 1], ..Claims::default() };
-        claims.add(0, &[], &many);
+        claims.add(0, &many, true);
         assert_eq!(claims.templates.len(), MOST_TEMPLATES);
         assert_eq!(claims.owner("t199:{x}"), Owner::One(0), "what is listed counts all the same");
     }

@@ -16,11 +16,10 @@
 //! random. A modern one sends a random `requestState` back; the row `g.a` says what was shown with it, and goes with the
 //! first answer.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use base64ct::{Base64, Base64UrlUnpadded, Encoding};
 use http::Response;
-use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::attribution::is_obeyed;
@@ -31,6 +30,7 @@ use crate::lists::{self, TOOLS};
 use crate::memory::Place;
 use crate::names;
 use crate::passage::{Halt, Line};
+use crate::places::Places;
 use crate::relay::{ASK_PATIENCE, ask, nonce, tool_error};
 use crate::upstream::Link;
 use crate::visitor::Visitor;
@@ -90,12 +90,15 @@ fn place(link: Link<'_>) -> Place {
 #[derive(Default)]
 pub struct Remembered {
     tools: Vec<Known>,
-    places: BTreeMap<String, usize>,
+    places: Places<'static>,
 }
 
 impl From<Vec<Known>> for Remembered {
     fn from(tools: Vec<Known>) -> Self {
-        let places = tools.iter().enumerate().map(|(place, tool)| (tool.name.clone(), place)).collect();
+        let mut places = Places::default();
+        for (place, tool) in tools.iter().enumerate() {
+            places.note(tool.name.clone().into(), place);
+        }
         Self { tools, places }
     }
 }
@@ -103,12 +106,17 @@ impl From<Vec<Known>> for Remembered {
 impl Remembered {
     /// The tool called `name`, which is added if there is room for it.
     pub fn tool(&mut self, name: &str) -> Option<&mut Known> {
-        let place = self.places.get(name).copied().unwrap_or(self.tools.len());
+        let place = self.places.find(name).unwrap_or(self.tools.len());
         if place == self.tools.len() && has_room(&self.tools, name) {
-            self.places.insert(name.to_owned(), place);
+            self.places.note(name.to_owned().into(), place);
             self.tools.push(Known { name: name.to_owned(), ..Known::default() });
         }
         self.tools.get_mut(place)
+    }
+
+    /// The digest that the tool called `name` was last listed with, if that is not the approved one.
+    fn changed(&self, name: &str) -> Option<&str> {
+        self.tools.get(self.places.find(name)?).map(|tool| &*tool.changed)
     }
 }
 
@@ -212,13 +220,10 @@ pub async fn approve<H: Host>(
         None => return fail(&format!("{} is not connected.", server.name)),
     };
     let link = Link { server, token: None, caller: &visitor.caller, profile: relay.client.profile() };
-    let waiting = recall(host, link).unwrap_or_default();
-    let waiting: BTreeMap<&str, &str> =
-        waiting.iter().map(|known| (known.name.as_str(), known.changed.as_str())).collect();
+    let waiting = Remembered::from(recall(host, link).unwrap_or_default());
     let waits = |entry: &'_ String| {
         let (name, digest) = digest(entry)?;
-        let changed = *waiting.get(name.as_str())?;
-        (server.pinned(&name).is_none() && changed == digest).then_some((name, digest))
+        (server.pinned(&name).is_none() && waiting.changed(&name) == Some(&digest)).then_some((name, digest))
     };
     let shown: Vec<Shown<'_>> = listed
         .entries()
@@ -239,7 +244,7 @@ pub async fn approve<H: Host>(
     let responses = match given {
         Some(responses) => Some(responses.to_owned()),
         None => {
-            let question = Question { t: host.now(), state: [STATE, &nonce(host)].concat(), shown: digest_of(&shown) };
+            let question = Question { state: [STATE, &nonce(host)].concat(), shown: digest_of(&shown) };
             if let Some(answer) = relay.client.dialect().ask(id, &form, &question.state) {
                 question.keep(host, link);
                 return Ok(answer);
@@ -298,10 +303,7 @@ fn form(server: &Server<'_>, shown: &[Shown<'_>]) -> String {
 const STATE: &str = "gatehouse:approve:";
 
 /// What a person was asked last about a server, by a client that answers with a new call.
-#[derive(Serialize, Deserialize)]
 struct Question {
-    /// When.
-    t: u64,
     /// The `requestState` that goes with it.
     state: String,
     /// A digest over the definitions that were shown.
@@ -310,16 +312,19 @@ struct Question {
 
 impl Question {
     fn keep<H: Host>(&self, host: &H, link: Link<'_>) {
-        Self::place(link).write(host, link.caller, &serde_json::to_vec(self).unwrap_or_default());
+        let row = format!("{} {} {}", host.now(), self.state, self.shown);
+        Self::place(link).write(host, link.caller, row.as_bytes());
     }
 
     /// Whether `state` is that of the last question, which is over with that, and was about what is `shown` now.
     fn is_answered<H: Host>(host: &H, link: Link<'_>, state: &str, shown: &[Shown<'_>]) -> bool {
         let place = Self::place(link);
-        let row = place.read(host, link.caller).and_then(|row| serde_json::from_slice::<Self>(&row).ok());
-        let Some(asked) = row.filter(|asked| asked.state == state) else { return false };
+        let row = place.read(host, link.caller).unwrap_or_default();
+        let mut words = std::str::from_utf8(&row).unwrap_or_default().split(' ');
+        let asked = words.next().and_then(|asked| asked.parse().ok());
+        let Some(asked) = asked.filter(|_| words.next() == Some(state)) else { return false };
         place.forget(host, link.caller);
-        is_recent(asked.t, host.now(), ASK_PATIENCE.as_secs()) && asked.shown == digest_of(shown)
+        is_recent(asked, host.now(), ASK_PATIENCE.as_secs()) && words.next() == Some(&digest_of(shown))
     }
 
     fn place(link: Link<'_>) -> Place {
