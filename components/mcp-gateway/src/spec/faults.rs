@@ -526,7 +526,7 @@ fn every_request_asks_for_no_coding_and_one_that_comes_is_named() {
     for (kind, inner) in KINDS {
         for media_type in ["application/json", "text/event-stream"] {
             for status in [200, 400] {
-                let mut inner = inner();
+                let inner = inner();
                 let world = World::with(Box::new(move |sent| match sent.body.contains("\"tools/call\"") {
                     true => Reply::Answer(
                         status,
