@@ -135,10 +135,10 @@ impl<'a> Object<'a> {
         self.text
     }
 
-    /// A name that stands here more than once. Each is compared with each: for the operator's own objects.
+    /// A name that stands here more than once.
     pub fn twice(&self) -> Option<&str> {
-        let is_again = |at: usize, name: &str| self.members.iter().take(at).any(|(other, _)| other == name);
-        self.members.iter().enumerate().find(|(at, (name, _))| is_again(*at, name)).map(|(_, (name, _))| &**name)
+        let mut names = BTreeSet::new();
+        self.members.iter().map(|(name, _)| &**name).find(|name| !names.insert(*name))
     }
 
     /// The text of the first value of `name`, where nothing is decided by it.

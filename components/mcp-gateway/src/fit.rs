@@ -200,10 +200,16 @@ impl Fit<'_> {
             return Err(Failure::NotMcp);
         }
         // Some servers write both, and null means absent.
-        let nulls: Vec<&str> =
-            ["result", "error"].into_iter().filter(|name| message.find(name) == Some("null")).collect();
+        let (nulls, said): (Vec<&str>, Vec<&str>) = ["result", "error"]
+            .into_iter()
+            .filter(|name| message.find(name).is_some())
+            .partition(|name| message.find(name) == Some("null"));
+        // Of an answer that is both, readers would take either.
+        if said.len() != 1 {
+            return Err(Failure::NotMcp);
+        }
         if self.changes_nothing() && nulls.is_empty() {
-            drop((message, nulls));
+            drop((message, nulls, said));
             return Ok(Fitted::Answer(jsonrpc::respond(StatusCode::OK, text.into_bytes())));
         }
         let text = text.as_str();

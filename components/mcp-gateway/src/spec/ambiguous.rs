@@ -354,7 +354,9 @@ fn answering(kind: usize, is_events: bool, said: &'static [&'static str]) -> Ups
 /// A01: an answer that one reader takes for another's, or for a request, is none; in JSON and as an event, in every pairing.
 #[test]
 fn what_readers_could_take_for_another_answer_is_not_passed() {
-    const ANSWERS: [&[&str]; 9] = [
+    const ANSWERS: [&[&str]; 11] = [
+        &[r#"{"jsonrpc":"2.0","id":ID,"result":{"content":[]},"error":{"code":-32603,"message":"m"}}"#],
+        &[r#"{"jsonrpc":"2.0","id":ID,"params":{"content":[]}}"#],
         &[r#"{"jsonrpc":"2.0","id":ID,"result":{"content":[]},"Id":99}"#],
         &[r#"{"jsonrpc":"2.0","id":ID,"id":99,"result":{"content":[]}}"#],
         &[r#"{"jsonrpc":"2.0","id":99,"result":{"content":[]}}"#],

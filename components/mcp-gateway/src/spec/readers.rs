@@ -90,7 +90,9 @@ pub fn differ(message: &str) -> Option<String> {
     // Of other methods the gateway does not know what a name is.
     let is_known = ["tools/", "prompts/", "resources/", "tasks/", "completion/"];
     let is_known = is_known.iter().any(|start| method.trim_start_matches('"').starts_with(start));
-    first_difference(message, MESSAGE.iter().chain(more), is_known)
+    // Params belong to a method alone.
+    let decides = |path: &&&[&str]| !method.is_empty() || path.first() != Some(&"params");
+    first_difference(message, MESSAGE.iter().chain(more).filter(decides), is_known)
 }
 
 /// What two readers see differently in `entry`, one of a list.
