@@ -215,11 +215,11 @@ fn a_busy_person_has_a_bounded_record_that_says_what_is_missing() {
 /// A full row of Ann's: lines of `sort` go in until there is one that is left out.
 fn flood(world: &World, sort: impl Fn(usize) -> String) -> usize {
     world.set("audit", "each");
-    for number in 0..800 {
+    for number in 0..500 {
         let request = world.request("POST", "/token/forge").header("authorization", format!("Bearer {ANNS_KEY}"));
         world.handle(request.body(format!("resource={}", sort(number)).into_bytes()).unwrap());
     }
-    800
+    500
 }
 
 fn resources(record: &Value) -> Vec<String> {
@@ -235,7 +235,7 @@ fn the_newest_lines_are_kept() {
     let number = flood(&world, |number| format!("{number}-{padding}"));
     let record = record(&world, "?subject=ann");
     let kept = resources(&record);
-    assert!(record["dropped"].as_u64().unwrap() > 300 && kept.len() > 300, "{}", kept.len());
+    assert!(record["dropped"].as_u64().unwrap() > 100 && kept.len() > 300, "{}", kept.len());
     for newest in number - 100..number {
         assert!(kept.contains(&newest.to_string()), "{newest} of {kept:?}");
     }
@@ -260,7 +260,7 @@ fn a_flood_of_one_sort_of_lines_pushes_out_no_other_sort() {
         let services: Vec<&Value> = record["lines"].as_array().unwrap().iter().map(|line| &line["by"]).collect();
         assert!(services.contains(&&json!({ "service": "gateway" })));
         let kept = resources(&record);
-        assert!(kept.contains(&"theft".to_owned()) || kept.contains(&"799".to_owned()), "{kept:?}");
+        assert!(kept.contains(&"theft".to_owned()) || kept.contains(&"499".to_owned()), "{kept:?}");
         let rows = world.dump().into_iter().filter(|(key, _)| key.starts_with("b.a."));
         assert!(rows.map(|(_, row)| row.len()).all(|length| length < 34 * 1024));
     }
