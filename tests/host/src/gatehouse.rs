@@ -200,8 +200,8 @@ mod tests {
         let pair = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
         let mut options = Options { variables: variables.iter().map(pair).collect(), ..Options::default() };
         let reach = settle(&manifest, &mut options)?;
-        let passed = options.variables.into_iter().filter(|(name, _)| name == "local_owner").map(|(_, value)| value);
-        Ok((reach.is_local_mode, passed.last()))
+        let passed = options.variables.into_iter().find(|(name, _)| name == "local_owner");
+        Ok((reach.is_local_mode, passed.map(|(_, value)| value)))
     }
 
     /// A25: local mode is for an app that nobody else can reach, and for those who have not said otherwise.
