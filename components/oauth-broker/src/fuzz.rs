@@ -29,7 +29,8 @@ pub fn requests(data: &[u8]) {
     let response = world.handle(request);
     tells_nothing(&world, &response);
     assert_ne!(response.status(), StatusCode::INTERNAL_SERVER_ERROR, "{}", world::text(&response));
-    for (key, row) in before {
+    // What counts the guesses of strangers is theirs to change.
+    for (key, row) in before.into_iter().filter(|(key, _)| !key.starts_with("b.l.")) {
         assert_eq!(world.store.borrow().get(&key), Some(&row), "a stranger changed a row");
     }
 }
