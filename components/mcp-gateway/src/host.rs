@@ -77,6 +77,8 @@ pub trait Outlet<B> {
     /// Writes the rest of `source` as it is. False when it broke before its end.
     fn pipe(&mut self, source: &mut B) -> impl Future<Output = Result<bool, Gone>>;
     fn finish(&mut self);
+    /// Whether the client of a stream that was started has gone, as far as that is known without writing to it.
+    fn is_gone(&self) -> bool;
 }
 
 /// The client has closed the connection.

@@ -29,7 +29,7 @@ use crate::letterbox::Letterbox;
 use crate::passage::Line;
 use crate::seats::{LONGEST, SEATS, Seat};
 use crate::visitor::{Stranger, Visitor};
-use crate::{eras, routes};
+use crate::{eras, routes, seats};
 use json::{Edits, Object};
 
 /// The most requests of one client that are worked on at once.
@@ -63,7 +63,7 @@ pub async fn receive<H: Host>(
     stranger: Stranger,
     keep_seconds: u64,
 ) -> Result<Response<Vec<u8>>, Response<Vec<u8>>> {
-    let message = eras::text(head, body)?;
+    let message = eras::text(body)?;
     Incoming::read(message).map_err(|malformed| legacy::malformed_answer(&malformed))?;
     legacy::check(&head.headers)?;
     let visitor = stranger.meet(host, iter::empty(), keep_seconds)?;
@@ -89,8 +89,8 @@ pub async fn hold<H: Host>(
     let Visitor { caller, .. } = stranger.meet(host, iter::empty(), site.config.resolution_seconds)?;
     routes::exists(site)?;
     // Each has a letterbox beside it, so there is a number anyway.
-    let seats = if site.config.streams == 0 { SEATS } else { site.config.streams };
-    let mut seat = Seat::take(host, &caller, seats).await;
+    let most = if site.config.streams == 0 { SEATS } else { site.config.streams };
+    let mut seat = Seat::take(host, &caller, most).await.ok_or_else(seats::refusal)?;
     let mut letterbox = Letterbox::open(host, &caller, &seat);
     // Without its origin: that is the client's own, whatever name it reaches the gateway by.
     let endpoint = format!("event: endpoint\ndata: {}?sessionId={}\n\n", head.uri.path(), Letterbox::id(&seat));

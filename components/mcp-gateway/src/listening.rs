@@ -73,7 +73,9 @@ pub async fn listen<H: Host>(
 ) {
     let listen = match passed_on(host, listen, site, visitor).await {
         Ok(relay) => {
-            line.sit(&visitor.caller, site.config.streams).await;
+            if let Err(refusal) = line.sit(&visitor.caller, site.config.streams).await {
+                return line.answer(refusal).await;
+            }
             relay::relay(host, &relay, site, servers, visitor, line).await;
             return line.stand_up();
         }
@@ -95,17 +97,23 @@ pub async fn listen<H: Host>(
     if listen.request.is_none() && streams.is_empty() {
         return line.answer(routes::not_allowed(&[Method::POST])).await;
     }
-    line.sit(&visitor.caller, site.config.streams).await;
-    if let Some(request) = &listen.request {
-        line.say(&acknowledged(request.id, &streams));
+    let seated = line.sit(&visitor.caller, site.config.streams).await;
+    let mut gone = false;
+    if seated.is_ok() {
+        if let Some(request) = &listen.request {
+            line.say(&acknowledged(request.id, &streams));
+        }
+        gone = merge(host, &listen, &mut streams, line, !site.is_single()).await;
+        line.stand_up();
     }
-    let gone = merge(host, &listen, &mut streams, line, !site.is_single()).await;
-    line.stand_up();
     for stream in &streams {
         within(host, DEADLINE, stream.close(host)).await;
     }
     if gone {
         return;
+    }
+    if let Err(refusal) = seated {
+        return line.answer(refusal).await;
     }
     match &listen.request {
         Some(request) => {

@@ -7,7 +7,7 @@
 //!
 //! A [`Line`] is what a request's work sees of its client. It begins to stream only when there is something to say
 //! before the answer and the answer is not there yet; else the answer is a plain JSON body. While the work waits, it
-//! gives signs of life, and so finds out that the client has gone (modern: a disconnect MUST cancel), and it looks for
+//! gives signs of life, asks the host whether the client has gone (modern: a disconnect MUST cancel), and looks for
 //! a word that the client has cancelled (legacy: a disconnect does not).
 
 use std::future::{Future, poll_fn};
@@ -22,7 +22,7 @@ use crate::host::{Caller, Gone, Host, Outlet, Source, within};
 use crate::http_sse::Outbox;
 use crate::seats::Seat;
 use crate::upstream::{self, ANSWER_LIMIT, Content, Failure, Link, Messages, Peer};
-use crate::{jsonrpc, letters, lists, sse, subscriptions};
+use crate::{jsonrpc, letters, lists, seats, sse, subscriptions};
 
 /// What is whole by then leaves in one write.
 const SMALL: usize = 64 * 1024;
@@ -34,6 +34,8 @@ const LOOK: Duration = Duration::from_secs(2);
 pub const GATHERING: Duration = Duration::from_millis(50);
 /// The most that a client is asked at once.
 pub const MOST_ASKED: usize = 16;
+/// Between two looks at whether the client of a stream has gone. One costs a few host calls and sends nothing.
+const LOOK_FOR_CLIENT: Duration = Duration::from_secs(3);
 /// Between signs of life.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
@@ -121,10 +123,12 @@ impl<'h, H: Host> Line<'h, H> {
     }
 
     /// From now on whoever takes the seat cancels. A stream on which others speak too has a seat of its own.
-    pub async fn sit(&mut self, caller: &Caller, seats: u8) {
+    /// Error: there is none.
+    pub async fn sit(&mut self, caller: &Caller, seats: u8) -> Result<(), Response<Vec<u8>>> {
         if seats > 0 && !matches!(self.to, To::Outbox(_)) {
-            self.seat = Some(Seat::take(self.host, caller, seats).await);
+            self.seat = Some(Seat::take(self.host, caller, seats).await.ok_or_else(seats::refusal)?);
         }
+        Ok(())
     }
 
     pub fn stand_up(&mut self) {
@@ -183,10 +187,11 @@ impl<'h, H: Host> Line<'h, H> {
         }
         self.flush().await?;
         loop {
-            let step = match (&self.watch, self.began || !self.takes_events) {
-                (_, false) => GRACE,
-                (Some(_), true) => LOOK,
-                (None, true) => KEEP_ALIVE,
+            let step = match (&self.watch, &self.to) {
+                _ if self.takes_events && !self.began => GRACE,
+                (Some(_), _) => LOOK,
+                (None, To::Client(_)) if self.began => LOOK_FOR_CLIENT,
+                (None, _) => KEEP_ALIVE,
             };
             if let Some(done) = within(self.host, step, future.as_mut()).await {
                 return done;
@@ -194,6 +199,9 @@ impl<'h, H: Host> Line<'h, H> {
             self.quiet += step;
             if self.is_cancelled() {
                 return Err(Stopped::Cancelled);
+            }
+            if matches!(&self.to, To::Client(client) if client.is_gone()) {
+                return Err(Stopped::Gone);
             }
             // The stream beside which this is said gives its own.
             if outbox.is_none() && self.takes_events && (!self.began || self.quiet >= KEEP_ALIVE) {

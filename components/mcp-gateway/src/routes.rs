@@ -9,9 +9,10 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_auth::Origin;
 use http_auth::local::{self, Foreign};
+use shell::{Pieces, ReadError, Unread};
 
 use crate::config::{Config, Own, Server, plain};
-use crate::eras::{Decision, Route, Site, Target, Word, accepted, accepts, decide, legacy, modern};
+use crate::eras::{self, Decision, Route, Site, Target, Word, accepted, accepts, decide, legacy, modern};
 use crate::host::{Host, Origins};
 use crate::passage::Line;
 use crate::visitor::{Stranger, Visitor, misconfigured, refusal};
@@ -19,6 +20,8 @@ use crate::{connections, describe, http_sse, jsonrpc, listening, lists, relay, s
 
 /// The longest request body.
 pub const BODY_LIMIT: usize = 4 * 1024 * 1024;
+/// A longer one is read only for a caller whom the broker has accepted.
+const STRANGERS_LIMIT: usize = 64 * 1024;
 
 enum Place<'a> {
     Mcp(Route<'a>),
@@ -26,29 +29,29 @@ enum Place<'a> {
 }
 
 /// Answers one request of `client`.
-pub async fn serve<H: Host>(host: &H, request: Request<Vec<u8>>, client: H::Outlet) {
+pub async fn serve<H: Host, P: Pieces>(host: &H, request: Request<Unread<P>>, client: H::Outlet) {
     let (head, body) = request.into_parts();
     let takes_events = accepts(&head.headers, "text/event-stream");
     let mut line = Line::new(host, client, takes_events);
-    if let Err(response) = respond(host, &head, &body, &mut line).await {
+    if let Err(response) = respond(host, &head, body, &mut line).await {
         line.answer(response).await;
     }
 }
 
-/// What a request gets whose body is longer than [`BODY_LIMIT`].
-pub fn too_large() -> Response<Vec<u8>> {
-    jsonrpc::refuse(StatusCode::PAYLOAD_TOO_LARGE, None, "The request is longer than 4 MiB")
+/// The answer to a request that could not be read.
+pub fn unread(error: ReadError) -> Response<Vec<u8>> {
+    let (status, message) = match error {
+        ReadError::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "The request is longer than 4 MiB"),
+        ReadError::TimedOut => (StatusCode::REQUEST_TIMEOUT, "The request did not come in time"),
+        ReadError::Broken => (StatusCode::BAD_REQUEST, "The request could not be read"),
+    };
+    jsonrpc::refuse(status, None, message)
 }
 
-/// What a request gets that is not HTTP to its end.
-pub fn unreadable() -> Response<Vec<u8>> {
-    jsonrpc::refuse(StatusCode::BAD_REQUEST, None, "The request could not be read")
-}
-
-async fn respond<H: Host>(
+async fn respond<H: Host, P: Pieces>(
     host: &H,
     head: &Parts,
-    body: &[u8],
+    body: Unread<P>,
     line: &mut Line<'_, H>,
 ) -> Result<(), Response<Vec<u8>>> {
     let path = head.uri.path().trim_end_matches('/');
@@ -86,6 +89,9 @@ async fn respond<H: Host>(
     let broker = Origin::parse(&broker).filter(|broker| *broker != own);
     let config = config.reached_at(Own { gateway: Some(&own), broker: broker.as_ref() });
     guard_pages(head, &own, &config, &place)?;
+    if !own.is_loopback() {
+        stranger.needs_bearer()?;
+    }
     if known.is_none() {
         stranger.note_file(host, &file, config.resolution_seconds);
         note_foreign(host, &config);
@@ -106,18 +112,43 @@ async fn respond<H: Host>(
     if head.method == Method::DELETE {
         return sessions::delete(host, head, &site, stranger, line).await;
     }
+    let body = match head.method {
+        Method::POST => read(host, head, body, &stranger, config.resolution_seconds).await?,
+        _ => Vec::new(),
+    };
     if is_sse && !is_modern {
         if http_sse::is_opened_by(head) {
             return http_sse::hold(host, head, &site, stranger, &resource, line).await;
         }
         if let Some(stream) = http_sse::named_in(&head.uri) {
-            let taken = http_sse::receive(host, head, body, stream, stranger, config.resolution_seconds).await?;
+            let taken = http_sse::receive(host, head, &body, stream, stranger, config.resolution_seconds).await?;
             line.answer(taken).await;
             return Ok(());
         }
     }
-    let decision = if head.method == Method::GET { legacy::decide_stream(head) } else { decide(head, body, &site) };
+    let decision = if head.method == Method::GET { legacy::decide_stream(head) } else { decide(head, &body, &site) };
     work(host, decision, &site, stranger, &head.headers, line).await
+}
+
+/// Reads the body, of a media type that can be one. A long one costs memory and time to read and to parse: so its sender is
+/// known before.
+async fn read<H: Host, P: Pieces>(
+    host: &H,
+    head: &Parts,
+    mut body: Unread<P>,
+    stranger: &Stranger,
+    keep_seconds: u64,
+) -> Result<Vec<u8>, Response<Vec<u8>>> {
+    eras::check_type(head)?;
+    let sleep = |duration| host.sleep(duration);
+    let read = match body.read(STRANGERS_LIMIT, sleep).await {
+        Err(ReadError::TooLarge(_)) if !body.is_announced_over(BODY_LIMIT) => {
+            stranger.identify(host, keep_seconds)?;
+            body.read(BODY_LIMIT, sleep).await
+        }
+        read => read,
+    };
+    read.map_err(unread)
 }
 
 /// Does what was decided, for `stranger`, who sent `headers`.
@@ -194,7 +225,7 @@ async fn carry_out<H: Host>(
             words::hear(host, &session, &word, site, servers, visitor).await;
             accepted()
         }
-        Decision::Batch(_) => unreadable(),
+        Decision::Batch(_) => unread(ReadError::Broken),
     };
     line.answer(response).await;
 }

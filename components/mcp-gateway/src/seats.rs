@@ -1,17 +1,29 @@
-//! How many streams may one person hold open that only listen?
+//! Bounds the streams that one person may hold open and that only listen.
 //!
 //! Such a stream (of `subscriptions/listen`, of a legacy GET, of HTTP+SSE) has no end of its own, and each is an instance
-//! that stays. So each takes one of the subject's seats (`streams` of `servers.json`; [`SEATS`] where it does not say), which are rows of the store. Where all are taken, the newcomer takes the one that was taken first, because clients do
-//! not always say goodbye, and whoever sat there finds somebody else and ends: its client comes again. A seat that nobody
-//! gave back (its instance was killed) is free when no stream could still be there. The store has no compare-and-set, so
-//! two at once may choose the same seat: who does not find itself there a moment later chooses again.
+//! that stays. So each takes one of the subject's seats (`streams` of `servers.json`; [`SEATS`] if it does not say), which are
+//! rows of the store.
+//!
+//! If all are taken, the newcomer waits for as long as a stream takes to see that its client has gone: clients do not always
+//! say goodbye, and no stream that somebody reads is to end for one that nobody does. Then there are two cases:
+//!
+//! * Seats have changed hands meanwhile: too many streams come at once, and the newcomer is refused. Else they would push out
+//!   whoever was there before, and there would be more instances than seats until each has seen that it lost its own.
+//! * None has: the newcomer takes the seat that was taken first. The stream that sat there finds another one and ends, and its
+//!   client comes again.
+//!
+//! A seat that nobody gave back (its instance was killed) is free when no stream could still be there. The store has no
+//! compare-and-set, so two at once may choose the same seat: the one that does not find itself there a moment later chooses
+//! again.
 
 use std::time::Duration;
 
 use base64ct::{Base64UrlUnpadded, Encoding};
+use http::{Response, StatusCode, header};
 use serde::{Deserialize, Serialize};
 
 use crate::host::{Caller, Host};
+use crate::jsonrpc;
 use crate::memory::Place;
 use sealing::age::is_recent;
 
@@ -22,8 +34,12 @@ pub const LONGEST: Duration = Duration::from_secs(30 * 60);
 /// Longer than a write takes to be seen by others.
 const SETTLES: Duration = Duration::from_millis(50);
 /// Between two looks at whether the seat is taken.
-const LOOK_SECONDS: u64 = 15;
+const LOOK_SECONDS: u64 = 5;
 const MOST_TRIES: usize = 4;
+/// How long, and how often at most, a newcomer waits for a seat: longer in all than a stream takes to see that its client has
+/// gone.
+const WAIT: Duration = Duration::from_secs(1);
+const MOST_WAITS: usize = 4;
 
 #[derive(Serialize, Deserialize)]
 struct Row {
@@ -41,14 +57,27 @@ pub struct Seat {
 }
 
 impl Seat {
-    /// One of the first `seats`.
-    pub async fn take<H: Host>(host: &H, caller: &Caller, seats: u8) -> Self {
+    /// One of the first `seats`. `None` if too many streams come at once.
+    pub async fn take<H: Host>(host: &H, caller: &Caller, seats: u8) -> Option<Self> {
         let mut random = [0; 16];
         host.random(&mut random);
         let by = Base64UrlUnpadded::encode_string(&random);
         let mut seat = Self { caller: caller.clone(), number: 0, by, looked: 0 };
-        for _ in 0..MOST_TRIES {
-            seat.number = choose(host, caller, seats);
+        let arrived = host.now();
+        let mut waits = 0;
+        let mut tries = 0;
+        while tries < MOST_TRIES {
+            seat.number = match choose(host, caller, seats) {
+                Choice::Free(number) => number,
+                Choice::Full { .. } if waits < MOST_WAITS => {
+                    waits += 1;
+                    host.sleep(WAIT).await;
+                    continue;
+                }
+                Choice::Full { newest, .. } if newest > arrived => return None,
+                Choice::Full { oldest, .. } => oldest,
+            };
+            tries += 1;
             seat.looked = host.now();
             let row = Row { t: seat.looked, by: seat.by.clone() };
             place(caller, seat.number).write(host, caller, &serde_json::to_vec(&row).unwrap_or_default());
@@ -57,7 +86,7 @@ impl Seat {
                 break;
             }
         }
-        seat
+        Some(seat)
     }
 
     /// Whether another stream has it now. Looks only every now and then.
@@ -87,16 +116,27 @@ impl Seat {
     }
 }
 
-/// The first seat that is free, or else the one that was taken first.
-fn choose<H: Host>(host: &H, caller: &Caller, seats: u8) -> u8 {
-    let mut oldest = (u64::MAX, 0);
+enum Choice {
+    Free(u8),
+    /// The seat that was taken first, and when the last one was taken.
+    Full {
+        oldest: u8,
+        newest: u64,
+    },
+}
+
+fn choose<H: Host>(host: &H, caller: &Caller, seats: u8) -> Choice {
+    let (mut oldest, mut newest) = ((u64::MAX, 0), 0);
     for number in 0..seats {
         match read(host, caller, number) {
-            Some(row) if is_recent(row.t, host.now(), LONGEST.as_secs()) => oldest = oldest.min((row.t, number)),
-            _ => return number,
+            Some(row) if is_recent(row.t, host.now(), LONGEST.as_secs()) => {
+                oldest = oldest.min((row.t, number));
+                newest = newest.max(row.t);
+            }
+            _ => return Choice::Free(number),
         }
     }
-    oldest.1
+    Choice::Full { oldest: oldest.1, newest }
 }
 
 fn read<H: Host>(host: &H, caller: &Caller, number: u8) -> Option<Row> {
@@ -105,4 +145,12 @@ fn read<H: Host>(host: &H, caller: &Caller, number: u8) -> Option<Row> {
 
 fn place(caller: &Caller, number: u8) -> Place {
     Place::new("o", &[&caller.subject, &number.to_string()])
+}
+
+/// The answer to a stream that gets no seat.
+pub fn refusal() -> Response<Vec<u8>> {
+    let message = "Too many streams of this person come at once; try again later";
+    let mut response = jsonrpc::refuse(StatusCode::TOO_MANY_REQUESTS, None, message);
+    response.headers_mut().insert(header::RETRY_AFTER, LOOK_SECONDS.into());
+    response
 }

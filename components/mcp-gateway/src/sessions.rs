@@ -122,8 +122,10 @@ pub async fn delete<H: Host>(
     let id = id.to_str().map_err(|_| no_session())?;
     let session = Session::read(id).ok_or_else(no_session)?;
     let servers: Vec<Server<'_>> = site.config.servers().collect();
-    let mut visitor = stranger.meet(host, servers.iter(), 0)?;
+    // What is kept says that the session is open: so it goes in either case.
+    let mut visitor = stranger.meet(host, servers.iter(), site.config.resolution_seconds)?;
     if !Session::is_of(id, &visitor.caller) || read(host, &visitor.caller, &session.nonce).is_none() {
+        visitor.forget(host);
         return Err(no_session());
     }
     let mut list = listed(host, &visitor.caller);

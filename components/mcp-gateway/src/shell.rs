@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http::{Request, Response};
 use http_auth::Hops;
-use shell::{Body, ReadError, ResponseWriter, SendError as WasiSendError, Timeouts};
+use shell::{Body, ResponseWriter, SendError as WasiSendError, Timeouts};
 use spin_sdk::key_value::Store;
 use wasi::exports::http::incoming_handler::Guest;
 use wasi::filesystem::preopens;
@@ -37,12 +37,12 @@ wasi::http::proxy::export!(Gateway);
 impl Guest for Gateway {
     fn handle(request: IncomingRequest, out: ResponseOutparam) {
         shell::run(async {
-            let request = match shell::read_request(request, routes::BODY_LIMIT).await {
-                Ok(request) => request,
-                Err(ReadError::TooLarge(_)) => return shell::respond(out, routes::too_large()).await,
-                Err(ReadError::Broken) => return shell::respond(out, routes::unreadable()).await,
-            };
-            routes::serve(&Spin::default(), request, Client { out: Some(out), writer: None }).await;
+            match shell::read_head(request) {
+                Ok(request) => {
+                    routes::serve(&Spin::default(), request, Client { out: Some(out), writer: None }).await;
+                }
+                Err(error) => shell::respond(out, routes::unread(error)).await,
+            }
         });
     }
 }
@@ -78,6 +78,10 @@ impl Outlet<Body> for Client {
         if let Some(writer) = self.writer.take() {
             writer.finish();
         }
+    }
+
+    fn is_gone(&self) -> bool {
+        self.writer.as_ref().is_some_and(ResponseWriter::is_closed)
     }
 }
 
@@ -186,7 +190,7 @@ impl Host for Spin {
     }
 
     fn log(&self, line: &str) {
-        eprintln!("{line}");
+        eprintln!("{}", shell::log::line(line));
     }
 }
 

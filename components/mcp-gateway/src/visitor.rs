@@ -71,6 +71,24 @@ impl Stranger {
         }
     }
 
+    /// Refuses a caller who shows no bearer.
+    pub fn needs_bearer(&self) -> Result<(), Response<Vec<u8>>> {
+        if self.bearer.is_none() { Err(unauthorized("A bearer token is needed", false)) } else { Ok(()) }
+    }
+
+    /// Asks who they are, unless that is known, before more is done for them than for anybody. The answer is not kept: what
+    /// is kept says that a session is open too, which nobody has looked at yet.
+    pub fn identify(&self, host: &impl Host, keep_seconds: u64) -> Result<(), Response<Vec<u8>>> {
+        let kept = self.kept.as_ref().filter(|_| keep_seconds > 0);
+        if kept.is_some_and(|kept| kept.recall(host, &[]).is_some()) {
+            return Ok(());
+        }
+        let had_bearer = self.bearer.is_some();
+        let (bearer, resource) = (self.bearer.clone(), self.resource.clone());
+        let request = ResolveRequest { bearer, resource, services: Vec::new() };
+        host.resolve(&request).map(drop).map_err(|error| refusal(host, &error, had_bearer))
+    }
+
     /// Asks who they are, and for the tokens of what is wanted. An answer may be used again for `keep_seconds`.
     pub fn meet<'a>(
         self,

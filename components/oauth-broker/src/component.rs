@@ -1,14 +1,12 @@
 //! What does Spin plug into the broker?
 
 use std::cell::{Cell, OnceCell};
-use std::pin::pin;
 use std::time::Duration;
 
 use base64ct::{Base64UrlUnpadded, Encoding};
-use futures_util::future::{Either, select};
 use http::{Request, Response};
 use http_auth::Hops;
-use shell::{ReadError, SendError, Timeouts};
+use shell::{SendError, Timeouts};
 use spin_sdk::key_value::{Error as StoreError, Store};
 use spin_sdk::variables;
 use wasi::clocks::monotonic_clock;
@@ -35,9 +33,9 @@ impl incoming_handler::Guest for Component {
     fn handle(request: IncomingRequest, out: ResponseOutparam) {
         shell::run(async {
             let host = Spin::default();
-            let response = match shell::read_request(request, crate::BODY_LIMIT).await {
+            let response = match shell::read_head(request) {
                 Ok(request) => crate::handle(&host, request).await,
-                Err(error) => crate::unreadable(&host, matches!(error, ReadError::TooLarge(_))),
+                Err(error) => crate::unreadable(&host, error),
             };
             shell::respond(out, response).await;
         });
@@ -172,10 +170,7 @@ impl Host for Spin {
             Ok(Response::from_parts(head, body.collect(ANSWER_LIMIT).await?))
         };
         // The limits of the parts do not add up to one: a peer may send a byte every nine seconds.
-        match select(pin!(call), pin!(self.sleep(CALL_LIMIT))).await {
-            Either::Left((answer, _)) => answer.map_err(fault),
-            Either::Right(_) => Err(SendFault::Timeout),
-        }
+        shell::within(CALL_LIMIT, call).await.unwrap_or(Err(SendError::Timeout)).map_err(fault)
     }
 
     fn hops(&self) -> &Cell<Hops> {
@@ -202,7 +197,7 @@ impl Host for Spin {
     }
 
     fn log(&self, line: &str) {
-        eprintln!("oauth-broker: {line}");
+        eprintln!("oauth-broker: {}", shell::log::line(line));
     }
 }
 

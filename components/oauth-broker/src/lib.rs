@@ -55,7 +55,7 @@ mod tests;
 pub mod fuzz;
 
 pub use doors::resolve::{ResolveError, resolve};
-pub use doors::{BODY_LIMIT, handle, unreadable};
+pub use doors::{handle, unreadable};
 pub use host::{Host, SendFault, StoreFault};
 
 use std::cell::Cell;

@@ -1,55 +1,62 @@
 //! How does a request come in, and its answer go out?
 
+use std::time::Duration;
+
 use http::{Method, Request, Response, Uri};
 use thiserror::Error;
 use wasi::http::types::{IncomingRequest, Method as WasiMethod, OutgoingBody, OutgoingResponse, ResponseOutparam};
-use wasi::io::streams::{OutputStream, StreamError};
+use wasi::io::streams::OutputStream;
 
-use crate::turn::ready;
-use crate::{Body, CHUNK, fields, headers};
+use crate::turn::{ready, within};
+use crate::wasi_http::{CHUNK, fields, headers};
+use crate::{Body, Pieces, ReadError, Unread};
 
-/// Why a request could not be read.
+/// The client has gone, or reads too slowly, so nothing more can be written.
 #[derive(Debug, Error)]
-pub enum ReadError {
-    /// The body is longer than the limit. What came of it is dropped, and the rest never read.
-    #[error("the request body is longer than {0} bytes")]
-    TooLarge(usize),
-    /// The client went away, or sent something that is not HTTP.
-    #[error("the request could not be read")]
-    Broken,
-}
-
-/// The client has gone, so nothing more can be written.
-#[derive(Debug, Error)]
-#[error("the client has closed the connection")]
+#[error("the client has closed the connection, or does not read")]
 pub struct Closed;
 
-/// Reads a request with its whole body, of at most `limit` bytes. Its URI has the authority that the client named,
-/// if it named one: a claim, not a fact.
-pub async fn read_request(request: IncomingRequest, limit: usize) -> Result<Request<Vec<u8>>, ReadError> {
+/// How long a client may take to make room for more of its answer: for some hundred kilobytes, so that one who reads slowly
+/// but steadily gets all of it.
+const READER_PATIENCE: Duration = Duration::from_secs(30);
+/// Between two looks at whether the client is still there, while what is piped to it pauses.
+const LOOK: Duration = Duration::from_secs(3);
+
+/// The body of a request. The client is not asked for it before the first piece is.
+pub struct RequestBody {
+    // Before the request, because it is the request's child and has to go first.
+    body: Option<Body>,
+    request: IncomingRequest,
+}
+
+/// Reads the head of a request. Its URI has the authority that the client named, if it named one: a claim, not a fact.
+pub fn read_head(request: IncomingRequest) -> Result<Request<Unread<RequestBody>>, ReadError> {
     let headers = headers(&request.headers());
     let announced = headers.get(http::header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-    if announced.is_some_and(|length: u64| length > limit as u64) {
-        return Err(ReadError::TooLarge(limit));
-    }
     let path = request.path_with_query().unwrap_or_else(|| "/".to_owned());
     let uri = match request.authority() {
         Some(authority) => Uri::builder().scheme("http").authority(authority).path_and_query(path).build(),
         None => Uri::builder().path_and_query(path).build(),
     };
-    let mut read = Request::new(Vec::new());
-    *read.method_mut() = method(&request.method()).ok_or(ReadError::Broken)?;
+    let method = method(&request.method()).ok_or(ReadError::Broken)?;
+    let mut read = Request::new(Unread::new(RequestBody { body: None, request }, announced));
+    *read.method_mut() = method;
     *read.uri_mut() = uri.map_err(|_| ReadError::Broken)?;
     *read.headers_mut() = headers;
-
-    let mut body = Body::new(request.consume().map_err(|()| ReadError::Broken)?).ok_or(ReadError::Broken)?;
-    while let Some(chunk) = body.chunk().await.map_err(|_| ReadError::Broken)? {
-        if read.body().len() + chunk.len() > limit {
-            return Err(ReadError::TooLarge(limit));
-        }
-        read.body_mut().extend_from_slice(&chunk);
-    }
     Ok(read)
+}
+
+impl Pieces for RequestBody {
+    async fn piece(&mut self) -> Result<Option<Vec<u8>>, ReadError> {
+        let body = match &mut self.body {
+            Some(body) => body,
+            none => {
+                let incoming = self.request.consume().map_err(|()| ReadError::Broken)?;
+                none.insert(Body::new(incoming).ok_or(ReadError::Broken)?)
+            }
+        };
+        body.chunk().await.map_err(|_| ReadError::Broken)
+    }
 }
 
 /// Sends a whole answer: its body is written and finished before its head is handed over, as far as the host's buffer
@@ -106,7 +113,11 @@ impl ResponseWriter {
             match self.stream()?.splice(source.stream(), room.min(CHUNK)) {
                 Ok(0) => {
                     self.stream()?.flush().map_err(|_| Closed)?;
-                    source.readable().await;
+                    while within(LOOK, source.readable()).await.is_none() {
+                        if self.is_closed() {
+                            return Err(Closed);
+                        }
+                    }
                 }
                 Ok(_) => {}
                 // A splice does not say which side has ended; only this side can be asked.
@@ -140,15 +151,23 @@ impl ResponseWriter {
         sent
     }
 
+    /// Whether the client has gone. The host knows it as soon as the connection is closed, and so nothing need be written.
+    pub fn is_closed(&self) -> bool {
+        self.stream.as_ref().is_none_or(|stream| stream.check_write().is_err())
+    }
+
+    /// How many bytes the client takes now, or else within [`READER_PATIENCE`].
     async fn room(&self) -> Result<u64, Closed> {
         let stream = self.stream()?;
-        loop {
-            match stream.check_write() {
-                Ok(0) => ready(|| stream.subscribe()).await,
-                Ok(room) => return Ok(room),
-                Err(StreamError::Closed | StreamError::LastOperationFailed(_)) => return Err(Closed),
+        let room = async {
+            loop {
+                match stream.check_write().map_err(|_| Closed)? {
+                    0 => ready(|| stream.subscribe()).await,
+                    room => return Ok(room),
+                }
             }
-        }
+        };
+        within(READER_PATIENCE, room).await.unwrap_or(Err(Closed))
     }
 
     fn stream(&self) -> Result<&OutputStream, Closed> {

@@ -1,61 +1,33 @@
-//! How does a component of Gatehouse speak WASI HTTP?
+//! The plumbing that all components share: WASI HTTP, the reading of bodies, and lines of the log.
 //!
-//! The one piece of plumbing that all components share: requests and answers as the `http` crate's types, bodies as
-//! bytes or as a stream, on the bare WASI 0.2.0 bindings. It exists for two rules that a host like Spin, which leaves
-//! Nagle's algorithm on, makes expensive to forget:
+//! Requests and answers are the `http` crate's types, bodies are bytes or a stream, on the bare WASI 0.2.0 bindings. It
+//! exists for two rules that a host like Spin, which leaves Nagle's algorithm on, makes expensive to forget:
 //!
 //! * a body that is known is written and finished *before* its head is handed over, so that both leave in one write
 //!   (else a kept-alive connection waits for the peer's delayed ACK, about 40 ms);
 //! * a stream sends its first bytes in the same turn as its head.
 //!
-//! It decides nothing: no routes, no retries, no logging.
+//! and for the limits that such a host does not have: how long a request's body may take ([`body`]), and how long a client
+//! may take to read its answer.
+//!
+//! It decides nothing: no routes, no retries, no text of the log.
 
-#![cfg(target_family = "wasm")]
+pub mod body;
+pub mod log;
 
+#[cfg(target_family = "wasm")]
 mod inbound;
+#[cfg(target_family = "wasm")]
 mod outbound;
+#[cfg(target_family = "wasm")]
 mod turn;
+#[cfg(target_family = "wasm")]
+mod wasi_http;
 
-pub use inbound::{Closed, ReadError, ResponseWriter, read_request, respond, start};
+pub use body::{Pieces, ReadError, Unread};
+#[cfg(target_family = "wasm")]
+pub use inbound::{Closed, RequestBody, ResponseWriter, read_head, respond, start};
+#[cfg(target_family = "wasm")]
 pub use outbound::{Body, SendError, Timeouts, send};
-pub use turn::{now, run, sleep};
-
-use http::{HeaderMap, HeaderName, HeaderValue};
-use wasi::http::types::Fields;
-
-/// Bytes asked of a stream at once.
-const CHUNK: u64 = 64 * 1024;
-
-/// Header fields that the host owns: a guest that sets one of them is refused the whole field block.
-/// `host` is here because WASI HTTP carries it as the authority.
-const HOST_OWNED: [&str; 9] = [
-    "connection",
-    "host",
-    "http2-settings",
-    "keep-alive",
-    "proxy-authenticate",
-    "proxy-authorization",
-    "proxy-connection",
-    "transfer-encoding",
-    "upgrade",
-];
-
-fn fields(headers: &HeaderMap) -> Fields {
-    let entries: Vec<(String, Vec<u8>)> = headers
-        .iter()
-        .filter(|(name, _)| !HOST_OWNED.contains(&name.as_str()))
-        .map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec()))
-        .collect();
-    // Names and values come from `http`'s own types, so the host has nothing left to object to.
-    Fields::from_list(&entries).unwrap_or_else(|_| Fields::new())
-}
-
-fn headers(fields: &Fields) -> HeaderMap {
-    fields
-        .entries()
-        .into_iter()
-        .filter_map(|(name, value)| {
-            Some((HeaderName::from_bytes(name.as_bytes()).ok()?, HeaderValue::from_bytes(&value).ok()?))
-        })
-        .collect()
-}
+#[cfg(target_family = "wasm")]
+pub use turn::{now, run, sleep, within};

@@ -11,7 +11,7 @@ use wasi::http::types::{
 use wasi::io::streams::{InputStream, StreamError};
 
 use crate::turn::ready;
-use crate::{CHUNK, fields, headers};
+use crate::wasi_http::{CHUNK, fields, headers};
 
 /// How long a peer may take. Without them a host waits for 600 s each.
 #[derive(Debug, Clone, Copy)]

@@ -1,9 +1,11 @@
 //! How does a component wait, and for what?
 
 use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
+use futures_util::future::{Either, select};
 use spin_executor::CancelOnDropToken;
 use wasi::clocks::{monotonic_clock, wall_clock};
 use wasi::io::poll::Pollable;
@@ -24,6 +26,15 @@ pub async fn sleep(duration: Duration) {
     let end = monotonic_clock::now().saturating_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX));
     while monotonic_clock::now() < end {
         turn(monotonic_clock::subscribe_instant(end)).await;
+    }
+}
+
+/// The result of `future`; `None` when `limit` passes first, and the future is dropped.
+pub async fn within<T>(limit: Duration, future: impl Future<Output = T>) -> Option<T> {
+    // The timer is looked at only when the future has to wait.
+    match select(pin!(future), pin!(sleep(limit))).await {
+        Either::Left((value, _)) => Some(value),
+        Either::Right(_) => None,
     }
 }
 

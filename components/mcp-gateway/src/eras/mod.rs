@@ -293,7 +293,7 @@ impl Client {
 
 /// Decides what is to be done about a POST.
 pub fn decide<'a>(head: &'a Parts, body: &'a [u8], site: &Site<'a>) -> Decision<'a> {
-    let text = match text(head, body) {
+    let text = match text(body) {
         Ok(text) => text,
         Err(refusal) => return Decision::Refuse(refusal),
     };
@@ -310,21 +310,26 @@ pub fn decide<'a>(head: &'a Parts, body: &'a [u8], site: &Site<'a>) -> Decision<
     }
 }
 
-/// The text of a POST.
-pub fn text<'a>(head: &Parts, body: &'a [u8]) -> Result<&'a str, Response<Vec<u8>>> {
+/// Refuses a POST whose head says that it is no message.
+pub fn check_type(head: &Parts) -> Result<(), Response<Vec<u8>>> {
     let is_json = head.headers.get(header::CONTENT_TYPE).is_some_and(|value| media_type(value) == "application/json");
     if !is_json {
         let message = "Content-Type has to be application/json";
         return Err(jsonrpc::refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, None, message));
     }
     let is_plain = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"identity");
-    if !head.headers.get_all(header::CONTENT_ENCODING).iter().all(is_plain) {
-        let mut response =
-            jsonrpc::refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, None, "A body has to come without Content-Encoding");
-        // RFC 9110 section 15.5.16: what is taken.
-        response.headers_mut().insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        return Err(response);
+    if head.headers.get_all(header::CONTENT_ENCODING).iter().all(is_plain) {
+        return Ok(());
     }
+    let mut response =
+        jsonrpc::refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, None, "A body has to come without Content-Encoding");
+    // RFC 9110 section 15.5.16: what is taken.
+    response.headers_mut().insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    Err(response)
+}
+
+/// The text of a POST.
+pub fn text(body: &[u8]) -> Result<&str, Response<Vec<u8>>> {
     std::str::from_utf8(json::without_bom(body)).map_err(|_| {
         let body = jsonrpc::error(None, jsonrpc::PARSE_ERROR, "Parse error: not UTF-8", None);
         jsonrpc::respond(StatusCode::BAD_REQUEST, body)

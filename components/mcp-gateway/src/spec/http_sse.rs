@@ -26,7 +26,7 @@ impl<'w> Stream<'w> {
     fn open_by(world: &'w World, request: Request<Vec<u8>>, leaves_after: usize) -> Self {
         let heard = Rc::new(RefCell::new(Heard::default()));
         let client = Client { heard: heard.clone(), leaves_after };
-        let mut stream = Self { world, served: Box::pin(routes::serve(world, request, client)), heard, over: false };
+        let mut stream = Self { world, served: Box::pin(world::serve(world, request, client)), heard, over: false };
         stream.run_until(|stream| !stream.heard.borrow().pieces.is_empty());
         stream
     }
@@ -47,7 +47,7 @@ impl<'w> Stream<'w> {
     fn serve(&mut self, request: Request<Vec<u8>>) -> Got {
         let heard = Rc::new(RefCell::new(Heard::default()));
         let client = Client { heard: heard.clone(), leaves_after: usize::MAX };
-        let mut served = Box::pin(routes::serve(self.world, request, client));
+        let mut served = Box::pin(world::serve(self.world, request, client));
         self.world.run(poll_fn(|context| {
             self.over = self.over || self.served.as_mut().poll(context).is_ready();
             served.as_mut().poll(context)
@@ -357,7 +357,7 @@ fn a_bearer_that_ends_between_post_and_work_is_the_answer_to_its_request() {
     let request = message(&stream.endpoint(), PING);
     let heard = Rc::new(RefCell::new(Heard::default()));
     let client = Client { heard: heard.clone(), leaves_after: usize::MAX };
-    let mut served = Box::pin(routes::serve(&world, request, client));
+    let mut served = Box::pin(world::serve(&world, request, client));
     // It is in the letterbox when the bearer ends.
     let _ = served.as_mut().poll(&mut std::task::Context::from_waker(std::task::Waker::noop()));
     *world.resolve_error.borrow_mut() = Some(ResolveError::InvalidToken);
@@ -376,7 +376,7 @@ fn messages_that_are_posted_at_once_are_all_heard_once() {
         .map(|(at, heard)| {
             let body = format!(r#"{{"jsonrpc":"2.0","id":{},"method":"ping"}}"#, 100 + at);
             let client = Client { heard: heard.clone(), leaves_after: usize::MAX };
-            Box::pin(routes::serve(&world, message(&stream.endpoint(), &body), client))
+            Box::pin(world::serve(&world, message(&stream.endpoint(), &body), client))
         })
         .collect();
     world.run(poll_fn(|context| {
@@ -449,7 +449,7 @@ fn what_is_stored_of_a_message_opens_for_nobody_else() {
     let stream = Stream::open(&world, "/mcp/sse");
     let request = message(&stream.endpoint(), &call(2, "up__echo"));
     let heard = Rc::new(RefCell::new(Heard::default()));
-    let mut served = Box::pin(routes::serve(&world, request, Client { heard, leaves_after: usize::MAX }));
+    let mut served = Box::pin(world::serve(&world, request, Client { heard, leaves_after: usize::MAX }));
     let _ = served.as_mut().poll(&mut std::task::Context::from_waker(std::task::Waker::noop()));
     let stored: Vec<u8> = world.store.borrow().values().flatten().copied().collect();
     let holds = |text: &str| stored.windows(text.len()).any(|window| window == text.as_bytes());
@@ -462,7 +462,7 @@ fn a_stream_lasts_half_an_hour_at_most_and_looks_less_often_when_nobody_speaks()
     let mut stream = Stream::open(&world, "/mcp/sse");
     let before = world.loads.get();
     stream.run_until(|_| world.elapsed() > Duration::from_secs(60));
-    assert!(world.loads.get() - before < 60 * 5, "four looks in a second, and one for the seat every 15");
+    assert!(world.loads.get() - before < 60 * 5, "four looks in a second, and one for the seat every 5");
     stream.run_until(|stream| stream.over);
     assert!(world.elapsed() < Duration::from_secs(31 * 60));
     assert!(stream.heard.borrow().pieces.len() > 100);
@@ -528,7 +528,7 @@ fn streams_that_are_opened_at_once_do_not_share_a_seat() {
     let heard: Vec<Rc<RefCell<Heard>>> = (0..2).map(|_| Rc::default()).collect();
     let open = |heard: &Rc<RefCell<Heard>>| {
         let client = Client { heard: heard.clone(), leaves_after: usize::MAX };
-        Box::pin(routes::serve(&world, get("/mcp/sse"), client))
+        Box::pin(world::serve(&world, get("/mcp/sse"), client))
     };
     let mut served: Vec<_> = heard.iter().map(open).collect();
     let found = world.store.borrow().clone();
@@ -553,7 +553,7 @@ fn a_message_that_is_put_in_again_is_not_heard_again() {
     let world = World::with(legacy(echo));
     let mut stream = Stream::open(&world, "/mcp/sse");
     let client = Client { heard: Rc::default(), leaves_after: usize::MAX };
-    let mut served = Box::pin(routes::serve(&world, message(&stream.endpoint(), PING), client));
+    let mut served = Box::pin(world::serve(&world, message(&stream.endpoint(), PING), client));
     let _ = served.as_mut().poll(&mut std::task::Context::from_waker(std::task::Waker::noop()));
     let posted = world.store.borrow().clone();
     stream.answer(7);

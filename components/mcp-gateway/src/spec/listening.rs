@@ -172,7 +172,7 @@ fn what_a_legacy_client_subscribes_to_while_it_listens_is_listened_for_at_a_mode
     let mut served = 0;
     let heard = Rc::new(RefCell::new(Heard::default()));
     let client = Client { heard: heard.clone(), leaves_after: 4 };
-    let mut stream = Box::pin(routes::serve(&world, get("/mcp/up"), client));
+    let mut stream = Box::pin(world::serve(&world, get("/mcp/up"), client));
     world.run(poll_fn(|context| {
         if !heard.borrow().pieces.is_empty() && !std::mem::replace(&mut subscribed, true) {
             assert_eq!(subscribe("resources/subscribe").text(), r#"{"jsonrpc":"2.0","id":1,"result":{}}"#);
@@ -281,5 +281,61 @@ fn a_person_has_so_many_streams_and_the_oldest_ends_for_a_new_one() {
     for wrong in ["65", "-1", "1.5", "\"5\""] {
         let file = format!(r#"{{"streams":{wrong},"mcpServers":{{}}}}"#);
         assert!(World::new(&file, vec![]).serve(get("/mcp")).text().contains("has to be 0 to 64"), "{wrong}");
+    }
+}
+
+fn silent(_: &Value) -> Vec<Piece> {
+    vec![Piece::Wait(Duration::from_secs(3600))]
+}
+
+/// The four kinds of streams that only listen.
+fn listeners() -> [Request<Vec<u8>>; 4] {
+    let one = r#""toolsListChanged":true"#;
+    [get("/mcp"), listen("/mcp", one), listen("/mcp/up", one), get("/mcp/sse")]
+}
+
+fn two_seats() -> World {
+    let file = r#"{"streams":2,"mcpServers":{"up":{"url":"https://up.example/mcp"}}}"#;
+    World::new(file, vec![("https://up.example/mcp", modern_teller(silent))])
+}
+
+/// A06: the host knows that a client has gone before anything is written to it.
+#[test]
+fn a_client_that_has_gone_frees_its_seat_within_seconds_and_ends_no_stream_that_is_read() {
+    for request in listeners() {
+        let world = two_seats();
+        let go_on = |streams: &mut Vec<Serving<'_>>, time: Duration| {
+            let until = world.elapsed() + time;
+            world.go_on(streams, |_| world.elapsed() >= until);
+        };
+        let mut streams = vec![world.begin(request.clone())];
+        go_on(&mut streams, Duration::from_secs(20));
+        for _ in 0..6 {
+            streams.push(world.begin_until(request.clone(), 1));
+            go_on(&mut streams, Duration::from_secs(5));
+        }
+        go_on(&mut streams, Duration::from_secs(2));
+        let over: Vec<bool> = streams.iter().map(Serving::is_over).collect();
+        assert_eq!(over, [false, true, true, true, true, true, true], "{request:?}");
+        let seats = world.store.borrow().keys().filter(|key| key.starts_with("g.o.")).count();
+        assert_eq!(seats, 1, "{request:?}");
+    }
+}
+
+/// A06, L02: streams that come all at once are refused, as long as seats change hands, and push nobody out.
+#[test]
+fn a_crowd_of_streams_is_refused_and_ends_no_stream_that_is_read() {
+    for request in listeners() {
+        let world = two_seats();
+        let mut streams = vec![world.begin(request.clone())];
+        let until = world.elapsed() + Duration::from_secs(20);
+        world.go_on(&mut streams, |_| world.elapsed() >= until);
+        streams.extend((0..20).map(|_| world.begin_until(request.clone(), 1)));
+        let until = world.elapsed() + Duration::from_secs(20);
+        world.go_on(&mut streams, |_| world.elapsed() >= until);
+        assert!(!streams[0].is_over(), "{request:?}");
+        let refused = streams[1..].iter().filter_map(Serving::got).filter(|got| got.status == 429);
+        let refused: Vec<_> = refused.map(|got| got.header("retry-after").map(str::to_owned)).collect();
+        assert!(refused.len() > 10 && refused.iter().all(Option::is_some), "{request:?}: {refused:?}");
     }
 }

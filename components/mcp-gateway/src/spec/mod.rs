@@ -1,6 +1,7 @@
 //! What the gateway does, as sentences: each test is one. `world` is what is around it, `upstreams` the servers behind it.
 
 mod ambiguous;
+mod arriving;
 mod asking;
 mod bytes;
 mod calls;
@@ -41,5 +42,4 @@ use serde_json::Value;
 
 use crate::host::{AccessToken, Caller, Host, Origins, Outcome, Resolution, ResolveError, ResolveRequest, SendError};
 use crate::memory::Met;
-use crate::routes;
 use world::*;

@@ -172,7 +172,7 @@ fn a_session_that_another_request_has_made_anew_is_taken_over() {
     let stale = Stale { world: &world, first: RefCell::new(Some(old)), then: new };
     let heard = Rc::new(RefCell::new(Heard::default()));
     let client = Client { heard: heard.clone(), leaves_after: usize::MAX };
-    world.run(routes::serve(&stale, Era::Legacy.call("/mcp", "up__echo"), client));
+    world.run(world::serve(&stale, Era::Legacy.call("/mcp", "up__echo"), client));
     assert!(heard.take().into_got().text().contains("hi of echo"));
     assert_eq!(world.methods(), ["tools/call", "tools/call"]);
 }

@@ -17,6 +17,7 @@ use crate::host::{
 };
 use crate::memory::Met;
 use crate::routes;
+use shell::{Pieces, ReadError, Unread};
 
 pub const GATEWAY: &str = "https://mcp.example.com";
 pub const BROKER: &str = "https://auth.example.com";
@@ -159,7 +160,7 @@ impl World {
     }
 
     /// `request` as Spin passes it on: with the peer's address, and under our name if it names no host.
-    fn arrived(&self, mut request: Request<Vec<u8>>) -> Request<Vec<u8>> {
+    pub fn arrived(&self, mut request: Request<Vec<u8>>) -> Request<Vec<u8>> {
         let host = self.gateway.split_once("://").map_or("", |(_, host)| host);
         let names_host = request.uri().authority().is_some() || request.headers().contains_key("host");
         let headers = request.headers_mut();
@@ -174,14 +175,14 @@ impl World {
 
     pub fn serve(&self, request: Request<Vec<u8>>) -> Got {
         let heard = Rc::new(RefCell::new(Heard::default()));
-        self.run(routes::serve(self, self.arrived(request), Client { heard: heard.clone(), leaves_after: usize::MAX }));
+        self.run(serve(self, self.arrived(request), Client { heard: heard.clone(), leaves_after: usize::MAX }));
         heard.take().into_got()
     }
 
     /// The client closes its connection after so many writes.
     pub fn serve_until(&self, request: Request<Vec<u8>>, writes: usize) -> Got {
         let heard = Rc::new(RefCell::new(Heard::default()));
-        self.run(routes::serve(self, self.arrived(request), Client { heard: heard.clone(), leaves_after: writes }));
+        self.run(serve(self, self.arrived(request), Client { heard: heard.clone(), leaves_after: writes }));
         heard.take().into_got()
     }
 
@@ -189,11 +190,8 @@ impl World {
     pub fn converse(&self, request: Request<Vec<u8>>, mut act: impl FnMut(&[String])) -> Got {
         let heard = Rc::new(RefCell::new(Heard::default()));
         let mut writes = 0;
-        let mut served = Box::pin(routes::serve(
-            self,
-            self.arrived(request),
-            Client { heard: heard.clone(), leaves_after: usize::MAX },
-        ));
+        let mut served =
+            Box::pin(serve(self, self.arrived(request), Client { heard: heard.clone(), leaves_after: usize::MAX }));
         self.run(poll_fn(|context| {
             let done = served.as_mut().poll(context);
             let pieces = heard.borrow().pieces.clone();
@@ -214,7 +212,7 @@ impl World {
     pub fn begin_until(&self, request: Request<Vec<u8>>, writes: usize) -> Serving<'_> {
         let heard = Rc::new(RefCell::new(Heard::default()));
         let client = Client { heard: heard.clone(), leaves_after: writes };
-        Serving { future: Some(Box::pin(routes::serve(self, self.arrived(request), client))), heard }
+        Serving { future: Some(Box::pin(serve(self, self.arrived(request), client))), heard }
     }
 
     /// Lets all of them go on until `done`, or until nothing is left to do.
@@ -257,8 +255,39 @@ impl World {
         self.clock.now.set(self.clock.now.get() + Duration::from_secs(seconds));
     }
 
+    /// A body of these pieces.
+    pub fn script(&self, pieces: Vec<Piece>) -> Script {
+        Script { pieces: pieces.into(), until: None, clock: self.clock.clone() }
+    }
+
     pub fn elapsed(&self) -> Duration {
         self.clock.now.get()
+    }
+}
+
+/// Serves a request whose body is there.
+pub async fn serve<H>(host: &H, request: Request<Vec<u8>>, client: Client)
+where
+    H: Host<Body = Script, Outlet = Client>,
+{
+    let (head, body) = request.into_parts();
+    let announced = Some(body.len() as u64);
+    let body = Script { pieces: [Piece::Bytes(body)].into(), until: None, clock: Rc::default() };
+    let body = Unread::new(Arriving { body, asked: Rc::default() }, announced);
+    routes::serve(host, Request::from_parts(head, body), client).await;
+}
+
+/// A request's body on its way.
+pub struct Arriving {
+    pub body: Script,
+    /// How often it was asked for.
+    pub asked: Rc<Cell<usize>>,
+}
+
+impl Pieces for Arriving {
+    async fn piece(&mut self) -> Result<Option<Vec<u8>>, ReadError> {
+        self.asked.set(self.asked.get() + 1);
+        self.body.chunk().await.map_err(|_| ReadError::Broken)
     }
 }
 
@@ -325,6 +354,10 @@ impl Outlet<Script> for Client {
 
     fn finish(&mut self) {
         self.heard.borrow_mut().finished = true;
+    }
+
+    fn is_gone(&self) -> bool {
+        self.heard.borrow().pieces.len() >= self.leaves_after
     }
 }
 
@@ -428,7 +461,7 @@ impl Host for World {
                 for (name, value) in headers {
                     response = response.header(name, value);
                 }
-                Ok(response.body(Script { pieces: pieces.into(), until: None, clock: self.clock.clone() }).unwrap())
+                Ok(response.body(self.script(pieces)).unwrap())
             }
         }
     }

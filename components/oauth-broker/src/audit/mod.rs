@@ -136,6 +136,8 @@ impl<H: Host> Broker<'_, H> {
         let line = Line { time: self.host.now(), ..line };
         let json = sealing::to_json(&line).ok().and_then(|json| String::from_utf8(json.to_vec()).ok());
         let Some(json) = json else { unreachable!("a line is strings and numbers") };
+        // JSON lets through what steers a terminal, and the record is read on one too.
+        let json = shell::log::line(&json);
         self.host.log(&format!("audit {json}"));
         let kept = self.settings.audit().unwrap_or_else(|error| {
             self.host.log(&error.to_string());

@@ -16,6 +16,7 @@ use crate::audit::ring::{BLOCKS, Record};
 use crate::audit::{Actor, Event, Line};
 use crate::host::Host;
 use crate::names::Subject;
+use crate::people::Asker;
 use crate::vault::rows::RowError;
 
 /// `GET /admin/audit?subject=…&hours=…`: without a subject, what belongs to nobody.
@@ -46,8 +47,12 @@ struct Audit {
 
 /// `POST /admin/sweep`: one step of a sweep. `cursor` is what the step before it gave; `lost` names a key whose rows are
 /// to be deleted.
-pub async fn sweep<H: Host>(broker: &Broker<'_, H>, request: &Request<Vec<u8>>) -> Result<Response<Vec<u8>>, Refusal> {
-    let admin = broker.admin(request)?;
+pub async fn sweep<H: Host>(
+    broker: &Broker<'_, H>,
+    request: &Request<Vec<u8>>,
+    asker: &Asker,
+) -> Result<Response<Vec<u8>>, Refusal> {
+    let Asker::Admin(admin) = asker else { return Err(Refusal::Admin) };
     let params = Params::parse(request.body())?;
     let mut sweep = match params.get("cursor") {
         None => broker.new_sweep()?,
@@ -61,7 +66,7 @@ pub async fn sweep<H: Host>(broker: &Broker<'_, H>, request: &Request<Vec<u8>>) 
         return Err(Refusal::Request("lost names a key that is not lost: it is in encryption_keys"));
     }
     broker.go_on(&mut sweep, lost).await?;
-    broker.note(Line::new(Event::Swept, Actor::Admin(&admin), None));
+    broker.note(Line::new(Event::Swept, Actor::Admin(admin), None));
     let cursor = broker.cursor(&sweep)?;
     let answer = Swept {
         done: sweep.is_whole(),

@@ -14,7 +14,7 @@ use crate::host::Host;
 use crate::names::ServiceId;
 use crate::people::cookies::Cookie;
 use crate::people::sign_in::{self, Next};
-use crate::people::{By, Caller, local};
+use crate::people::{Asker, Caller, local};
 use sealing::Secret;
 
 /// `GET /auth/{service}`: what will be connected, and the button that does it. `POST /auth/{service}`: that button.
@@ -25,15 +25,18 @@ pub async fn auth<H: Host>(
     broker: &Broker<'_, H>,
     request: &Request<Vec<u8>>,
     service: ServiceId,
+    asker: Asker,
 ) -> Result<Response<Vec<u8>>, Refusal> {
     let pressed = request.method() == Method::POST;
-    if pressed {
-        local::check_origin(request, broker.settings.public_url()?)?;
-    }
     let params = if pressed { Params::parse(request.body()) } else { Params::of(request.uri()) }?;
     let (ticket, account) = (params.get("ticket"), params.get("account").filter(|_| !pressed));
     let next = |ticket| Next::connect(&service, account, ticket).path();
-    let subject = broker.person(request)?.ok_or_else(|| Refusal::SignIn(next(ticket)))?;
+    let person = match asker {
+        Asker::Person(person) => Some(person),
+        _ if pressed => None,
+        _ => broker.person(request)?,
+    };
+    let subject = person.ok_or_else(|| Refusal::SignIn(next(ticket)))?;
     if pressed {
         let ticket = ticket.ok_or(Refusal::Request("ticket is missing"))?;
         match broker.start(&subject, &service, ticket, request.headers()).await {
@@ -100,19 +103,27 @@ pub async fn callback<H: Host>(
     Ok(response)
 }
 
+/// Who may have a link made. A link is no token, and of use to this person only: their browser may have it, on our own
+/// pages.
+pub fn asker<H: Host>(broker: &Broker<'_, H>, request: &Request<Vec<u8>>) -> Result<Asker, Refusal> {
+    let asker = broker.asker(request);
+    if asker.is_ok() || request.headers().contains_key(header::AUTHORIZATION) {
+        return asker;
+    }
+    local::check_origin(request, broker.settings.public_url()?)?;
+    broker.person(request)?.map(Asker::Person).ok_or_else(|| Refusal::SignIn("/".to_owned()))
+}
+
 /// `POST /tickets`: a link with which the person whom the caller speaks for can connect a service.
-pub async fn ticket<H: Host>(broker: &Broker<'_, H>, request: &Request<Vec<u8>>) -> Result<Response<Vec<u8>>, Refusal> {
-    let wish = json::check(request.body()).and_then(serde_json::from_slice::<Wish>);
-    let subject_token = wish.as_ref().ok().and_then(|wish| wish.subject_token.as_ref()).map(Secret::reveal);
-    let Caller { subject, by } = if subject_token.is_some() || request.headers().contains_key(header::AUTHORIZATION) {
-        broker.caller_for_token(request, subject_token)?
-    } else {
-        // A link is no token, and of use to this person only: their browser may have it, on our own pages.
-        local::check_origin(request, broker.settings.public_url()?)?;
-        let subject = broker.person(request)?.ok_or_else(|| Refusal::SignIn("/".to_owned()))?;
-        Caller { subject, by: By::Person }
-    };
-    let wish = wish.map_err(|_| Refusal::Request("the body is not JSON of service, account, scopes, return_to"))?;
+pub async fn ticket<H: Host>(
+    broker: &Broker<'_, H>,
+    request: &Request<Vec<u8>>,
+    asker: Asker,
+) -> Result<Response<Vec<u8>>, Refusal> {
+    let wish = json::check(request.body())
+        .and_then(serde_json::from_slice::<Wish>)
+        .map_err(|_| Refusal::Request("the body is not JSON of service, account, scopes, return_to"))?;
+    let Caller { subject, by } = broker.caller(asker, wish.subject_token.as_ref().map(Secret::reveal))?;
     let service = ServiceId::parse(&wish.service).map_err(|_| Refusal::UnknownService)?;
     if !CALLED_FOR.hold(&wish.scopes) {
         return Err(Refusal::Request(SCOPES));

@@ -16,6 +16,7 @@ mod token;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_auth::Hops;
 use serde::Serialize;
+use shell::{Pieces, ReadError, Unread};
 use zeroize::Zeroize;
 
 pub use refusal::Refusal;
@@ -24,14 +25,17 @@ use crate::Broker;
 use crate::discovery;
 use crate::host::Host;
 use crate::names::{AccountName, ConnectionId, ServiceId, Subject};
+use crate::people::{Asker, local};
 
 /// The longest body of a request, in bytes.
-pub const BODY_LIMIT: usize = 64 * 1024;
+const BODY_LIMIT: usize = 64 * 1024;
 
 /// Answers one request.
-pub async fn handle<H: Host>(host: &H, mut request: Request<Vec<u8>>) -> Response<Vec<u8>> {
+pub async fn handle<H: Host, P: Pieces>(host: &H, request: Request<Unread<P>>) -> Response<Vec<u8>> {
     let broker = Broker::new(host);
-    let response = match route(&broker, &request).await {
+    let (head, mut body) = request.into_parts();
+    let mut request = Request::from_parts(head, Vec::new());
+    let response = match route(&broker, &mut request, &mut body).await {
         Ok(response) => response,
         Err(refusal) => refusal.answer(host, wants_page(&request)),
     };
@@ -39,15 +43,19 @@ pub async fn handle<H: Host>(host: &H, mut request: Request<Vec<u8>>) -> Respons
     response
 }
 
-/// Answers a request that could not be read: its body was longer than [`BODY_LIMIT`], or it was not HTTP.
-pub fn unreadable<H: Host>(host: &H, too_large: bool) -> Response<Vec<u8>> {
-    let refusal = if too_large { Refusal::TooLarge } else { Refusal::Request("the request could not be read") };
-    refusal.answer(host, false)
+/// Answers a request whose head could not be read.
+pub fn unreadable<H: Host>(host: &H, error: ReadError) -> Response<Vec<u8>> {
+    Refusal::Unread(error).answer(host, false)
 }
 
-async fn route<H: Host>(broker: &Broker<'_, H>, request: &Request<Vec<u8>>) -> Result<Response<Vec<u8>>, Refusal> {
+async fn route<H: Host, P: Pieces>(
+    broker: &Broker<'_, H>,
+    request: &mut Request<Vec<u8>>,
+    body: &mut Unread<P>,
+) -> Result<Response<Vec<u8>>, Refusal> {
     broker.host.hops().set(Hops::of(request.headers())?);
-    let path = request.uri().path();
+    let uri = request.uri().clone();
+    let path = uri.path();
     let (room, id) = match path.get(1..).and_then(|path| path.split_once('/')) {
         Some((_, id)) if id.contains('/') => return Err(Refusal::NoRoute),
         Some((room, id)) => (room, Some(id)),
@@ -71,24 +79,61 @@ async fn route<H: Host>(broker: &Broker<'_, H>, request: &Request<Vec<u8>>) -> R
         return Err(Refusal::Method(methods));
     }
     let service = || ServiceId::parse(id.unwrap_or_default()).map_err(|_| Refusal::UnknownService);
+    if id.is_some() && room != "admin" {
+        service()?;
+    }
+    let asker = match sender(broker, request, room)? {
+        Some(asker) => {
+            *request.body_mut() = body.read(BODY_LIMIT, |duration| broker.host.sleep(duration)).await?;
+            asker
+        }
+        None => Asker::Nobody,
+    };
+    let request = &*request;
     match room {
         "admin" if id == Some("audit") => admin::audit(broker, request),
-        "admin" => admin::sweep(broker, request).await,
+        "admin" => admin::sweep(broker, request, &asker).await,
         "" => listing::page(broker, request).await,
         "connections" => listing::json(broker, request).await,
         "health" => Ok(health::answer(broker, request)),
         "client" => discovery::document(broker, &service()?),
-        "auth" => connect::auth(broker, request, service()?).await,
+        "auth" => connect::auth(broker, request, service()?, asker).await,
         "callback" if request.method() == Method::POST => connect::posted(broker, request, service()?),
         "callback" => connect::callback(broker, request, service()?).await,
-        "tickets" => connect::ticket(broker, request).await,
-        "token" if request.method() == Method::DELETE => token::delete(broker, request, service()?).await,
-        "token" => token::post(broker, request, service()?).await,
-        "resolve" => resolve::post(broker, request).await,
+        "tickets" => connect::ticket(broker, request, asker).await,
+        "token" if request.method() == Method::DELETE => token::delete(broker, request, service()?, asker).await,
+        "token" => token::post(broker, request, service()?, asker).await,
+        "resolve" => resolve::post(broker, request, asker).await,
         "sign-in" => broker.sign_in(request).await,
         "sign-out" => broker.sign_out(request).await,
-        _ => token::disconnect(broker, request, service()?).await,
+        _ => token::disconnect(broker, request, service()?, asker).await,
     }
+}
+
+/// Who sends a request whose answer needs its body. What the head alone can refuse is refused here, before the body is read.
+/// `None`: the body decides nothing, and is not read.
+fn sender<H: Host>(broker: &Broker<'_, H>, request: &Request<Vec<u8>>, room: &str) -> Result<Option<Asker>, Refusal> {
+    let is_post = request.method() == Method::POST;
+    Ok(Some(match room {
+        "token" => broker.asker(request)?,
+        "resolve" => broker.asker_for_resolution(request)?,
+        "tickets" => connect::asker(broker, request)?,
+        "admin" if is_post => Asker::Admin(broker.admin(request)?),
+        // From the provider's site.
+        "callback" if is_post => Asker::Nobody,
+        "auth" | "disconnect" | "sign-in" | "sign-out" if is_post => {
+            local::check_origin(request, broker.settings.public_url()?)?;
+            match room {
+                "sign-in" | "sign-out" => Asker::Nobody,
+                _ => match broker.person(request)? {
+                    Some(person) => Asker::Person(person),
+                    None if room == "auth" => Asker::Nobody,
+                    None => return Err(Refusal::SignIn("/".to_owned())),
+                },
+            }
+        }
+        _ => return Ok(None),
+    }))
 }
 
 /// Which connection a request is about.

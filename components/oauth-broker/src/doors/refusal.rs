@@ -3,6 +3,7 @@
 use http::{HeaderValue, Response, StatusCode, header};
 use http_auth::LoopError;
 use serde_json::json;
+use shell::ReadError;
 use thiserror::Error;
 
 use super::pages;
@@ -27,8 +28,8 @@ pub enum Refusal {
     Method(&'static str),
     #[error("{0}")]
     Request(&'static str),
-    #[error("the body is longer than {} bytes", super::BODY_LIMIT)]
-    TooLarge,
+    #[error(transparent)]
+    Unread(#[from] ReadError),
     #[error("this Gatehouse does not offer that service")]
     UnknownService,
     /// Nobody is signed in; then the way leads to this path.
@@ -147,7 +148,7 @@ impl Refusal {
             Self::NoRoute => (StatusCode::NOT_FOUND, "not_found"),
             Self::Method(_) => (StatusCode::METHOD_NOT_ALLOWED, "invalid_request"),
             Self::Request(_) => (StatusCode::BAD_REQUEST, "invalid_request"),
-            Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "invalid_request"),
+            Self::Unread(error) => (unread(*error), "invalid_request"),
             Self::UnknownService => (StatusCode::NOT_FOUND, "unknown_service"),
             Self::SignIn(_) => (StatusCode::UNAUTHORIZED, "login_required"),
             Self::Credential(_) => (StatusCode::UNAUTHORIZED, "access_denied"),
@@ -199,6 +200,14 @@ impl Refusal {
             _ if self.class().0 == StatusCode::SERVICE_UNAVAILABLE => Some(5),
             _ => None,
         }
+    }
+}
+
+fn unread(error: ReadError) -> StatusCode {
+    match error {
+        ReadError::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+        ReadError::TimedOut => StatusCode::REQUEST_TIMEOUT,
+        ReadError::Broken => StatusCode::BAD_REQUEST,
     }
 }
 

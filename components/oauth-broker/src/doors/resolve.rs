@@ -129,19 +129,15 @@ pub async fn resolve<H: Host>(host: &H, question: Question) -> Result<Resolution
 }
 
 /// `POST /resolve`
-pub async fn post<H: Host>(broker: &Broker<'_, H>, request: &Request<Vec<u8>>) -> Result<Response<Vec<u8>>, Refusal> {
-    // The key before the body: who has none learns nothing of how a question is read.
-    let question = json::check(request.body()).and_then(serde_json::from_slice::<Question>);
-    let bearer = question.as_ref().ok().and_then(|question| question.subject_token.as_ref()).map(Secret::reveal);
-    let caller = broker.caller_for_resolution(request, bearer);
-    let question = match (&caller, question) {
-        (Err(Refusal::SubjectToken), Err(_)) | (Ok(_), Err(_)) => {
-            return Err(Refusal::Request("the body is not the JSON of a question: resource, services, subject_token"));
-        }
-        (Err(_), Err(_)) => return Err(caller.err().unwrap_or(Refusal::Client)),
-        (_, Ok(question)) => question,
-    };
-    let caller = caller?;
+pub async fn post<H: Host>(
+    broker: &Broker<'_, H>,
+    request: &Request<Vec<u8>>,
+    asker: people::Asker,
+) -> Result<Response<Vec<u8>>, Refusal> {
+    let question = json::check(request.body())
+        .and_then(serde_json::from_slice::<Question>)
+        .map_err(|_| Refusal::Request("the body is not the JSON of a question: resource, services, subject_token"))?;
+    let caller = broker.caller(asker, question.subject_token.as_ref().map(Secret::reveal))?;
     let is_gateway = match &caller.by {
         By::Service(name) => broker.settings.is_gateway(name)?,
         By::Person => false,

@@ -13,7 +13,7 @@ use crate::audit::{About, Event, Line};
 use crate::connections::{DisconnectError, Disconnected, Standing};
 use crate::host::Host;
 use crate::names::{ConnectionId, ServiceId};
-use crate::people::{self, By, local};
+use crate::people::{self, Asker, By};
 use crate::policy::Handout;
 use sealing::Secret;
 
@@ -22,10 +22,10 @@ pub async fn post<H: Host>(
     broker: &Broker<'_, H>,
     request: &Request<Vec<u8>>,
     service: ServiceId,
+    asker: Asker,
 ) -> Result<Response<Vec<u8>>, Refusal> {
     let asked = Asked::of(request)?;
-    let caller = broker.caller_for_token(request, asked.subject_token.as_ref().map(Secret::reveal))?;
-    let people::Caller { subject, by } = caller;
+    let people::Caller { subject, by } = broker.caller(asker, asked.subject_token.as_ref().map(Secret::reveal))?;
     let id = super::connection(subject, service, asked.account.as_deref())?;
     let handout = match broker.standing_for(&by, &id, None, &[]).await? {
         Standing::Token(connection) => Handout::from(*connection),
@@ -72,10 +72,10 @@ pub async fn delete<H: Host>(
     broker: &Broker<'_, H>,
     request: &Request<Vec<u8>>,
     service: ServiceId,
+    asker: Asker,
 ) -> Result<Response<Vec<u8>>, Refusal> {
     let asked = Asked::of(request)?;
-    let caller = broker.caller_for_token(request, asked.subject_token.as_ref().map(Secret::reveal))?;
-    let people::Caller { subject, by } = caller;
+    let people::Caller { subject, by } = broker.caller(asker, asked.subject_token.as_ref().map(Secret::reveal))?;
     let id = super::connection(subject, service, asked.account.as_deref())?;
     let ended = match broker.disconnect_for(&by, &id).await {
         Err(DisconnectError::UnknownService) => {
@@ -100,11 +100,11 @@ pub async fn disconnect<H: Host>(
     broker: &Broker<'_, H>,
     request: &Request<Vec<u8>>,
     service: ServiceId,
+    asker: Asker,
 ) -> Result<Response<Vec<u8>>, Refusal> {
-    local::check_origin(request, broker.settings.public_url()?)?;
-    let subject = broker.person(request)?.ok_or_else(|| Refusal::SignIn("/".to_owned()))?;
+    let Asker::Person(person) = asker else { return Err(Refusal::SignIn("/".to_owned())) };
     let form = Params::parse(request.body())?;
-    let id = super::connection(subject, service, form.get("account"))?;
+    let id = super::connection(person, service, form.get("account"))?;
     let ended = broker.disconnect(&id).await?;
     note_disconnected(broker, &By::Person, &id, &ended);
     let revoked = match ended {

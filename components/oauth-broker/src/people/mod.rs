@@ -32,6 +32,20 @@ pub struct Caller {
     pub by: By,
 }
 
+/// Who asks, as far as the head of a request says. Its body may say for whom.
+pub enum Asker {
+    /// The owner's own tools, in local mode.
+    Owner,
+    /// By an API key, or in a session.
+    Person(Subject),
+    /// By its name in `service_keys`.
+    Service(String),
+    /// By its name in `admin_keys`.
+    Admin(String),
+    /// Someone who could not say who they are, or need not.
+    Nobody,
+}
+
 /// Who asks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum By {
@@ -69,39 +83,39 @@ impl<H: Host> Broker<'_, H> {
         Ok(local::check_no_browser(request, self.settings.public_url()?)?)
     }
 
-    /// Who may ask for a token of whom. `subject_token` is the person's bearer, as a service passes it on.
-    pub(crate) fn caller_for_token(
-        &self,
-        request: &Request<Vec<u8>>,
-        subject_token: Option<&str>,
-    ) -> Result<Caller, Refusal> {
+    /// Who may ask for a token.
+    pub(crate) fn asker(&self, request: &Request<Vec<u8>>) -> Result<Asker, Refusal> {
         let Some(key) = key(request, Refusal::Client)? else {
             self.check_owners_tool(request, Refusal::Client)?;
-            return Ok(Caller { subject: self.subject_behind(subject_token)?, by: By::Person });
+            return Ok(Asker::Owner);
         };
         if let Some(service) = self.settings.service_keys()?.owner_of(key) {
-            return Ok(Caller { subject: self.subject_behind(subject_token)?, by: By::Service(service.to_owned()) });
+            return Ok(Asker::Service(service.to_owned()));
         }
-        // Who shows their own key speaks for nobody else.
-        let subject = self.holder_of_api_key(key)?.ok_or(Refusal::Client)?;
-        match subject_token {
-            Some(token) if self.holder_of_api_key(token)?.as_ref() != Some(&subject) => Err(Refusal::SubjectToken),
-            _ => Ok(Caller { subject, by: By::Person }),
+        self.holder_of_api_key(key)?.map(Asker::Person).ok_or(Refusal::Client)
+    }
+
+    /// Who may ask who a caller is: services only.
+    pub(crate) fn asker_for_resolution(&self, request: &Request<Vec<u8>>) -> Result<Asker, Refusal> {
+        match self.asker(request)? {
+            Asker::Person(_) => Err(Refusal::Client),
+            asker => Ok(asker),
         }
     }
 
-    /// The service that is calling, and whose bearer it passes on.
-    pub(crate) fn caller_for_resolution(
-        &self,
-        request: &Request<Vec<u8>>,
-        subject_token: Option<&str>,
-    ) -> Result<Caller, Refusal> {
-        let Some(key) = key(request, Refusal::Client)? else {
-            return self.caller_for_token(request, subject_token);
+    /// Whom `asker` asks for. `subject_token` is the person's bearer, as a service passes it on.
+    pub(crate) fn caller(&self, asker: Asker, subject_token: Option<&str>) -> Result<Caller, Refusal> {
+        let (subject, by) = match (asker, subject_token) {
+            (Asker::Owner, token) => (self.subject_behind(token)?, By::Person),
+            (Asker::Service(name), token) => (self.subject_behind(token)?, By::Service(name)),
+            // Who shows their own key speaks for nobody else.
+            (Asker::Person(subject), Some(token)) if self.holder_of_api_key(token)?.as_ref() != Some(&subject) => {
+                return Err(Refusal::SubjectToken);
+            }
+            (Asker::Person(subject), _) => (subject, By::Person),
+            (Asker::Admin(_) | Asker::Nobody, _) => return Err(Refusal::Client),
         };
-        let keys = self.settings.service_keys()?;
-        let service = keys.owner_of(key).ok_or(Refusal::Client)?;
-        Ok(Caller { subject: self.subject_behind(subject_token)?, by: By::Service(service.to_owned()) })
+        Ok(Caller { subject, by })
     }
 
     /// The name of the admin who is calling.

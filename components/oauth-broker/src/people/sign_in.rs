@@ -12,7 +12,7 @@
 use http::{HeaderValue, Request, Response, header};
 
 use super::session::{OWNERS_BROWSER, SESSION};
-use super::{browser, cookies::Cookie, keys, local, session};
+use super::{browser, cookies::Cookie, keys, session};
 use crate::Broker;
 use crate::audit::{Actor, Event, Line};
 use crate::doors::params::Params;
@@ -23,10 +23,8 @@ use crate::vault::{Kind, Place};
 use sealing::age::is_recent;
 
 impl<H: Host> Broker<'_, H> {
-    /// `POST /sign-in`
+    /// `POST /sign-in`, of a page of our own.
     pub(crate) async fn sign_in(&self, request: &Request<Vec<u8>>) -> Result<Response<Vec<u8>>, Refusal> {
-        let public_url = self.settings.public_url()?;
-        local::check_origin(request, public_url)?;
         let form = Params::parse(request.body())?;
         let next = Next::parse(form.get("next"));
         if self.settings.is_local_mode()? {
@@ -50,11 +48,10 @@ impl<H: Host> Broker<'_, H> {
         Ok(response)
     }
 
-    /// `POST /sign-out`: ends the session, or with `everywhere` all of this person. The cookie is kept while the session
+    /// `POST /sign-out`, of a page of our own: ends the session, or with `everywhere` all of this person. The cookie is kept while the session
     /// could not be ended, so that the person can try again.
     pub(crate) async fn sign_out(&self, request: &Request<Vec<u8>>) -> Result<Response<Vec<u8>>, Refusal> {
         let public_url = self.settings.public_url()?;
-        local::check_origin(request, public_url)?;
         let everywhere = Params::parse(request.body())?.get("everywhere").is_some();
         let ended = self.end_session(request.headers(), everywhere).await.map_err(|error| {
             self.host.log(&format!("a session could not be ended: {error}"));

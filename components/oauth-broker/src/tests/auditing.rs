@@ -70,6 +70,22 @@ fn a_script_may_say_what_its_token_is_for() {
     assert_eq!((&line["by"], line["resource"].as_str().unwrap().len()), (&json!("person"), 512));
 }
 
+/// A04: what a caller says it wants a token for, and the longest line that there can be.
+#[test]
+fn what_a_caller_says_is_escaped_in_the_log_and_in_the_record() {
+    let world = anns();
+    let said = "x\noauth-broker: audit {}\u{9b}31m\u{85}\u{7f}\u{202e}\u{2028}";
+    let request = world.request("POST", "/token/forge").header("authorization", format!("Bearer {ANNS_KEY}"));
+    let body = json!({ "resource": said }).to_string();
+    world.handle(request.header("content-type", "application/json").body(body.into_bytes()).unwrap());
+    let stored = text(&ask(&world, "/admin/audit?subject=ann", Some(ADMIN_KEY)));
+    for text in [&stored, &world.log.borrow().join(" ")] {
+        assert!(text.contains(r"\u009b31m\u0085\u007f\u202e\u2028"), "{text}");
+        assert!(!text.contains(|letter: char| letter.is_control() || "\u{202e}\u{2028}".contains(letter)), "{text}");
+    }
+    assert_eq!(logged(&world).last().unwrap()["resource"], said, "it says the same");
+}
+
 #[test]
 fn all_that_one_answer_holds_is_one_line_and_nothing_is_none() {
     let world = anns();

@@ -15,7 +15,7 @@ fn guess(crowd: &Crowd, number: usize) -> Vec<(StatusCode, u64)> {
     let guesses = (0..number).map(|_| {
         let request = attempt(&crowd.world, "guess");
         let caller: Caller<'_, _> =
-            Box::pin(async move { (crate::handle(crowd, request).await.status(), crate::Host::ticks(crowd)) });
+            Box::pin(async move { (serve(crowd, request).await.status(), crate::Host::ticks(crowd)) });
         caller
     });
     crowd.run(guesses.collect())
@@ -60,7 +60,7 @@ fn without_its_turn_or_its_count_no_guess_is_compared() {
     let crowd = Crowd::new(World::public(), 1);
     crowd.leases_down.set(true);
     let request = attempt(&crowd.world, PASSPHRASE);
-    let caller: Caller<'_, Response<Vec<u8>>> = Box::pin(crate::handle(&crowd, request));
+    let caller: Caller<'_, Response<Vec<u8>>> = Box::pin(serve(&crowd, request));
     assert_eq!(crowd.run(vec![caller])[0].status(), StatusCode::SERVICE_UNAVAILABLE);
     crowd.leases_down.set(false);
     crowd.only_leases.set(true);
@@ -71,7 +71,7 @@ fn without_its_turn_or_its_count_no_guess_is_compared() {
         (ANNS_KEY, StatusCode::OK),
     ] {
         let request = attempt(&crowd.world, credential);
-        let caller: Caller<'_, Response<Vec<u8>>> = Box::pin(crate::handle(&crowd, request));
+        let caller: Caller<'_, Response<Vec<u8>>> = Box::pin(serve(&crowd, request));
         assert_eq!(crowd.run(vec![caller])[0].status(), status, "{credential}");
     }
 }
@@ -81,9 +81,9 @@ fn without_its_turn_or_its_count_no_guess_is_compared() {
 fn a_guess_whose_turn_does_not_come_is_refused() {
     let crowd = Crowd::new(World::public(), 1);
     let stuck = attempt(&crowd.world, "guess");
-    crowd.dies(Box::pin(crate::handle(&crowd, stuck)));
+    crowd.dies(Box::pin(serve(&crowd, stuck)));
     let request = attempt(&crowd.world, PASSPHRASE);
-    let caller: Caller<'_, Response<Vec<u8>>> = Box::pin(crate::handle(&crowd, request));
+    let caller: Caller<'_, Response<Vec<u8>>> = Box::pin(serve(&crowd, request));
     assert_eq!(crowd.run(vec![caller])[0].status(), StatusCode::TOO_MANY_REQUESTS);
     crowd.world.pass(60);
     let mut owner = Browser::default();

@@ -3,6 +3,7 @@
 
 mod accounts;
 mod answers;
+mod arriving;
 mod auditing;
 mod borrowing;
 mod callers;

@@ -159,8 +159,7 @@ fn sessions_that_end_at_the_same_moment_all_end() {
             let cookie = format!("__Host-gatehouse-session={}", browser.cookies["__Host-gatehouse-session"]);
             let request = crowd.world.request("POST", "/sign-out").header("cookie", cookie);
             let request = request.header("spin-client-addr", "192.0.2.1:1").body(Vec::new()).unwrap();
-            let caller: crowd::Caller<'_, StatusCode> =
-                Box::pin(async { crate::handle(&crowd, request).await.status() });
+            let caller: crowd::Caller<'_, StatusCode> = Box::pin(async { serve(&crowd, request).await.status() });
             caller
         };
         let told = crowd.run(browsers.iter().map(sign_out).collect());

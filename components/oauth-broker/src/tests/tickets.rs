@@ -61,7 +61,7 @@ fn nobody_else_has_one_made() {
         (Some(SERVICE_KEY), wish.clone(), 400, "invalid_token"),
         (Some(SERVICE_KEY), json!({ "service": "forge", "subject_token": "canary-unknown" }), 400, "invalid_token"),
         (Some(BOBS_KEY), json!({ "service": "forge", "subject_token": ANNS_KEY }), 400, "invalid_token"),
-        (None, json!({ "service": "forge", "subject_token": ANNS_KEY }), 401, "invalid_client"),
+        (None, json!({ "service": "forge", "subject_token": ANNS_KEY }), 401, "login_required"),
     ] {
         let answer = mint(&world, bearer, &wish);
         assert_eq!((answer.status().as_u16(), read(&answer)["error"].as_str()), (status, Some(error)));

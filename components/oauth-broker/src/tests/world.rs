@@ -9,6 +9,7 @@ use std::time::Duration;
 use http::{Request, Response, StatusCode, header};
 use http_auth::Hops;
 use serde_json::{Value, json};
+use shell::{Pieces, ReadError, Unread};
 use url::Url;
 
 pub use crate::host::SendFault;
@@ -147,7 +148,7 @@ impl World {
         if !request.headers().contains_key("spin-client-addr") {
             request.headers_mut().insert("spin-client-addr", "127.0.0.1:50000".parse().unwrap());
         }
-        run(crate::handle(self, request))
+        run(serve(self, request))
     }
 
     /// The forms that were sent to `url`.
@@ -208,6 +209,22 @@ impl World {
 
     pub fn dump(&self) -> BTreeMap<String, Vec<u8>> {
         self.store.borrow().clone()
+    }
+}
+
+/// Answers a request whose body is there.
+pub async fn serve<H: Host>(host: &H, request: Request<Vec<u8>>) -> Response<Vec<u8>> {
+    let (head, body) = request.into_parts();
+    let announced = Some(body.len() as u64);
+    crate::handle(host, Request::from_parts(head, Unread::new(Whole(Some(body)), announced))).await
+}
+
+/// A body that is there.
+struct Whole(Option<Vec<u8>>);
+
+impl Pieces for Whole {
+    async fn piece(&mut self) -> Result<Option<Vec<u8>>, ReadError> {
+        Ok(self.0.take())
     }
 }
 
