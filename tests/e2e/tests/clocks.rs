@@ -1,6 +1,6 @@
 //! What does an installation believe whose clock was wrong for a while?
 
-use gatehouse_e2e::{Composition, Key, World, in_every_composition};
+use gatehouse_e2e::{Key, World, in_every_composition};
 use gatehouse_fixtures::Browser;
 use gatehouse_fixtures::provider::Person;
 use serde_json::json;
