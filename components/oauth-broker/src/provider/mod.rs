@@ -1,6 +1,7 @@
 //! How do we speak with a service's authorization server?
 //!
-//! The standard protocol (RFC 6749, RFC 7636) is here. Each token request and answer passes [`dialect`], which turns what a
+//! The `oauth2` crate writes the standard authorization request (RFC 6749, RFC 7636). Token requests are written here, because
+//! how a client authenticates is tried and remembered. Each token request and answer passes [`dialect`], which turns what a
 //! catalogue row says is odd into the standard form, so that there is one protocol here and no provider by name. What
 //! else a row describes (revocation, whoami, a second exchange) is a [`call`].
 
@@ -13,9 +14,11 @@ mod id_token;
 mod moment;
 mod oauth1;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use base64ct::{Base64UrlUnpadded, Encoding};
+use oauth2::basic::BasicClient;
+use oauth2::{AuthUrl, ClientId, CsrfToken, PkceCodeChallenge, PkceCodeVerifier, RedirectUrl};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use url::Url;
@@ -92,20 +95,24 @@ pub async fn begin<H: Host>(
     if let Some(request_token_url) = &service.request_token_url {
         return oauth1::begin(host, service, request_token_url.url(), scopes, state, redirect_uri).await;
     }
-    let mut params = vec![
-        ("response_type", "code".to_owned()),
-        ("client_id", service.client_id.clone()),
-        ("state", state.to_owned()),
-        ("redirect_uri", redirect_uri.to_owned()),
-    ];
-    if service.proves_key() {
-        let digest = Sha256::digest(verifier.reveal().as_bytes());
-        let (method, challenge) = match service.pkce {
-            Pkce::Lowercase => ("s256", Base64UrlUnpadded::encode_string(&digest)),
-            Pkce::Hex => ("S256", digest.iter().map(|byte| format!("{byte:02x}")).collect()),
-            _ => ("S256", Base64UrlUnpadded::encode_string(&digest)),
-        };
-        params.extend([("code_challenge", challenge), ("code_challenge_method", method.to_owned())]);
+    let standard = standard_request(service, state, redirect_uri, verifier)?;
+    let own = service.authorize_url.url().query_pairs().count();
+    let mut params: Vec<(&str, String)> = Vec::new();
+    for (name, value) in standard.query_pairs().skip(own) {
+        params.push(match &*name {
+            "response_type" => ("response_type", value.into_owned()),
+            "client_id" => ("client_id", value.into_owned()),
+            "state" => ("state", value.into_owned()),
+            "redirect_uri" => ("redirect_uri", value.into_owned()),
+            "code_challenge" if service.pkce == Pkce::Hex => {
+                let digest = Sha256::digest(verifier.reveal().as_bytes());
+                ("code_challenge", digest.iter().map(|byte| format!("{byte:02x}")).collect())
+            }
+            "code_challenge" => ("code_challenge", value.into_owned()),
+            "code_challenge_method" if service.pkce == Pkce::Lowercase => ("code_challenge_method", "s256".to_owned()),
+            "code_challenge_method" => ("code_challenge_method", value.into_owned()),
+            _ => continue,
+        });
     }
     if !scopes.is_empty() && !service.scope_parameter.is_empty() {
         params.push((&service.scope_parameter, scopes.join(&service.scope_separator)));
@@ -119,6 +126,20 @@ pub async fn begin<H: Host>(
     dialect::make_room(&mut to, &params);
     to.query_pairs_mut().extend_pairs(&params);
     Ok(Begun { to, kept: BTreeMap::new() })
+}
+
+/// The authorization request as the standards have it (RFC 6749 section 4.1.1, RFC 7636 section 4.3).
+fn standard_request(service: &Service, state: &str, redirect_uri: &str, verifier: &Secret) -> Result<Url, Failure> {
+    let redirect_uri = RedirectUrl::new(redirect_uri.to_owned()).map_err(|_| Failure::Malformed("redirect URI"))?;
+    let client = BasicClient::new(ClientId::new(service.client_id.clone()))
+        .set_auth_uri(AuthUrl::from_url(service.authorize_url.url().clone()));
+    let mut request =
+        client.authorize_url(|| CsrfToken::new(state.to_owned())).set_redirect_uri(Cow::Owned(redirect_uri));
+    if service.proves_key() {
+        let verifier = PkceCodeVerifier::new(verifier.reveal().to_owned());
+        request = request.set_pkce_challenge(PkceCodeChallenge::from_code_verifier_sha256(&verifier));
+    }
+    Ok(request.url().0)
 }
 
 /// Parameters that a row adds to a request.

@@ -28,13 +28,8 @@ fn this_gatehouse_is_no_service_of_its_own() {
         }
         for url in urls {
             world.offer("notes", json!({ "mcp_server": url }));
-<<<<<<< HEAD
             let request = world.request("GET", "/health").header("authorization", format!("Bearer {ADMIN_KEY}"));
             let health = read(&world.handle(request.body(Vec::new()).unwrap()));
-=======
-            let asked = world.request("GET", "/health").header("authorization", format!("Bearer {ADMIN_KEY}"));
-            let health = read(&world.handle(asked.body(Vec::new()).unwrap()));
->>>>>>> 264305c (Ask for the detail of health as an admin)
             let said = health["checks"]["oauth_clients"].as_str().unwrap();
             assert_eq!(said, "`notes`: `mcp_server` is an address of this Gatehouse itself", "{url}");
         }
