@@ -24,7 +24,7 @@ use crate::config::Config;
 use crate::eras::modern::encoded;
 use crate::host::Caller;
 use crate::memory::{Met, Place};
-use crate::session::Capabilities;
+use crate::session::Profile;
 use crate::upstream::Link;
 use json::{Object, quoted};
 
