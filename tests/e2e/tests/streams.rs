@@ -35,8 +35,9 @@ fn a_thousand_idle_streams_and_two_hundred_active_ones_are_open_at_once() {
     let wish = Wish { servers: servers_of, file: json!({ "streams": 0 }), ..Wish::default() };
     let world = World::new(Composition::OneApp, wish);
     let address = world.house.gateway_address();
-    // What is found out once.
+    // What is found out once, for each era.
     opened(address, &listen_as_modern(address)).unwrap();
+    opened(address, &listen_as_legacy(address)).unwrap();
 
     let idle = in_parallel(IDLE, |number| {
         let request = if number % 2 == 0 { listen_as_modern(address) } else { listen_as_legacy(address) };
