@@ -83,7 +83,7 @@ fn what_a_caller_says_is_escaped_in_the_log_and_in_the_record() {
         assert!(text.contains(r"\u009b31m\u0085\u007f\u202e\u2028"), "{text}");
         assert!(!text.contains(|letter: char| letter.is_control() || "\u{202e}\u{2028}".contains(letter)), "{text}");
     }
-    assert_eq!(logged(&world).last().unwrap()["resource"], said, "it says the same");
+    assert!(logged(&world).iter().any(|line| line["resource"] == said), "it says the same");
 }
 
 #[test]
