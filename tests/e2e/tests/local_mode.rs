@@ -55,9 +55,9 @@ in_every_composition! {
         }
         let health = send(&world, "GET", &format!("{}/health", world.house.broker()), &[]);
         assert_eq!((health.status(), &said(&health)["local_mode"]), (StatusCode::SERVICE_UNAVAILABLE, &json!(false)));
+        // At a public address the gateway asks nobody about a caller without a bearer.
         let reply = world.modern().list_tools().unwrap();
-        assert_eq!(reply.status, StatusCode::INTERNAL_SERVER_ERROR, "{}", reply.body);
-        assert!(reply.body.contains("local_owner"), "{}", reply.body);
+        assert_eq!(reply.status, StatusCode::UNAUTHORIZED, "{}", reply.body);
         let ann = world.house.keys().ann.value.clone();
         assert_eq!(world.modern().with_bearer(ann).list_tools().unwrap().status, StatusCode::OK);
     }
@@ -127,7 +127,9 @@ in_every_composition! {
             return;
         }
         assert_eq!(reply.status, StatusCode::INTERNAL_SERVER_ERROR, "{}", reply.body);
-        assert!(reply.body.contains("gateway_keys") && reply.body.contains("service_keys"), "{}", reply.body);
+        assert!(reply.body.contains("gateway_keys"), "{}", reply.body);
+        // The caller may be anybody: the cure is on the operator's log.
+        assert!(world.house.output().contains("service_keys"), "{}", world.house.output());
     }
 }
 

@@ -71,7 +71,7 @@ in_every_composition! {
             ("POST", "/mcp", &post, "1", 400),
             ("POST", "/mcp", &post, r#"{"jsonrpc":"2.0","id":1}"#, 400),
             ("POST", "/mcp", &session, list, 404),
-            ("DELETE", "/mcp", &post, "", 405),
+            ("DELETE", "/mcp", &post, "", 400),
             ("POST", "/mcp", &elsewhere, list, 403),
         ] {
             let answer = send(&world, method, &format!("{}{path}", world.house.gateway()), headers, body);
@@ -103,7 +103,9 @@ in_every_composition! {
         let broker = (world.house.broker_address(), "/token/demo");
         for ((address, path), chunked) in [(gateway, false), (gateway, true), (broker, false), (broker, true)] {
             let answer = post_endlessly(address, path, chunked);
-            assert!(answer.starts_with("HTTP/1.1 413 "), "{path}, chunked: {chunked}: {answer:?}");
+            // How long a chunked body is, is not known before it is read, which waits until the gateway knows the caller.
+            let status = if chunked && path == "/mcp" { 401 } else { 413 };
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{path}, chunked: {chunked}: {answer:?}");
         }
         world.connect();
         assert_eq!(world.whoami(&mut world.modern()).as_deref(), Ok("alice"));
