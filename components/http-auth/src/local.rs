@@ -230,6 +230,21 @@ mod tests {
         assert_eq!(check(&[("sec-fetch-site", "none"), ("sec-fetch-site", "cross-site")]), Err(Foreign::Site));
     }
 
+    /// Item 36: a browser says which site it asks for, or which origin; a program says neither.
+    #[test]
+    fn a_browser_is_told_from_a_program_by_either_field() {
+        for browser in [
+            &[("origin", "https://mcp.example")][..],
+            &[("origin", "null")],
+            &[("sec-fetch-site", "same-origin")],
+            &[("sec-fetch-site", "none")],
+            &[("origin", "https://mcp.example"), ("sec-fetch-site", "same-origin")],
+        ] {
+            assert_eq!(check_no_browser(&headers(browser)), Err(Foreign::Browser), "{browser:?}");
+        }
+        assert_eq!(check_no_browser(&headers(&[("user-agent", "Mozilla/5.0"), ("cookie", "a=b")])), Ok(()));
+    }
+
     #[test]
     fn only_a_link_that_is_followed_is_a_navigation() {
         let is = |method: Method, fields: &[(&str, &str)]| is_navigation(&method, &headers(fields));

@@ -102,7 +102,8 @@ in_every_composition! {
         assert!(read_head(&mut stream).unwrap().starts_with("HTTP/1.1 200 "));
     }
 
-    /// A04: what a client or a caller writes starts no line of a log, and moves no terminal's cursor.
+    /// A04 and item 34: what a client or a caller writes starts no line of a log, the gateway's or the broker's, and moves no
+    /// terminal's cursor.
     fn nobody_writes_lines_of_the_log(composition: Composition) {
         let server = Raw::mcp(Kind::Modern, |_| vec![Step::Close]).unwrap();
         let wish = Wish { servers: json!({ "raw": { "url": server.url() } }), ..Wish::default() };
