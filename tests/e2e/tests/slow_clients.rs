@@ -43,7 +43,7 @@ in_every_composition! {
         let wrong = [
             (&gateway, gateway.head("POST", "/mcp/a/b", ten), 404),
             (&gateway, gateway.head("PUT", "/mcp", ten), 405),
-            (&gateway, gateway.head("DELETE", "/mcp", ten), 405),
+            (&gateway, gateway.head("DELETE", "/mcp", ten), 401),
             (&gateway, gateway.head("OPTIONS", "/mcp", ten), 405),
             (&gateway, gateway.head("POST", "/mcp", ten), 401),
             (&gateway, gateway.head("GET", "/mcp/servers", ten), 401),
