@@ -1,7 +1,7 @@
 //! A broker without logic: reads one key and gives the one answer, over HTTP and by composition.
 #![cfg(target_family = "wasm")]
 
-use gatehouse_skeleton::read_one_key;
+use gatehouse_skeleton::{read, read_one_key};
 use http::Response;
 use wasi::http::types::{IncomingRequest, ResponseOutparam};
 
@@ -18,7 +18,7 @@ wasi::http::proxy::export!(Broker);
 impl wasi::exports::http::incoming_handler::Guest for Broker {
     fn handle(request: IncomingRequest, out: ResponseOutparam) {
         shell::run(async {
-            shell::read_request(request, 64 * 1024).await.expect("small");
+            read(request, 64 * 1024).await;
             read_one_key();
             shell::respond(out, Response::new(vec![b'x'; 300])).await;
         });
