@@ -68,6 +68,15 @@ async function judged(t) {
   await client.close();
 }
 
+/// A server may move to another authorization server: the operator names that one too, and starts again.
+async function nameHosts(house) {
+  const named = house.variables.internal_hosts.split(',').filter(Boolean);
+  const all = [...new Set([...named, ...(await hostsBehind(url))])];
+  if (all.length === named.length) return;
+  house.variables.internal_hosts = all.join();
+  await house.restart();
+}
+
 /// The hosts that the server's metadata are at and name, with their ports. Of this machine the operator names each.
 async function hostsBehind(server) {
   const { origin, pathname } = new URL(server);
@@ -93,6 +102,7 @@ async function connected(house, visitor, ask) {
       return answer;
     }
     assert.ok(agreed < PATIENCE, `connecting leads back to connecting: ${said}`);
+    await nameHosts(house);
     const page = await visitor.logIn(link);
     const alert = /role="alert">([^<]*)/.exec(page.text)?.[1];
     assert.ok(page.status === 200 && !alert, `not connected: ${page.status} ${alert}`);
