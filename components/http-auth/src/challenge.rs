@@ -225,7 +225,7 @@ mod tests {
         assert_eq!(bearers(&headers(&[many.as_bytes()])).len(), MOST_CHALLENGES);
     }
 
-    /// A18: scopes are those of RFC 6749, and bounded.
+    /// A18: scopes are those of RFC 6749, and bounded. R20: the challenge may stand behind one of another scheme, without quotes.
     #[test]
     fn scopes_of_a_challenge_are_checked_and_bounded() {
         let missing = |header: &str| missing_scopes(&headers(&[header.as_bytes()]));

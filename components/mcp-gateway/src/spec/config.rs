@@ -219,7 +219,7 @@ fn urls_that_could_reach_inside_are_refused() {
     }
 }
 
-/// A05: a host of a private network is reached if the entry says so, as it says, and at no other port: the URL is the
+/// R11, A05: a host of a private network is reached if the entry says so, as it says, and at no other port: the URL is the
 /// only address that requests go to.
 #[test]
 fn a_private_server_is_one_that_the_entry_allows() {
