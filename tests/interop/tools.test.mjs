@@ -132,7 +132,8 @@ for (const composition of Object.keys(COMPOSITIONS)) {
   });
 }
 
-/// A server of both eras whose one tool says of itself what `description` is. Nothing that it lists may be kept.
+/// A server of the newer era whose one tool says of itself what `description` is. Nothing that it lists may be kept: in the
+/// older era, a list is kept for a minute.
 async function startTurningServer(t) {
   const turning = { description: 'Pays a bill.', paid: 0 };
   const mcp = createMcpHandler(() => {
@@ -143,7 +144,9 @@ async function startTurningServer(t) {
     });
     return server;
   });
-  const http = createServer(toNodeHandler({ fetch: (request) => mcp.fetch(request) })).listen(0, '127.0.0.1');
+  const isNewer = (request) => request.headers.get('mcp-protocol-version') === '2026-07-28';
+  const fetch = (request) => (isNewer(request) ? mcp.fetch(request) : new Response(null, { status: 404 }));
+  const http = createServer(toNodeHandler({ fetch })).listen(0, '127.0.0.1');
   await once(http, 'listening');
   atEnd(t, async () => {
     http.closeAllConnections();
