@@ -56,7 +56,7 @@ impl Place {
     }
 }
 
-/// Returns true if `host`, as a URL has it, is this machine, whatever a resolver says.
+/// Returns true if `host`, as a URL has it, is this machine by its name or address alone. No resolver is asked.
 pub fn is_loopback(host: &str) -> bool {
     Place::of(host) == Place::Loopback
 }

@@ -88,7 +88,7 @@ pub fn is_navigation(method: &Method, headers: &HeaderMap) -> bool {
         && !headers.contains_key(header::ORIGIN)
 }
 
-/// Returns an error if a browser sent the request, whatever its page.
+/// Returns an error if a browser sent the request, from any page.
 pub fn check_no_browser(headers: &HeaderMap) -> Result<(), Foreign> {
     let is_browser = headers.contains_key(header::ORIGIN) || headers.contains_key(SITE);
     if is_browser { Err(Foreign::Browser) } else { Ok(()) }

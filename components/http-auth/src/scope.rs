@@ -1,4 +1,4 @@
-//! Checks and bounds lists of scopes, whoever wrote them.
+//! Checks lists of scopes and bounds them. One table says how much each writer may say.
 
 /// How much of a list is taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -11,7 +11,7 @@ pub struct Bounds {
 
 /// The longest scope, in bytes.
 pub const LONGEST: usize = 256;
-/// Of one request: what a challenge calls for, or what a caller adds to what is asked for anyway.
+/// Of one request: what a challenge calls for, or what a caller adds to the service's own scopes.
 pub const CALLED_FOR: Bounds = Bounds { most: 64, bytes: 2048 };
 /// Of metadata that list what there is. With `offline_access`, it is within [`ASKED_FOR`].
 pub const SUPPORTED: Bounds = Bounds { most: 100, bytes: 3072 };

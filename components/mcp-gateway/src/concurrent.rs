@@ -1,7 +1,7 @@
 //! Waits for many futures at once.
 //!
 //! The futures of one request are few and wait for the network, so all of them are polled whenever one is woken. The part
-//! that does so is there once, whatever the futures give: that of `futures-util` is there for every kind, 12 KB each.
+//! that does so is compiled once for all types of futures. That of `futures-util` is compiled for each type, 12 KB each.
 
 use std::cell::Cell;
 use std::future::poll_fn;

@@ -29,7 +29,8 @@ pub const SECONDS: u64 = 10;
 /// The most that it may say.
 pub const MOST_SECONDS: u64 = 300;
 
-/// The most rows, whoever calls: bearers and sessions that never come again leave nothing behind. The newer one stays.
+/// The most rows of all callers together. Bearers and sessions that never come again leave nothing behind: in one place,
+/// the newer row stays.
 const PLACES: u16 = 1024;
 const FORMAT: u8 = 4;
 const NONCE: usize = 24;

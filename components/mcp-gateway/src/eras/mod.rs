@@ -272,7 +272,7 @@ impl Client {
         jsonrpc::respond(self.dialect().status(code), jsonrpc::error(Some(id), code, message, data))
     }
 
-    /// The answer to a message that is none. Its status is 400 in both eras, whatever its code.
+    /// The answer to a malformed message. Its status is 400 in both eras, with every code.
     pub fn malformed(&self, malformed: &Malformed<'_>) -> Response<Vec<u8>> {
         match self {
             Self::Legacy(_) => legacy::malformed_answer(malformed),
