@@ -12,7 +12,7 @@ pub enum Place {
     Loopback,
     /// A private or otherwise special address, or a name that no public zone has. Only an operator may name it.
     Private,
-    /// Nobody may name it: the app itself and its components (`self.alt`, `*.spin.internal`), or a link-local address,
+    /// Always refused: the app itself and its components (`self.alt`, `*.spin.internal`), or a link-local address,
     /// where clouds keep their instance metadata.
     Forbidden,
     /// The outside world.

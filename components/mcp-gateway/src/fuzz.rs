@@ -357,7 +357,7 @@ fn is_own(message: &str) -> bool {
     message.contains("The server up could not be")
 }
 
-/// One server with rules for its tools, of which it lists `echo` and `get-sum`.
+/// One server with rules for its tools. It lists `echo` and `get-sum`.
 const RULED: &str = r#"{"endpoints":{"found":{"servers":["up"],"tools":"search"}},
     "mcpServers":{"up":{"url":"https://up.example/mcp","tools":{"deny":["denied"]}}}}"#;
 

@@ -1,4 +1,4 @@
-//! Remembers how each server last fared, for people who look and so that nobody waits twice for one that does not answer.
+//! Remembers how each server last fared. `GET /mcp/servers` shows it, and no caller waits twice for a silent server.
 //!
 //! The row (`g.d.`) is written when a server is met, when a list of it is asked for, and when a call of it fails: never by a
 //! call that succeeds.
@@ -59,7 +59,7 @@ pub fn recall<H: Host>(host: &H, link: Link<'_>) -> Option<Health> {
     (health.succeeded.max(health.failed) <= host.now()).then_some(health)
 }
 
-/// It did what it was asked: `list` is what was left out of which list, if it was for a list.
+/// The request succeeded. If it asked for a list, `list` names that list and what was left out of it.
 pub fn succeeded<H: Host>(host: &H, link: Link<'_>, list: Option<(&Kind, Vec<String>)>) {
     let before = recall(host, link);
     let mut health = before.clone().unwrap_or_default();

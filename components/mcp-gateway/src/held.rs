@@ -177,7 +177,7 @@ impl<H: Host> Holder<'_, H> {
                 }
             }
             looked = host.now();
-            // A clock that is set back makes nobody wait for longer.
+            // A clock that is set back does not lengthen a wait.
             until = until.min(looked + PATIENCE_SECONDS);
             let word = shelf.word(host).filter(|word| word.mark != heard);
             if let Some(word) = word {
@@ -247,7 +247,7 @@ impl<H: Host> Holder<'_, H> {
 
     /// Gives the server what the client has answered.
     async fn answer(&mut self, answers: &str) -> Result<(), Failure> {
-        // Said first: whoever finds this instance killed must not believe that the server has no answer.
+        // Said first: a caller that finds this instance killed must not believe that the server has no answer.
         self.report.stage = Stage::Works;
         self.shelf.keep(self.host, &mut self.report);
         let answers = Object::parse(answers).map_err(|_| Failure::NoAnswer)?;

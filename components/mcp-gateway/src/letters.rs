@@ -24,7 +24,7 @@ struct Letter {
     word: String,
 }
 
-/// Leaves `word` for whoever waits as `to`.
+/// Leaves `word` for the instance that waits as `to`.
 pub fn post<H: Host>(host: &H, caller: &Caller, to: &str, word: &str) {
     let letter = Letter { t: host.now(), to: to.to_owned(), word: word.to_owned() };
     place(caller, to).write(host, caller, &serde_json::to_vec(&letter).unwrap_or_default());

@@ -122,7 +122,7 @@ impl<'h, H: Host> Line<'h, H> {
         self.takes_events
     }
 
-    /// From now on whoever takes the seat cancels. A stream on which others speak too has a seat of its own.
+    /// From now on the instance that takes the seat cancels. A stream on which others speak too has a seat of its own.
     /// Error: there is none.
     pub async fn sit(&mut self, caller: &Caller, seats: u8) -> Result<(), Response<Vec<u8>>> {
         if seats > 0 && !matches!(self.to, To::Outbox(_)) {

@@ -258,7 +258,7 @@ fn note_foreign(host: &impl Host, config: &Config<'_>) {
     }
 }
 
-/// What holds for every request, whoever sent it: it names our host, and comes from this machine if our address is a
+/// What holds for every request, from any sender: it names our host, and comes from this machine if our address is a
 /// loopback one.
 fn guard(head: &Parts, own: &Origin) -> Result<(), Response<Vec<u8>>> {
     local::check_host(&head.uri, &head.headers, own).map_err(|foreign| forbidden(&foreign))?;

@@ -1,5 +1,5 @@
 //! The OAuth broker: connects people to services, keeps their tokens sealed and fresh, and hands an access token to
-//! whoever may have it. A refresh token, a client secret and an encryption key never leave it.
+//! those that may have it. A refresh token, a client secret and an encryption key never leave it.
 //!
 //! | route | who | does |
 //! |---|---|---|

@@ -191,7 +191,7 @@ impl<'h, H: Host> Settings<'h, H> {
         list.split(',').enumerate().filter(|(_, entry)| !entry.trim().is_empty()).map(entry).collect()
     }
 
-    /// Hosts of private networks to which discovery may go, whoever names them.
+    /// Hosts of private networks to which discovery may go, for every caller.
     pub fn internal_hosts(&self) -> Result<Vec<Named>, SettingError> {
         let list = self.optional("internal_hosts").unwrap_or_default();
         let entry = |(place, entry): (usize, &str)| {

@@ -128,7 +128,7 @@ pub fn announce(url: &str, components: &[&str], reach: &Reach) {
     }
     if reach.is_local_mode {
         println!(
-            "Local mode is on: whoever opens it on this machine is the owner, without a login. Put no proxy before it."
+            "Local mode is on: anyone who opens it on this machine is the owner, without a login. Put no proxy before it."
         );
         println!("  turn it off with --variable local_owner=false");
     }

@@ -64,7 +64,7 @@ struct Revocation {
     connection: Connection,
     since: u64,
     attempts: u32,
-    /// When to go on with it, unless whoever asked for it has.
+    /// When to go on with it, unless the request that began it has.
     next: u64,
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Requests run in instances that share nothing but a store with get, set and delete, and a provider with strict rotation
 //! ends a grant whose refresh token comes twice. So there is one *lease* for each row that is changed by reading it
-//! first: whoever finds none writes its own nonce, waits for [`SETTLE`], and reads back; only the nonce that is still
+//! first: an instance that finds none writes its own nonce, waits for [`SETTLE`], and reads back; only the nonce that is still
 //! there goes on.
 //!
 //! **Why one only.** Say A's write is seen by all at most *d* after A looked and found no lease. Whoever else found
@@ -85,7 +85,7 @@ impl<H: Host> Broker<'_, H> {
         Ok(Some(ours))
     }
 
-    /// The same, waiting for whoever holds it for at most so many milliseconds.
+    /// The same, waiting for its holder for at most so many milliseconds.
     pub(crate) async fn wait_for_lease(&self, of: Place<'_>, patience: u64) -> Result<Option<Lease>, RowError> {
         let end = self.host.ticks().saturating_add(patience);
         loop {
@@ -176,7 +176,7 @@ fn lease_at<T>(of: Place, then: impl FnOnce(Place) -> T) -> T {
 /// costs more than the call of the provider.
 const SETTLE: Duration = Duration::from_millis(200);
 const LONGEST_SETTLE: Duration = Duration::from_secs(5);
-/// How often whoever waits for the holder of a lease looks again.
+/// How often an instance that waits for the holder of a lease looks again.
 pub(super) const POLL: Duration = Duration::from_millis(100);
 /// Seconds: the longest settling and what is read and written around it (ten), the longest call, the margin.
 const LEASE: u64 = 40;

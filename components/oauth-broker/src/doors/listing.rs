@@ -52,7 +52,7 @@ pub async fn page<H: Host>(broker: &Broker<'_, H>, request: &Request<Vec<u8>>) -
         // A component has no start at which it could say so.
         broker
             .host
-            .log("local mode: whoever opens this address on this machine is the owner, since `local_owner` is true");
+            .log("local mode: anyone who opens this address on this machine is the owner, since `local_owner` is true");
     }
     Ok(pages::connections(&listing, notice.as_deref(), local, broker.host.now()))
 }

@@ -19,7 +19,7 @@ use crate::text;
 use crate::vault::OpenError;
 use crate::vault::rows::RowError;
 
-/// Why a request is not granted. The text is for whoever sent it and holds no secret.
+/// Why a request is not granted. The text is for its sender and holds no secret.
 #[derive(Debug, Error)]
 pub enum Refusal {
     #[error("there is nothing at this address")]

@@ -1,4 +1,4 @@
-//! Scopes, whoever names them, are words of the standard and not too many.
+//! Scopes from any source are tokens as RFC 6749 defines them, and not too many.
 
 use http::StatusCode;
 use serde_json::{Value, json};
