@@ -100,7 +100,9 @@ fn is_of_another_site(headers: &HeaderMap) -> bool {
 
 /// Header fields by which proxies and content networks say for whom they ask.
 fn is_of_a_proxy(name: &str) -> bool {
-    PROXY_FIELDS.contains(&name) || PROXY_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+    // Most names of a request begin with another letter.
+    name.starts_with(['c', 'f', 't', 'v', 'x'])
+        && (PROXY_FIELDS.contains(&name) || PROXY_PREFIXES.iter().any(|prefix| name.starts_with(prefix)))
 }
 
 fn one<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {

@@ -12,6 +12,7 @@ pub struct Origin {
     /// In lower case; an IPv6 address in brackets.
     host: String,
     port: u16,
+    is_loopback: bool,
 }
 
 impl Origin {
@@ -30,12 +31,13 @@ impl Origin {
             is_https,
             host: authority.host().to_ascii_lowercase(),
             port: authority.port_u16().unwrap_or(if is_https { 443 } else { 80 }),
+            is_loopback: is_loopback(authority.host()),
         })
     }
 
     /// Returns true if this names an address of this machine.
     pub fn is_loopback(&self) -> bool {
-        is_loopback(&self.host)
+        self.is_loopback
     }
 
     pub fn is_https(&self) -> bool {

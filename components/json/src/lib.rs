@@ -54,11 +54,21 @@ pub fn check(bytes: &[u8]) -> Result<&[u8], serde_json::Error> {
 /// `encoding/json` and others: also U+017F for s, U+212A for k, U+0130 and U+0131 for i), by a NUL that ends a name, or
 /// by half of a pair of surrogates that is left out.
 pub fn is_taken_for(name: &str, wanted: &str) -> bool {
-    // Most names differ in their first letter.
-    let (first, other) = (name.bytes().next().unwrap_or_default(), wanted.bytes().next().unwrap_or_default());
-    if first.is_ascii() && first != b'\\' && !first.eq_ignore_ascii_case(&other) {
-        return false;
+    // Most names are plain letters, and differ in the first of them or the second.
+    let mut letters = wanted.bytes();
+    for letter in name.bytes() {
+        if !letter.is_ascii() || matches!(letter, b'\\' | b'\0') {
+            return is_folded_to(name, wanted);
+        }
+        if letters.next().is_none_or(|other| !letter.eq_ignore_ascii_case(&other)) {
+            return false;
+        }
     }
+    letters.next().is_none()
+}
+
+/// The same by all letters of both, decoded and folded.
+fn is_folded_to(name: &str, wanted: &str) -> bool {
     let name = without_halves(name);
     let name = name.split('\0').next().unwrap_or_default();
     let fold = |letter: char| match letter {
@@ -68,6 +78,15 @@ pub fn is_taken_for(name: &str, wanted: &str) -> bool {
         letter => letter.to_ascii_lowercase(),
     };
     name.chars().map(fold).eq(wanted.chars().map(fold))
+}
+
+/// Returns false if the first letter of `name` already shows that no reader takes it for `wanted`.
+#[inline]
+fn may_be(name: &str, wanted: &str) -> bool {
+    let (first, other) = (name.as_bytes().first(), wanted.as_bytes().first());
+    first.is_none_or(|first| {
+        !first.is_ascii() || *first == b'\\' || other.is_some_and(|other| first.eq_ignore_ascii_case(other))
+    })
 }
 
 /// `name`, if it is one that no string can hold (see [`name`]), decoded without its halves of pairs.
@@ -103,6 +122,9 @@ impl<'a> Object<'a> {
     pub fn get(&self, name: &'static str) -> Result<Option<&'a str>, Ambiguous> {
         let mut found = None;
         for (member, value) in &self.members {
+            if !may_be(member, name) {
+                continue;
+            }
             if member == name {
                 if found.is_some() {
                     return Err(Ambiguous::Twice(name));
@@ -161,12 +183,17 @@ impl<'a> Object<'a> {
 /// for, and no reason to refuse the rest.
 fn name(text: &str) -> Cow<'_, str> {
     let inner = text.get(1..text.len() - 1).unwrap_or_default();
-    let decoded = if inner.contains('\\') { string(text) } else { None };
+    // Names are short: looking at each byte costs less than a search that is made for long texts.
+    let decoded = if inner.bytes().any(|byte| byte == b'\\') { string(text) } else { None };
     decoded.unwrap_or(Cow::Borrowed(inner))
 }
 
 /// The string that `text` is, decoded.
 pub fn string(text: &str) -> Option<Cow<'_, str>> {
+    let inner = text.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
+    if let Some(inner) = inner.filter(|inner| inner.bytes().all(|byte| byte >= b' ' && !matches!(byte, b'\\' | b'"'))) {
+        return Some(Cow::Borrowed(inner));
+    }
     serde_json::from_str::<Text<'_>>(text).ok().map(|text| text.0)
 }
 
@@ -438,6 +465,27 @@ mod tests {
             assert!(check(bad.as_bytes()).is_err());
         }
         assert!(check(b"{\"a\":\"\xff\"}").is_err());
+    }
+
+    #[test]
+    fn a_string_is_decoded_and_nothing_else_is_one() {
+        for (text, decoded) in [
+            (r#""""#, Some("")),
+            (r#""a b""#, Some("a b")),
+            ("\"\u{e9}\"", Some("\u{e9}")),
+            (r#" "a" "#, Some("a")),
+            (r#""\u0061\n""#, Some("a\n")),
+            (r#"""#, None),
+            (r#""a"b""#, None),
+            (r#""a\""#, None),
+            ("\"a\nb\"", None),
+            ("\"a\0b\"", None),
+            (r#""\ud800""#, None),
+            ("1", None),
+            ("", None),
+        ] {
+            assert_eq!(string(text).as_deref(), decoded, "{text}");
+        }
     }
 
     #[test]

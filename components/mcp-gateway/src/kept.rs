@@ -220,7 +220,7 @@ impl Kept {
     /// One of [`PLACES`], by the digest. What stands in a place says itself whose it is, by its associated data.
     fn name(&self) -> String {
         let [first, second, ..] = self.question;
-        format!("g.k.{}", u16::from_be_bytes([first, second]) % PLACES)
+        ["g.k.", &(u16::from_be_bytes([first, second]) % PLACES).to_string()].concat()
     }
 
     fn cipher(&self) -> XChaCha20Poly1305 {

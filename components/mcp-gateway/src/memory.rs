@@ -147,8 +147,10 @@ impl Met {
 
     /// Returns true if `link` is at its URL with a slash added or taken away.
     pub fn has_slash(&self, link: Link<'_>) -> bool {
-        let name = name(link);
-        self.moved.borrow().contains(&name) || self.rows.borrow().iter().any(|(known, row)| row.d && *known == name)
+        let (moved, rows) = (self.moved.borrow(), self.rows.borrow());
+        let mut known = moved.iter().chain(rows.iter().filter(|(_, row)| row.d).map(|(name, _)| name)).peekable();
+        // Hardly any upstream is: the name is not made for the others.
+        known.peek().is_some() && known.any(|known| *known == name(link))
     }
 
     fn row(&self, link: Link<'_>) -> Option<PeerRow> {
@@ -175,7 +177,11 @@ impl Met {
 
 /// None of the parts can hold a space.
 fn name(link: Link<'_>) -> String {
-    [link.server.prefix, " ", &link.profile.name(), " ", &link.server.url.to_string()].concat()
+    // `Display` of a URL costs more than the rest of a warm call's look into what is kept.
+    let (scheme, authority) = (link.server.url.scheme_str(), link.server.url.authority());
+    let (scheme, authority) = (scheme.unwrap_or_default(), authority.map_or("", |authority| authority.as_str()));
+    let place = link.server.url.path_and_query().map_or("", |place| place.as_str());
+    [link.server.prefix, " ", &link.profile.name(), " ", scheme, "://", authority, place].concat()
 }
 
 /// How `link.server` was last found to speak with this caller. What was kept with the broker's answer may have been

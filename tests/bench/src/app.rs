@@ -179,8 +179,10 @@ impl App {
         Ok(app)
     }
 
-    /// Gatehouse itself, with one service and these servers, on a host that has room for so many instances.
+    /// Gatehouse as it is built in `checkout`, with one service and these servers, on this project's host, which gets room
+    /// for so many instances.
     pub fn gatehouse(
+        checkout: &Path,
         composition: Composition,
         provider: &Provider,
         servers: &[(&str, &str)],
@@ -217,13 +219,19 @@ impl App {
             Composition::TwoApps => {
                 let variables = secrets(at(broker_port), at(port), at(broker_port));
                 vec![
-                    (derived(&files, "deploy/gateway.toml")?, port, variables.clone()),
-                    (derived(&files, "deploy/broker.toml")?, broker_port, variables),
+                    (derived(checkout, &files, "deploy/gateway.toml")?, port, variables.clone()),
+                    (derived(checkout, &files, "deploy/broker.toml")?, broker_port, variables),
                 ]
             }
-            Composition::Chained => vec![(derived(&files, "spin.toml")?, port, secrets(at(port), at(port), at(port)))],
+            Composition::Chained => {
+                vec![(derived(checkout, &files, "spin.toml")?, port, secrets(at(port), at(port), at(port)))]
+            }
             Composition::Consolidated => {
-                vec![(derived(&files, "deploy/consolidated.toml")?, port, secrets(at(port), at(port), at(port)))]
+                vec![(
+                    derived(checkout, &files, "deploy/consolidated.toml")?,
+                    port,
+                    secrets(at(port), at(port), at(port)),
+                )]
             }
         };
         Self::start(files, &apps, pool)
@@ -309,11 +317,11 @@ fn manifest(files: &TempDir, app: &str, components: &[(&str, &str, &str, &str)])
     Ok(path)
 }
 
-/// The project's own manifest, with only its paths replaced.
-fn derived(files: &TempDir, manifest: &str) -> Result<PathBuf> {
-    let wasm = root().join(WASM);
+/// The manifest of a checkout, with only its paths replaced.
+fn derived(checkout: &Path, files: &TempDir, manifest: &str) -> Result<PathBuf> {
+    let wasm = checkout.join(WASM);
     let wasm = wasm.to_str().context("a path in UTF-8")?;
-    let text = fs::read_to_string(root().join(manifest))?
+    let text = fs::read_to_string(checkout.join(manifest))?
         .replace(&format!("\"../{WASM}"), &format!("\"{wasm}"))
         .replace(&format!("\"{WASM}"), &format!("\"{wasm}"))
         .replace("\"../config/servers.json\"", "\"servers.json\"")

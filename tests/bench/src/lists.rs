@@ -27,7 +27,7 @@ pub fn measure(provider: &Provider) -> Result<()> {
         let urls: Vec<_> =
             (0..SERVERS).map(|server| (format!("s{server}"), format!("{}/{server}", upstream.url()))).collect();
         let urls: Vec<_> = urls.iter().map(|(name, url)| (name.as_str(), url.as_str())).collect();
-        let app = App::gatehouse(Composition::Chained, provider, &urls, app::POOL)?;
+        let app = App::gatehouse(&app::root(), Composition::Chained, provider, &urls, app::POOL)?;
         crate::connect(provider, &app)?;
         // How each server speaks is found out once, and is not what is measured.
         McpClient::legacy(Wire::default(), format!("{}/mcp", app.gateway), "2025-11-25")

@@ -174,6 +174,13 @@ async fn caller(call: Arc<Call>, end: Instant) -> Result<Vec<Duration>> {
     Ok(latencies)
 }
 
+impl Measured {
+    /// CPU of the app's processes for each call.
+    pub fn cpu_seconds(&self) -> Option<f64> {
+        self.cpu.map(|cpu| cpu.as_secs_f64())
+    }
+}
+
 impl fmt::Display for Measured {
     fn fmt(&self, out: &mut fmt::Formatter) -> fmt::Result {
         let ms = |duration: Duration| duration.as_secs_f64() * 1000.0;

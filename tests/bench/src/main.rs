@@ -7,8 +7,10 @@
 //! the host's process alone.
 //!
 //! `cargo run --bin gatehouse-bench [seconds per row]` prints the tables of `docs/benchmarks.md`; with `lists` or `streams`
-//! behind it that one alone, with `others` the one that compares ([`others`]).
+//! behind it that one alone, with `others` the one that compares ([`others`]), with `against <checkout>` the one that
+//! compares with another checkout of this project ([`against`]).
 
+mod against;
 mod app;
 mod lists;
 mod load;
@@ -30,6 +32,10 @@ fn main() -> Result<()> {
     let seconds = std::env::args().nth(1).map_or(Ok(3.0), |text| text.parse()).context("seconds per row")?;
     let time = Duration::from_secs_f64(seconds);
     app::build()?;
+    if std::env::args().nth(2).as_deref() == Some("against") {
+        let checkout = std::env::args().nth(3).context("the path of the other checkout")?;
+        return against::compare(checkout.as_ref(), time);
+    }
     let provider =
         Provider::start(provider::Options { consent: Consent::Approve(Person::Alice), ..Default::default() })?;
     match std::env::args().nth(2).as_deref() {
@@ -48,7 +54,7 @@ fn main() -> Result<()> {
     let mut rows = Vec::new();
     let mut token = None;
     for composition in Composition::ALL {
-        let ours = App::gatehouse(composition, &provider, &servers, app::POOL)?;
+        let ours = App::gatehouse(&app::root(), composition, &provider, &servers, app::POOL)?;
         connect(&provider, &ours)?;
         token = token
             .or_else(|| provider.secrets().into_iter().rev().find(|secret| secret.kind == SecretKind::AccessToken));
@@ -97,7 +103,7 @@ fn large(provider: &Provider, servers: &[(&str, &str)], token: &str, time: Durat
     let pass = App::pass()?;
     let call = Call::modern(&pass.gateway, "big", Some(token)).forwarded_to(modern);
     rows.push(measure("a component that only forwards", call, Some(&pass), time)?);
-    let ours = App::gatehouse(Composition::Chained, provider, servers, app::POOL)?;
+    let ours = App::gatehouse(&app::root(), Composition::Chained, provider, servers, app::POOL)?;
     connect(provider, &ours)?;
     let call = Call::modern(&format!("{}/mcp/modern", ours.gateway), "big", None);
     rows.push(measure("spin.toml: Gatehouse, modern", call, Some(&ours), time)?);

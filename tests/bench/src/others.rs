@@ -36,7 +36,7 @@ pub fn compare(time: Duration) -> Result<()> {
     println!("|---|---|---|---|---|---|---|---|---|---|---|");
     measure("nothing (direct)", &upstream, Call::legacy(&upstream.url(), "echo", None)?, None, time)?;
     for composition in Composition::ALL {
-        let ours = App::gatehouse(composition, &provider, &[("up", &upstream.url())], app::POOL)?;
+        let ours = App::gatehouse(&app::root(), composition, &provider, &[("up", &upstream.url())], app::POOL)?;
         connect(&provider, &ours)?;
         let call = Call::legacy(&format!("{}/mcp", ours.gateway), "up__echo", Some(app::API_KEY))?;
         measure(&format!("Gatehouse, {composition}"), &upstream, call, Some(&ours), time)?;

@@ -10,7 +10,7 @@ use gatehouse_fixtures::raw::Kind;
 use gatehouse_fixtures::streams::{self, in_parallel, listen_as_legacy, listen_as_modern, opened};
 use gatehouse_fixtures::{Provider, Raw};
 
-use crate::app::{App, Composition};
+use crate::app::{self, App, Composition};
 
 const IDLE: usize = 1_000;
 const ACTIVE: usize = 200;
@@ -72,7 +72,7 @@ fn row(name: &str, kb: u64, cpu: Duration, streams: usize) {
 }
 
 fn start(provider: &Provider, server: &Raw) -> Result<(App, SocketAddr)> {
-    let app = App::gatehouse(Composition::Chained, provider, &[("server", &server.url())], POOL)?;
+    let app = App::gatehouse(&app::root(), Composition::Chained, provider, &[("server", &server.url())], POOL)?;
     crate::connect(provider, &app)?;
     let address = app.gateway.strip_prefix("http://").context("an origin")?.parse()?;
     Ok((app, address))

@@ -4,14 +4,16 @@
 /// `{env:TOKEN}` (opencode), `{{TOKEN}}` (LibreChat), `$TOKEN` (Gemini CLI), `%TOKEN%`, `<your token>` (documentation).
 /// `None` if it holds none.
 pub fn placeholder(text: &str) -> Option<&str> {
-    text.char_indices().find_map(|(start, letter)| {
-        let rest = &text[start..];
-        let end = match letter {
-            '$' => after_dollar(rest),
-            '{' => after_brace(rest),
-            '%' => delimited(rest, '%', |name| name.len() > 2 && is_variable(name)),
-            '<' => delimited(rest, '>', |name| name.starts_with(|c: char| c.is_ascii_alphabetic())),
-            _ => None,
+    text.bytes().enumerate().find_map(|(start, byte)| {
+        if !matches!(byte, b'$' | b'{' | b'%' | b'<') {
+            return None;
+        }
+        let rest = text.get(start..)?;
+        let end = match byte {
+            b'$' => after_dollar(rest),
+            b'{' => after_brace(rest),
+            b'%' => delimited(rest, '%', |name| name.len() > 2 && is_variable(name)),
+            _ => delimited(rest, '>', |name| name.starts_with(|c: char| c.is_ascii_alphabetic())),
         }?;
         rest.get(..end)
     })
