@@ -64,7 +64,7 @@ async fn respond<H: Host, P: Pieces>(
     };
     let Origins { gateway, broker } = host.public_urls().map_err(|error| refusal(host, &error, false))?;
     let own = Origin::parse(&gateway).ok_or_else(|| misconfigured(host, "gateway_url: not an origin"))?;
-    guard(head, &own)?;
+    let reached = guard(head, &own)?;
     let is_modern = modern::named_in(&head.headers);
     let allowed = match place {
         Place::Servers => [Method::GET].as_slice(),
@@ -87,8 +87,8 @@ async fn respond<H: Host, P: Pieces>(
     let file = if known.is_some() { Cow::from(file) } else { plain(file) };
     let config = Config::read(&file).map_err(|error| misconfigured(host, &error.to_string()))?;
     let broker = Origin::parse(&broker).filter(|broker| *broker != own);
-    let config = config.reached_at(Own { gateway: Some(&own), broker: broker.as_ref() });
-    guard_pages(head, &own, &config, &place)?;
+    let config = config.reached_at(Own { gateway: Some(&reached), broker: broker.as_ref() });
+    guard_pages(head, &own, &reached, &config, &place)?;
     if !own.is_loopback() {
         stranger.needs_bearer()?;
     }
@@ -259,21 +259,27 @@ fn note_foreign(host: &impl Host, config: &Config<'_>) {
 }
 
 /// What holds for every request, from any sender: it names our host, and comes from this machine if our address is a
-/// loopback one.
-fn guard(head: &Parts, own: &Origin) -> Result<(), Response<Vec<u8>>> {
-    local::check_host(&head.uri, &head.headers, own).map_err(|foreign| forbidden(&foreign))?;
+/// loopback one. Gives our host as the request names it.
+fn guard(head: &Parts, own: &Origin) -> Result<Origin, Response<Vec<u8>>> {
+    let reached = local::reached(&head.uri, &head.headers, own).map_err(|foreign| forbidden(&foreign))?;
     if own.is_loopback() {
         local::check_peer(&head.headers).map_err(|foreign| forbidden(&foreign))?;
     }
-    Ok(())
+    Ok(reached)
 }
 
 /// Refuses what a page of another site sent. A link to the list of servers may be followed from anywhere.
-fn guard_pages(head: &Parts, own: &Origin, config: &Config<'_>, place: &Place<'_>) -> Result<(), Response<Vec<u8>>> {
+fn guard_pages(
+    head: &Parts,
+    own: &Origin,
+    reached: &Origin,
+    config: &Config<'_>,
+    place: &Place<'_>,
+) -> Result<(), Response<Vec<u8>>> {
     if matches!(place, Place::Servers) && local::is_navigation(&head.method, &head.headers) {
         return Ok(());
     }
-    local::check_origin(&head.headers, own, |origin| config.lets_pages_of(origin, own))
+    local::check_origin(&head.headers, reached, |origin| config.lets_pages_of(origin, own))
         .map_err(|foreign| forbidden(&foreign))
 }
 

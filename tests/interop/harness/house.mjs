@@ -22,6 +22,8 @@ const ROOT = resolve(import.meta.dirname, '../../..');
 const TARGET = resolve(ROOT, process.env.CARGO_TARGET_DIR ?? 'target');
 /// Another host with the same flags can be put in the place of the built one.
 const BINARY = resolve(process.env.GATEHOUSE_BIN ?? join(TARGET, 'debug/gatehouse'));
+/// Where the manifests' build commands leave the wasm files, wherever cargo puts all else.
+const BUILT = join(ROOT, 'target');
 
 export class House {
   keys = freshKeys();
@@ -140,9 +142,9 @@ export class House {
   async #derive(manifest) {
     const text = await readFile(join(ROOT, manifest), 'utf8');
     const derived = text
-      .replaceAll(/"(\.\.\/)?target\//g, `"${TARGET}/`)
+      .replaceAll(/"(\.\.\/)?target\//g, `"${BUILT}/`)
       .replaceAll(/"(\.\.\/)?config\/servers.json"/g, '"servers.json"');
-    assert.ok(derived.includes(TARGET), `${manifest} names no file under target/`);
+    assert.ok(derived.includes(BUILT), `${manifest} names no file under target/`);
     const path = join(this.dir, manifest.replace('/', '-'));
     await writeFile(path, derived);
     return path;
