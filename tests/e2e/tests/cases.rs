@@ -10,7 +10,7 @@ use std::path::Path;
 use gatehouse_e2e::root;
 
 const ATTACKS: u32 = 26;
-const REPORTS: [&str; 2] = ["R36", "R37"];
+const REPORTS: [&str; 4] = ["R35", "R36", "R37", "R55"];
 
 #[test]
 fn every_case_has_a_test_that_names_it() {

@@ -60,13 +60,14 @@ export class House {
     this.isLocal = false;
   }
 
-  /// Serves until the test ends. `servers` are members of `mcpServers`, `endpoints` stand beside it, `services` are members
-  /// of `oauth_clients`.
-  async open(t, { servers = {}, endpoints = {}, services = {}, settings = {} }) {
+  /// Serves until the test ends. `servers` are members of `mcpServers`, `endpoints` and `browserOrigins` stand beside it,
+  /// `services` are members of `oauth_clients`.
+  async open(t, { servers = {}, endpoints = {}, browserOrigins, services = {}, settings = {} }) {
     await access(BINARY).catch(() => {
       throw new Error(`${BINARY} is missing: run \`cargo test\` once, which builds everything`);
     });
-    await writeFile(join(this.dir, 'servers.json'), JSON.stringify({ mcpServers: servers, endpoints }));
+    const file = { mcpServers: servers, endpoints, browserOrigins };
+    await writeFile(join(this.dir, 'servers.json'), JSON.stringify(file));
     // Else the host would make secrets that this test does not know.
     await writeFile(join(this.dir, '.env'), '');
     this.variables = {

@@ -3,6 +3,7 @@
 mod ambiguous;
 mod arriving;
 mod asking;
+mod browsers;
 mod bytes;
 mod calls;
 mod claims;
