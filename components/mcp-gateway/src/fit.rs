@@ -33,6 +33,8 @@ pub struct Fit<'a> {
     pub profile: Profile,
     /// Whether ids of tasks have to say whose they are.
     pub names_tasks: bool,
+    /// Whether URIs in the result have to say whose they are, because that of the request does.
+    pub names_uris: bool,
     /// Whether other servers share the endpoint, so that a person has to be told which one speaks (`attribution`).
     pub named: bool,
     /// The params of the client's request.
@@ -64,7 +66,7 @@ pub struct Question {
 
 impl Fit<'_> {
     pub fn changes_nothing(&self) -> bool {
-        self.same_era && !self.renamed && !self.names_tasks && !self.names_questions()
+        self.same_era && !self.renamed && !self.names_tasks && !self.names_uris && !self.names_questions()
     }
 
     /// Whether an answer may ask the person something, so that it has to name the server.
@@ -227,7 +229,7 @@ impl Fit<'_> {
         }
         if let Some(result) = message.present("result") {
             // Within an era it is between the client and the server alone.
-            if self.names_tasks || !self.same_era {
+            if self.names_tasks || self.names_uris || !self.same_era {
                 let members = Object::parse(result).map_err(|_| Failure::NotMcp)?;
                 decisive::result(&members).map_err(|_| Failure::NotMcp)?;
                 if self.names_tasks
@@ -235,6 +237,10 @@ impl Fit<'_> {
                     && let Some(task) = json::string(text)
                 {
                     edits.replace(text, json::quoted(&names::join_task(self.prefix, &task)));
+                }
+                if self.names_uris {
+                    let named = attribution::name_uris_in(&mut edits, self.prefix, self.method, &members);
+                    named.map_err(|_| Failure::NotMcp)?;
                 }
                 if !self.same_era {
                     if matches!(members.string("resultType"), Ok(Some(kind)) if kind == "input_required") {

@@ -69,6 +69,7 @@ pub mod seats;
 pub mod session;
 pub mod sessions;
 pub mod shelf;
+pub mod skills;
 pub mod sse;
 pub mod subscriptions;
 pub mod upstream;

@@ -1,4 +1,4 @@
-//! What do the servers have: tools, prompts, resources and templates?
+//! What do the servers have: tools, prompts, resources, templates and skills?
 //!
 //! All servers are asked at once, each with its own deadline, and their entries stand in the file's order. A server
 //! that is down, slow or not connected costs its own entries and nothing else. All pages of a server are drained, and
@@ -6,7 +6,7 @@
 //! that a client gets are cut anew, and a cursor (`server:place`) means the same to every instance.
 //!
 //! Tools and prompts are renamed (`names`). URIs are left as they are, because they also stand where nobody can rename
-//! them; one that another server claims as well is `gatehouse://server/…` (`owners`).
+//! them; one that another server claims as well is `gatehouse://server/…` (`owners`), and so is each of a skill (`skills`).
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -28,7 +28,7 @@ use crate::pins::{self, NOTICE};
 use crate::session::Profile;
 use crate::upstream::{self, ANSWER_LIMIT, Failure, Link, Outgoing, Peer};
 use crate::visitor::{Standing, Visitor};
-use crate::{attribution, connections, decisive, finding, health};
+use crate::{attribution, connections, decisive, finding, health, skills};
 use json::{Edits, Object, quoted};
 use sealing::age::{SKEW, left};
 
@@ -94,8 +94,19 @@ pub static TEMPLATES: Kind = Kind {
     by: By::Uri,
 };
 
-fn kinds() -> [&'static Kind; 4] {
-    [&TOOLS, &PROMPTS, &RESOURCES, &TEMPLATES]
+/// Of an extension of the newer era (`skills`). It has no notification of its own: servers of the TypeScript SDK say that their
+/// resources have changed.
+pub static SKILLS: Kind = Kind {
+    method: "skills/list",
+    member: "skills",
+    key: "uri",
+    capability: skills::EXTENSION,
+    changed: "notifications/resources/list_changed",
+    by: By::Skill,
+};
+
+fn kinds() -> [&'static Kind; 5] {
+    [&TOOLS, &PROMPTS, &RESOURCES, &TEMPLATES, &SKILLS]
 }
 
 impl Kind {
@@ -107,6 +118,11 @@ impl Kind {
         kinds().into_iter().find(|kind| kind.changed == method)
     }
 
+    /// Returns true if only servers that declare an extension of the newer era have some, and only clients of that era ask.
+    pub fn is_of_extension(&self) -> bool {
+        self.by == By::Skill
+    }
+
     /// What tells `entry` apart from others of its server, decoded.
     pub fn key_of(&self, entry: &str) -> Option<String> {
         Some(json::string(Object::parse(entry).ok()?.find(self.key)?)?.into_owned())
@@ -115,7 +131,7 @@ impl Kind {
 
 /// Whether results of this method say how long they may be kept (2026-07-28).
 pub fn is_cacheable(method: &str) -> bool {
-    method == "resources/read" || Kind::listed_by(method).is_some()
+    matches!(method, "resources/read" | skills::GET) || Kind::listed_by(method).is_some()
 }
 
 /// What one server has of one kind.
@@ -392,6 +408,10 @@ pub async fn of_server<H: Host>(host: &H, kind: &'static Kind, link: Link<'_>) -
     if let Some(failure) = health::recall(host, link).and_then(|health| health.rests(host.now())) {
         return Err(failure);
     }
+    // A server is not sent the methods of an extension that it does not have.
+    if kind.is_of_extension() && !upstream::facts(host, link).await?.has(kind.capability) {
+        return Ok(None);
+    }
     let place = place(kind, link);
     let with = link.token.map_or("", |token| &token.fingerprint);
     let Some(mut listed) = ask(host, kind, link).await? else { return Ok(None) };
@@ -588,16 +608,22 @@ fn offered(
         }
         By::Uri if is_claimed(&own) => names::join_uri(server.prefix, &own),
         By::Uri => own.to_string(),
+        By::Skill if site.is_single() => own.to_string(),
+        By::Skill => names::join_uri(server.prefix, &own),
         By::Prompt | By::Task => site.name(server, &own),
     };
     // A name of the gateway's own would describe what the gateway does in the server's words.
     if kind.by == By::Tool && here.starts_with("gatehouse_") && site.owns_tool(&here) {
         return None;
     }
-    if here != own {
+    if kind.by == By::Skill {
+        if here != own {
+            skills::name_entry(&mut edits, server.prefix, &members).ok()?;
+        }
+    } else if here != own {
         edits.replace(text, quoted(&here));
     }
-    if !site.is_single() {
+    if !site.is_single() && kind.by != By::Skill {
         // The key of a tool or a prompt is its name, which says whose it is.
         let annotations = members.object("annotations").ok()?.filter(|_| kind.by == By::Tool);
         let named = [(Some(&members), "title"), (annotations.as_ref(), "title")];

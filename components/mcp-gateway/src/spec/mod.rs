@@ -27,6 +27,7 @@ mod pairings;
 mod pinning;
 mod readers;
 mod searching;
+mod skills;
 mod speaking;
 mod streams;
 mod upstreams;
