@@ -20,7 +20,7 @@ pub fn mend<'e>(kind: &Kind, entry: &'e str) -> Result<Cow<'e, str>, String> {
         "tools" => tool(&object, &mut mended, &mut add)?,
         "prompts" => prompt(&object, &mut mended)?,
         // Nothing of it can be mended: clients compare it with the files.
-        "skills" => return skills::check(&object).map(|()| Cow::Borrowed(entry)),
+        "skills" => return skills::check(&object).map(|()| Cow::Borrowed(entry)).map_err(str::to_owned),
         _ => resource(kind, &object, &mut add)?,
     }
     for name in ["title", "description", "mimeType"] {

@@ -9,6 +9,7 @@
 //! `gatehouse://server/…`, for the skill and for its files. A URI that were bare as long as no other server has it would be
 //! another skill's after a server was added or taken away, and clients keep by the URI what their person has approved.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use json::{Ambiguous, Edits, Object};
@@ -53,69 +54,67 @@ pub fn name_entry(edits: &mut Edits<'_>, prefix: &str, entry: &Object<'_>) -> Re
 }
 
 /// Returns an error that says why strict clients refuse `entry`, and with it the list that it is in.
-pub fn check(entry: &Object<'_>) -> Result<(), String> {
-    let text = |of: &Object<'_>, name: &'static str| -> Result<String, String> {
-        let value = of.get(name).map_err(|ambiguous| ambiguous.to_string())?;
-        value.and_then(json::string).map(|text| text.into_owned()).ok_or_else(|| format!("its {name} is no string"))
-    };
-    let uri = text(entry, "uri")?;
+pub fn check(entry: &Object<'_>) -> Result<(), &'static str> {
+    let uri = text(entry, "uri").ok_or("its uri is not one string")?;
     let folder = folder_of(&uri).ok_or("its uri does not end with a folder and /SKILL.md")?;
-    let frontmatter = entry.object("frontmatter").map_err(|ambiguous| ambiguous.to_string())?;
-    let frontmatter = frontmatter.ok_or("its frontmatter is no object")?;
-    let name = text(&frontmatter, "name")?;
+    let frontmatter = entry.object("frontmatter").ok().flatten().ok_or("its frontmatter is not one object")?;
+    let name = text(&frontmatter, "name").ok_or("its name is not one string")?;
     if !is_name(&name) {
-        return Err("its name is not 1 to 64 lower-case letters, digits and single hyphens".to_owned());
+        return Err("its name is not 1 to 64 lower-case letters, digits and single hyphens");
     }
     if folder.rsplit('/').next() != Some(&name) {
-        return Err("its name is not that of its folder".to_owned());
+        return Err("its name is not that of its folder");
     }
-    if !has_length(&text(&frontmatter, "description")?, LONGEST_DESCRIPTION) {
-        return Err("its description is not 1 to 1024 characters".to_owned());
+    if !has_length(&frontmatter, "description", LONGEST_DESCRIPTION) {
+        return Err("its description is not 1 to 1024 characters");
     }
-    if frontmatter.find("compatibility").is_some()
-        && !has_length(&text(&frontmatter, "compatibility")?, LONGEST_COMPATIBILITY)
+    if frontmatter.find("compatibility").is_some() && !has_length(&frontmatter, "compatibility", LONGEST_COMPATIBILITY)
     {
-        return Err("its compatibility is not 1 to 500 characters".to_owned());
+        return Err("its compatibility is not 1 to 500 characters");
     }
     if let Some(metadata) = frontmatter.find("metadata") {
-        let metadata = Object::parse(metadata).map_err(|_| "its metadata is no object")?;
-        if !metadata.members().all(|(_, value)| value.starts_with('"')) {
-            return Err("a value in its metadata is no string".to_owned());
+        let metadata = Object::parse(metadata).ok();
+        if !metadata.is_some_and(|metadata| metadata.members().all(|(_, value)| value.starts_with('"'))) {
+            return Err("its metadata is no object of strings");
         }
     }
-    match entry.get("resources").map_err(|ambiguous| ambiguous.to_string())? {
-        Some("\"dynamic\"") => Ok(()),
-        Some(list) => check_files(list, &uri, folder),
-        None => Err("it has no resources".to_owned()),
+    match entry.get("resources") {
+        Ok(Some("\"dynamic\"")) => Ok(()),
+        Ok(Some(list)) => check_files(list, &uri, folder),
+        _ => Err("its resources are not there once"),
     }
 }
 
 /// Checks the files of the skill at `uri`: each has a digest and a size, stands once, and is in the skill's folder.
-fn check_files(list: &str, uri: &str, folder: &str) -> Result<(), String> {
+fn check_files(list: &str, uri: &str, folder: &str) -> Result<(), &'static str> {
     let mut known = BTreeSet::new();
     for file in json::array(list).ok_or("its resources are neither a list nor \"dynamic\"")? {
         let file = Object::parse(file).map_err(|_| "one of its resources is no object")?;
-        let (Ok(Some(name)), Ok(Some(digest)), Ok(Some(size))) =
-            (file.string("uri"), file.string("digest"), file.get("size"))
+        let (Some(name), Some(digest), Ok(Some(size))) = (text(&file, "uri"), text(&file, "digest"), file.get("size"))
         else {
-            return Err("one of its resources lacks a uri, a digest or a size".to_owned());
+            return Err("one of its resources lacks a uri, a digest or a size");
         };
         let is_hex = |digit: u8| matches!(digit, b'0'..=b'9' | b'a'..=b'f');
         if !digest.strip_prefix("sha256:").is_some_and(|hex| hex.len() == 64 && hex.bytes().all(is_hex)) {
-            return Err("a digest is not sha256: and 64 lower-case digits".to_owned());
+            return Err("a digest is not sha256: and 64 lower-case digits");
         }
         if size.parse::<u64>().is_err() {
-            return Err("a size is not a whole number".to_owned());
+            return Err("a size is not a whole number");
         }
         let path = name.strip_prefix(folder).and_then(|path| path.strip_prefix('/'));
         if !path.is_some_and(is_path) {
-            return Err("one of its resources is not in its folder".to_owned());
+            return Err("one of its resources is not in its folder");
         }
-        if !known.insert(name.into_owned()) {
-            return Err("one of its resources is there twice".to_owned());
+        if !known.insert(name) {
+            return Err("one of its resources is there twice");
         }
     }
-    if known.contains(uri) { Ok(()) } else { Err("its resources lack its SKILL.md".to_owned()) }
+    if known.contains(uri) { Ok(()) } else { Err("its resources lack its SKILL.md") }
+}
+
+/// The string under `name`, if there is one and no reader takes another for it.
+fn text<'e>(of: &Object<'e>, name: &'static str) -> Option<Cow<'e, str>> {
+    of.string(name).ok().flatten()
 }
 
 /// The folder of a skill: `scheme:…/name` of `scheme:…/name/SKILL.md`.
@@ -143,8 +142,9 @@ fn is_name(name: &str) -> bool {
         })
 }
 
-fn has_length(text: &str, most: usize) -> bool {
-    !text.is_empty() && text.chars().take(most + 1).count() <= most
+/// Returns true if the string under `name` has 1 to `most` characters.
+fn has_length(of: &Object<'_>, name: &'static str, most: usize) -> bool {
+    text(of, name).is_some_and(|text| !text.is_empty() && text.chars().take(most + 1).count() <= most)
 }
 
 #[cfg(test)]
@@ -162,7 +162,7 @@ mod tests {
         format!("[{}]", uris.iter().map(file).collect::<Vec<_>>().join(","))
     }
 
-    fn problem(entry: &str) -> Option<String> {
+    fn problem(entry: &str) -> Option<&'static str> {
         check(&Object::parse(entry).unwrap()).err()
     }
 
@@ -194,20 +194,20 @@ mod tests {
         let with = |more: &str| entry(own, &format!("{good},{more}"), &files(&[own]));
         let long = "x".repeat(1025);
         for (text, why) in [
-            (r#"{"frontmatter":{},"resources":[]}"#.to_owned(), "uri is no string"),
+            (r#"{"frontmatter":{},"resources":[]}"#.to_owned(), "uri is not one string"),
             (entry("skill://a/skill.md", good, "[]"), "SKILL.md"),
             (entry("a/SKILL.md", good, "[]"), "SKILL.md"),
             (entry("skill://a?b/SKILL.md", good, "[]"), "SKILL.md"),
-            (entry(own, r#""description":"d""#, "[]"), "name is no string"),
+            (entry(own, r#""description":"d""#, "[]"), "name is not one string"),
             (entry(own, r#""name":"A","description":"d""#, "[]"), "lower-case"),
             (entry(own, r#""name":"a--b","description":"d""#, "[]"), "lower-case"),
             (entry(own, r#""name":"b","description":"d""#, "[]"), "that of its folder"),
-            (entry(own, r#""name":"a","name":"a","description":"d""#, "[]"), "twice"),
+            (entry(own, r#""name":"a","name":"a","description":"d""#, "[]"), "name is not one string"),
             (entry(own, r#""name":"a","description":"""#, "[]"), "description"),
             (entry(own, &format!(r#""name":"a","description":"{long}""#), "[]"), "description"),
             (with(r#""compatibility":7"#), "compatibility"),
             (with(r#""metadata":{"a":1}"#), "metadata"),
-            (format!(r#"{{"uri":"{own}","frontmatter":{{{good}}}}}"#), "no resources"),
+            (format!(r#"{{"uri":"{own}","frontmatter":{{{good}}}}}"#), "not there once"),
             (entry(own, good, "null"), "neither a list"),
             (entry(own, good, "[7]"), "no object"),
             (entry(own, good, r#"[{"uri":"skill://a/SKILL.md"}]"#), "lacks"),
@@ -223,7 +223,7 @@ mod tests {
             (entry(own, good, &files(&[own, "skill://a/x?y"])), "not in its folder"),
         ] {
             let said = problem(&text);
-            assert!(said.as_ref().is_some_and(|said| said.contains(why)), "{text}: {said:?}");
+            assert!(said.is_some_and(|said| said.contains(why)), "{text}: {said:?}");
         }
     }
 }

@@ -114,7 +114,7 @@ fn skills_of_all_servers_are_one_list() {
     );
     assert_eq!(asked(&world, "skills/list"), [pair("one", ""), pair("two", "")]);
     let servers = world.serve(post("/mcp/servers").method("GET").body(Vec::new()).unwrap()).text();
-    assert!(servers.contains("skills/list skill://broken/SKILL.md: its frontmatter is no object"), "{servers}");
+    assert!(servers.contains("skills/list skill://broken/SKILL.md: its frontmatter is not one object"), "{servers}");
     // It is kept for as long as the servers say.
     ask(&world, "skills/list", "");
     assert_eq!(asked(&world, "skills/list"), []);
