@@ -228,26 +228,8 @@ impl Fit<'_> {
             None => edits.rework(&message, &nulls, &["\"id\":", self.id].concat()),
         }
         if let Some(result) = message.present("result") {
-            // Within an era it is between the client and the server alone.
-            if self.names_tasks || self.names_uris || !self.same_era {
-                let members = Object::parse(result).map_err(|_| Failure::NotMcp)?;
-                decisive::result(&members).map_err(|_| Failure::NotMcp)?;
-                if self.names_tasks
-                    && let Some(text) = members.find("taskId")
-                    && let Some(task) = json::string(text)
-                {
-                    edits.replace(text, json::quoted(&names::join_task(self.prefix, &task)));
-                }
-                if self.names_uris {
-                    let named = attribution::name_uris_in(&mut edits, self.prefix, self.method, &members);
-                    named.map_err(|_| Failure::NotMcp)?;
-                }
-                if !self.same_era {
-                    if matches!(members.string("resultType"), Ok(Some(kind)) if kind == "input_required") {
-                        return Ok(Fitted::Wants(result.to_owned()));
-                    }
-                    dialect.fit_result(self.method, &members, &mut edits);
-                }
+            if self.fit_result(result, &mut edits)? {
+                return Ok(Fitted::Wants(result.to_owned()));
             }
         } else if let Some(error) = message.present("error") {
             let members = Object::parse(error).map_err(|_| Failure::NotMcp)?;
@@ -267,6 +249,34 @@ impl Fit<'_> {
             return Err(Failure::NotMcp);
         }
         Ok(Fitted::Answer(jsonrpc::respond(status, edits.apply())))
+    }
+
+    /// Makes a result one that the client can read. True: it asks the client for input, which has to be done in another way.
+    fn fit_result(&self, result: &str, edits: &mut Edits<'_>) -> Result<bool, Failure> {
+        // Within an era it is between the client and the server alone.
+        if self.same_era && !self.names_tasks && !self.names_uris {
+            return Ok(false);
+        }
+        let members = Object::parse(result).map_err(|_| Failure::NotMcp)?;
+        decisive::result(&members).map_err(|_| Failure::NotMcp)?;
+        if self.names_tasks
+            && let Some(text) = members.find("taskId")
+            && let Some(task) = json::string(text)
+        {
+            edits.replace(text, json::quoted(&names::join_task(self.prefix, &task)));
+        }
+        if self.names_uris {
+            let named = attribution::name_uris_in(edits, self.prefix, self.method, &members);
+            named.map_err(|_| Failure::NotMcp)?;
+        }
+        if self.same_era {
+            return Ok(false);
+        }
+        if matches!(members.string("resultType"), Ok(Some(kind)) if kind == "input_required") {
+            return Ok(true);
+        }
+        self.client.dialect().fit_result(self.method, &members, edits);
+        Ok(false)
     }
 
     /// An answer with the server's name in what it asks the person, by a result or by an error (-32042).

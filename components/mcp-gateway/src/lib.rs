@@ -49,6 +49,7 @@ pub mod host;
 pub mod http_sse;
 pub mod jsonrpc;
 pub mod kept;
+pub mod kinds;
 pub mod letterbox;
 pub mod letters;
 pub mod listed;

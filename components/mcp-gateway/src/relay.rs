@@ -193,10 +193,7 @@ async fn exchange<H: Host>(
         }
     }
     // To a server without the extension these are unknown methods, and here they are known ones.
-    if fit.named
-        && let skills::GET | skills::READ_DIRECTORY = method
-        && !skills::may_be_sent(method, &line.wait(upstream::facts(host, link)).await??)
-    {
+    if fit.named && skills::is_method(method) && !line.wait(skills::are_at(host, link, method)).await?? {
         unknown(relay, line).await;
         return Ok(None);
     }

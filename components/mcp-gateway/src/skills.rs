@@ -15,7 +15,9 @@ use std::collections::BTreeSet;
 use json::{Ambiguous, Edits, Object};
 
 use crate::attribution;
+use crate::host::Host;
 use crate::memory::Facts;
+use crate::upstream::{self, Failure, Link};
 
 pub const EXTENSION: &str = "io.modelcontextprotocol/skills";
 pub const GET: &str = "skills/get";
@@ -37,9 +39,15 @@ pub fn settings<'f>(mut servers: impl Iterator<Item = &'f Facts>) -> Option<&'st
     has.then_some(if reads { r#"{"directoryRead":true}"# } else { "{}" })
 }
 
-/// Returns true if a server that said `facts` of itself may be sent `method`, which is one of this extension.
-pub fn may_be_sent(method: &str, facts: &Facts) -> bool {
-    if method == READ_DIRECTORY { reads_directories(facts) } else { facts.has(EXTENSION) }
+/// Returns true if `method` is for one server that has skills.
+pub fn is_method(method: &str) -> bool {
+    matches!(method, GET | READ_DIRECTORY)
+}
+
+/// Returns true if the server has declared that it takes `method`, which is one of those.
+pub async fn are_at<H: Host>(host: &H, link: Link<'_>, method: &str) -> Result<bool, Failure> {
+    let facts = upstream::facts(host, link).await?;
+    Ok(if method == READ_DIRECTORY { reads_directories(&facts) } else { facts.has(EXTENSION) })
 }
 
 fn reads_directories(facts: &Facts) -> bool {
