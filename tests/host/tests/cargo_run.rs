@@ -43,15 +43,36 @@ impl Gatehouse {
         Self { child, printed, address }
     }
 
-    /// The status and the body of the answer.
-    fn get(&self, path: &str) -> (u16, String) {
+    /// The head and the body of the answer to a request with these header fields.
+    fn send(&self, method: &str, path: &str, fields: &str, body: &str) -> (String, String) {
         let mut stream = TcpStream::connect(&self.address).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.address).unwrap();
+        let head = format!("{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n", self.address);
+        write!(stream, "{head}{fields}Content-Length: {}\r\n\r\n{body}", body.len()).unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+        (head.to_owned(), body.to_owned())
+    }
+
+    fn get(&self, path: &str) -> String {
+        let (head, body) = self.send("GET", path, "Accept: text/html\r\n", "");
+        assert!(head.starts_with("HTTP/1.1 200"), "{path}: {head}\n{body}");
+        body
+    }
+
+    /// Where the button of the page that connects `service` leads.
+    fn press_connect(&self, service: &str) -> String {
+        let path = format!("/auth/{service}");
+        let (head, page) = self.send("GET", &path, "Accept: text/html\r\n", "");
+        let cookie = head.lines().find_map(|line| line.strip_prefix("set-cookie: ")?.split(';').next()).unwrap();
+        let ticket = page.split("name=\"ticket\" value=\"").nth(1).unwrap().split('"').next().unwrap();
+        let fields = format!(
+            "Accept: text/html\r\nCookie: {cookie}\r\nOrigin: http://{}\r\nSec-Fetch-Site: same-origin\r\n\
+             Content-Type: application/x-www-form-urlencoded\r\n",
+            self.address
+        );
+        self.send("POST", &path, &fields, &format!("ticket={ticket}")).1
     }
 }
 
@@ -80,14 +101,15 @@ fn it_serves_at_the_port_that_is_asked_for_and_shows_no_other() {
     }
     assert!(!gatehouse.printed.contains(":3000"), "{}", gatehouse.printed);
 
-    for path in ["/", "/mcp/servers", "/connections", "/auth/demo"] {
-        let (status, body) = gatehouse.get(path);
-        assert_eq!(status, 200, "{path}: {body}");
+    for path in ["/", "/mcp", "/mcp/servers", "/connections", "/auth/demo"] {
+        let body = gatehouse.get(path);
         assert!(!body.contains(":3000"), "{path}: {body}");
     }
-    let (_, connections) = gatehouse.get("/connections");
     let connect_url = format!(r#""connect_url":"http://{}/auth/demo""#, gatehouse.address);
-    assert!(connections.contains(&connect_url), "{connections}");
+    assert!(gatehouse.get("/connections").contains(&connect_url));
+    let leads_on = gatehouse.press_connect("demo");
+    let redirect_uri = format!("redirect_uri=http%3A%2F%2F{}%2Fcallback%2Fdemo", gatehouse.address.replace(':', "%3A"));
+    assert!(leads_on.contains(&redirect_uri), "{redirect_uri}: {leads_on}");
     let built: Vec<_> = std::fs::read_dir(elsewhere.path()).unwrap().collect();
     assert!(built.is_empty(), "the components were built where the manifest does not look: {built:?}");
 }
