@@ -1,4 +1,4 @@
-// Can an MCP client that is a web page use the gateway, and no other page? What does a person see who opens an endpoint?
+// An MCP client that is a web page uses the gateway, and no other page can. A person who opens an endpoint gets a page.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';

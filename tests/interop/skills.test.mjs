@@ -1,4 +1,4 @@
-// Does a client find the skills of several servers behind one endpoint, and can it verify every file of each?
+// A client finds the skills of several servers behind one endpoint, and verifies every file of each.
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';

@@ -1,4 +1,4 @@
-//! What do the servers have: tools, prompts, resources, templates and skills?
+//! Lists what the servers have: tools, prompts, resources, templates and skills.
 //!
 //! All servers are asked at once, each with its own deadline, and their entries stand in the file's order. A server
 //! that is down, slow or not connected costs its own entries and nothing else. All pages of a server are drained, and

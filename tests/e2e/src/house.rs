@@ -263,7 +263,7 @@ pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().expect("this package is in the repository")
 }
 
-/// Where the manifests' build commands leave the wasm files, wherever cargo puts all else.
+/// Where the manifests' build commands leave the wasm files, even if cargo's target directory is another one.
 pub fn target_dir() -> PathBuf {
     root().join("target")
 }

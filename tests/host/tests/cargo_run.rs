@@ -1,5 +1,4 @@
-//! What a person gets from `cargo run`, by the program itself: it builds, serves at the port that they say, and every address
-//! that it shows is that one.
+//! Runs the program as `cargo run` does: it builds, serves at the port that it is told, and shows no other.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;

@@ -22,7 +22,7 @@ const ROOT = resolve(import.meta.dirname, '../../..');
 const TARGET = resolve(ROOT, process.env.CARGO_TARGET_DIR ?? 'target');
 /// Another host with the same flags can be put in the place of the built one.
 const BINARY = resolve(process.env.GATEHOUSE_BIN ?? join(TARGET, 'debug/gatehouse'));
-/// Where the manifests' build commands leave the wasm files, wherever cargo puts all else.
+/// Where the manifests' build commands leave the wasm files, even if cargo's target directory is another one.
 const BUILT = join(ROOT, 'target');
 
 export class House {

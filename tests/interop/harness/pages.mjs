@@ -1,4 +1,4 @@
-// Which web pages are MCP clients? One that has the official TypeScript client in it, bundled for browsers.
+// A web page that is an MCP client: the official TypeScript client, bundled for browsers.
 
 import { once } from 'node:events';
 import { createServer } from 'node:http';

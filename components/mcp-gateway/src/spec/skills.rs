@@ -124,7 +124,7 @@ fn skills_of_all_servers_are_one_list() {
     assert_eq!(asked(&world, "skills/list"), []);
 }
 
-/// R36: pages of the merged list are cut anew.
+/// R36: the merged list comes in pages, each with its cursor.
 #[test]
 fn a_list_of_thousands_of_skills_comes_in_pages() {
     fn many(method: &str, params: &Value) -> String {
