@@ -5,8 +5,10 @@
 //!
 //! * **The peer's address** is loopback: the listening address may have been opened to a network without thought.
 //! * **No proxy** has passed the request on: behind one, every stranger arrives from loopback.
-//! * **Host.** A name of the attacker's that was made to point at 127.0.0.1 (DNS rebinding) is not our name.
-//! * **Origin**, if the browser sends one, is ours or one that the caller of the guard lets in.
+//! * **Host.** A name of the attacker's that was made to point at 127.0.0.1 (DNS rebinding) is not our name. At a loopback
+//!   address any loopback name and any port is ours, because the settings do not have to know where the host listens.
+//! * **Origin**, if the browser sends one, is the one that `Host` names or one that the caller of the guard lets in. So a page
+//!   of another port of this machine is not ours.
 //! * **Sec-Fetch-Site**, if there is no Origin, is `same-origin` or `none`.
 
 use std::net::SocketAddr;
@@ -37,9 +39,11 @@ pub enum Foreign {
     Browser,
 }
 
-/// Returns an error unless the request names `own` as its host.
-pub fn check_host(uri: &Uri, headers: &HeaderMap, own: &Origin) -> Result<(), Foreign> {
-    if named(uri, headers).is_some_and(|named| own.is_authority(&named)) { Ok(()) } else { Err(Foreign::Host) }
+/// The origin at which the request reached us: `own`, by the name and the port that the request gives it.
+///
+/// Errors: the request names another host.
+pub fn reached(uri: &Uri, headers: &HeaderMap, own: &Origin) -> Result<Origin, Foreign> {
+    named(uri, headers).and_then(|named| own.named(&named)).ok_or(Foreign::Host)
 }
 
 /// The host and port that the request names: by its URI, or else by its only `Host`.
@@ -145,7 +149,8 @@ mod tests {
             ("http://localhost:3000/", None, Ok(())),
             ("/", Some("127.0.0.1:3000"), Ok(())),
             ("http://evil.example:3000/", Some("127.0.0.1:3000"), Err(Foreign::Host)),
-            ("http://127.0.0.1:3001/", None, Err(Foreign::Host)),
+            ("http://localhost:3011/", None, Ok(())),
+            ("http://127.0.0.2:3000/", None, Err(Foreign::Host)),
             ("http://oauth-broker.spin.internal/", None, Err(Foreign::Host)),
             ("/", None, Err(Foreign::Host)),
         ] {
@@ -154,7 +159,7 @@ mod tests {
                 request = request.header(header::HOST, host);
             }
             let (head, ()) = request.body(()).unwrap().into_parts();
-            assert_eq!(check_host(&head.uri, &head.headers, &own()), answer, "{uri}");
+            assert_eq!(reached(&head.uri, &head.headers, &own()).map(drop), answer, "{uri}");
         }
     }
 

@@ -59,13 +59,26 @@ impl Origin {
         is_host && self.is_https == other.is_https && self.port == other.port
     }
 
+    /// This origin as `authority`, the `Host` of a request, names it; `None` if that names another host or port. All names of
+    /// this machine ([`is_own_name`]) are one, and at such an origin so are all ports.
+    pub fn named(&self, authority: &Authority) -> Option<Self> {
+        if is_own_name(&self.host) && is_own_name(authority.host()) {
+            let port = authority.port_u16().unwrap_or(self.default_port());
+            return Some(Self { host: authority.host().to_ascii_lowercase(), port, ..*self });
+        }
+        self.is_authority(authority).then(|| self.clone())
+    }
+
     /// Returns true if `authority`, the `Host` of a request, names this origin's host and port. All names of this machine
     /// ([`is_own_name`]) are one.
     pub fn is_authority(&self, authority: &Authority) -> bool {
-        let default = if self.is_https { 443 } else { 80 };
         let named = authority.host();
         let is_host = self.host.eq_ignore_ascii_case(named) || is_own_name(&self.host) && is_own_name(named);
-        is_host && authority.port_u16().unwrap_or(default) == self.port
+        is_host && authority.port_u16().unwrap_or(self.default_port()) == self.port
+    }
+
+    fn default_port(&self) -> u16 {
+        if self.is_https { 443 } else { 80 }
     }
 }
 
@@ -108,5 +121,28 @@ mod tests {
         for name in ["127.0.0.1:3001", "127.0.0.1", "127.0.0.2:3000", "a.localhost:3000", "evil.example:3000"] {
             assert!(!is("http://127.0.0.1:3000", name), "{name}");
         }
+    }
+
+    /// R37: at an origin of this machine any port is our own.
+    #[test]
+    fn an_origin_of_this_machine_has_every_port() {
+        let named = |origin: &str, authority: &str| Origin::parse(origin).unwrap().named(&authority.parse().unwrap());
+        for origin in ["http://127.0.0.1:3000", "http://localhost:3000", "http://[::1]:3000"] {
+            for (authority, text) in [
+                ("127.0.0.1:3011", "http://127.0.0.1:3011"),
+                ("LOCALHOST:3000", "http://localhost:3000"),
+                ("[::1]", "http://[::1]:80"),
+            ] {
+                assert_eq!(named(origin, authority), Origin::parse(text), "{origin} {authority}");
+            }
+            for foreign in ["127.0.0.2:3000", "a.localhost:3000", "localhost.evil.example:3000", "evil.example:3000"] {
+                assert_eq!(named(origin, foreign), None, "{origin} {foreign}");
+            }
+        }
+        assert_eq!(named("https://mcp.example.com", "mcp.example.com"), Origin::parse("https://mcp.example.com"));
+        for foreign in ["mcp.example.com:444", "localhost:3000", "127.0.0.1"] {
+            assert_eq!(named("https://mcp.example.com", foreign), None, "{foreign}");
+        }
+        assert_eq!(named("http://127.0.0.2:3000", "127.0.0.2:3011"), None);
     }
 }

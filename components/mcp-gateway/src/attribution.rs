@@ -3,11 +3,11 @@
 //! A client of the aggregate sees one server: the gateway. So what a server behind it asks or says would look like the
 //! gateway's own word, or another server's. Requests to the person begin with `[server]`, log messages name it as their
 //! logger, titles in lists begin with it, and ids that only the server gives a meaning (of links, of tasks) say whose they
-//! are, so that no server speaks of another's. At a server's own route nothing of this is done.
+//! are, so that no server speaks of another's. So do URIs in the answer to a request that named one in that form. At a server's own route nothing of this is done.
 
 use json::{Ambiguous, Edits, Object, quoted};
 
-use crate::names;
+use crate::{names, skills};
 
 /// Text that is read by a person as the word of the server that `prefix` stands for.
 pub fn named(prefix: &str, text: &str) -> String {
@@ -68,6 +68,39 @@ pub fn bind(edits: &mut Edits<'_>, prefix: &str, of: &Object<'_>, member: &'stat
     let Some(id) = json::string(value) else { return Ok(false) };
     edits.replace(value, quoted(&names::join_task(prefix, &id)));
     Ok(true)
+}
+
+/// Has the URI of `of` say whose it is.
+pub fn name_uri(edits: &mut Edits<'_>, prefix: &str, of: &Object<'_>) -> Result<(), Ambiguous> {
+    if let Some(value) = of.get("uri")?
+        && let Some(uri) = json::string(value)
+    {
+        edits.replace(value, quoted(&names::join_uri(prefix, &uri)));
+    }
+    Ok(())
+}
+
+/// The same for each object in the list under `member`.
+pub fn name_uris(edits: &mut Edits<'_>, prefix: &str, of: &Object<'_>, member: &'static str) -> Result<(), Ambiguous> {
+    for item in of.get(member)?.and_then(json::array).into_iter().flatten() {
+        if let Ok(item) = Object::parse(item) {
+            name_uri(edits, prefix, &item)?;
+        }
+    }
+    Ok(())
+}
+
+/// Has the URIs in the result of `method` say whose they are, where the request named one by such a URI.
+pub fn name_uris_in(edits: &mut Edits<'_>, prefix: &str, method: &str, result: &Object<'_>) -> Result<(), Ambiguous> {
+    match method {
+        "resources/read" => name_uris(edits, prefix, result, "contents"),
+        skills::READ_DIRECTORY => name_uris(edits, prefix, result, "resources"),
+        skills::GET => match result.object("skill")? {
+            Some(skill) => skills::name_entry(edits, prefix, &skill),
+            None => Ok(()),
+        },
+        _ => Ok(()),
+    }
 }
 
 /// Names the server as the logger of a log message.

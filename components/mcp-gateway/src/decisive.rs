@@ -45,7 +45,7 @@ const CALL: [&str; 2] = ["name", "arguments"];
 /// A result of any request.
 const RESULT: [&str; 7] = ["resultType", "inputRequests", "requestState", "taskId", "ttlMs", "cacheScope", "_meta"];
 /// The result of a question of the gateway's own: `initialize`, `server/discover`, or a list.
-const OWN_RESULT: [&str; 9] = [
+const OWN_RESULT: [&str; 10] = [
     "protocolVersion",
     "supportedVersions",
     "capabilities",
@@ -55,12 +55,13 @@ const OWN_RESULT: [&str; 9] = [
     "prompts",
     "resources",
     "resourceTemplates",
+    "skills",
 ];
 /// An entry of a list.
 const ENTRY: [&str; 8] =
     ["name", "title", "description", "uri", "uriTemplate", "inputSchema", "outputSchema", "annotations"];
 /// The methods that are not simply passed to the one server that is meant.
-const METHODS: [&str; 17] = [
+const METHODS: [&str; 20] = [
     "initialize",
     "ping",
     "server/discover",
@@ -71,6 +72,9 @@ const METHODS: [&str; 17] = [
     "resources/read",
     "resources/list",
     "resources/templates/list",
+    "resources/directory/read",
+    "skills/list",
+    "skills/get",
     "resources/subscribe",
     "resources/unsubscribe",
     "completion/complete",

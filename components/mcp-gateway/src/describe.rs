@@ -17,7 +17,7 @@ use crate::memory::Facts;
 use crate::session::Profile;
 use crate::upstream::{self, Failure, Link};
 use crate::visitor::{Standing, Visitor};
-use crate::{attribution, connections, finding, health, names, sessions};
+use crate::{attribution, connections, finding, health, names, sessions, skills};
 use json::Object;
 
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -140,7 +140,7 @@ fn capabilities(
 }
 
 /// Extensions that work where several servers share one endpoint: their requests name a tool, a URI or a task, by which the
-/// server is found. One that brings methods of its own is declared on the server's own route alone.
+/// server is found. One that brings methods of its own is declared on the server's own route alone, but for that of `skills`.
 const SHARED_EXTENSIONS: [&str; 2] = ["io.modelcontextprotocol/tasks", "io.modelcontextprotocol/ui"];
 
 /// Each extension that a server of this era has and that can be served here, with the settings of the first one that has it.
@@ -154,6 +154,9 @@ fn extensions(known: &[(&Facts, Object<'_>)]) -> String {
                 members.push((name.to_string(), text));
             }
         }
+    }
+    if let Some(settings) = skills::settings(known.iter().map(|(facts, _)| *facts)) {
+        members.push((skills::EXTENSION.to_owned(), settings));
     }
     let written: Vec<String> =
         members.into_iter().map(|(name, text)| [&json::quoted(&name), ":", text].concat()).collect();

@@ -33,6 +33,8 @@ pub struct Fit<'a> {
     pub profile: Profile,
     /// Whether ids of tasks have to say whose they are.
     pub names_tasks: bool,
+    /// Whether URIs in the result have to say whose they are, because that of the request does.
+    pub names_uris: bool,
     /// Whether other servers share the endpoint, so that a person has to be told which one speaks (`attribution`).
     pub named: bool,
     /// The params of the client's request.
@@ -64,7 +66,7 @@ pub struct Question {
 
 impl Fit<'_> {
     pub fn changes_nothing(&self) -> bool {
-        self.same_era && !self.renamed && !self.names_tasks && !self.names_questions()
+        self.same_era && !self.renamed && !self.names_tasks && !self.names_uris && !self.names_questions()
     }
 
     /// Whether an answer may ask the person something, so that it has to name the server.
@@ -226,22 +228,8 @@ impl Fit<'_> {
             None => edits.rework(&message, &nulls, &["\"id\":", self.id].concat()),
         }
         if let Some(result) = message.present("result") {
-            // Within an era it is between the client and the server alone.
-            if self.names_tasks || !self.same_era {
-                let members = Object::parse(result).map_err(|_| Failure::NotMcp)?;
-                decisive::result(&members).map_err(|_| Failure::NotMcp)?;
-                if self.names_tasks
-                    && let Some(text) = members.find("taskId")
-                    && let Some(task) = json::string(text)
-                {
-                    edits.replace(text, json::quoted(&names::join_task(self.prefix, &task)));
-                }
-                if !self.same_era {
-                    if matches!(members.string("resultType"), Ok(Some(kind)) if kind == "input_required") {
-                        return Ok(Fitted::Wants(result.to_owned()));
-                    }
-                    dialect.fit_result(self.method, &members, &mut edits);
-                }
+            if self.fit_result(result, &mut edits)? {
+                return Ok(Fitted::Wants(result.to_owned()));
             }
         } else if let Some(error) = message.present("error") {
             let members = Object::parse(error).map_err(|_| Failure::NotMcp)?;
@@ -261,6 +249,34 @@ impl Fit<'_> {
             return Err(Failure::NotMcp);
         }
         Ok(Fitted::Answer(jsonrpc::respond(status, edits.apply())))
+    }
+
+    /// Makes a result one that the client can read. True: it asks the client for input, which has to be done in another way.
+    fn fit_result(&self, result: &str, edits: &mut Edits<'_>) -> Result<bool, Failure> {
+        // Within an era it is between the client and the server alone.
+        if self.same_era && !self.names_tasks && !self.names_uris {
+            return Ok(false);
+        }
+        let members = Object::parse(result).map_err(|_| Failure::NotMcp)?;
+        decisive::result(&members).map_err(|_| Failure::NotMcp)?;
+        if self.names_tasks
+            && let Some(text) = members.find("taskId")
+            && let Some(task) = json::string(text)
+        {
+            edits.replace(text, json::quoted(&names::join_task(self.prefix, &task)));
+        }
+        if self.names_uris {
+            let named = attribution::name_uris_in(edits, self.prefix, self.method, &members);
+            named.map_err(|_| Failure::NotMcp)?;
+        }
+        if self.same_era {
+            return Ok(false);
+        }
+        if matches!(members.string("resultType"), Ok(Some(kind)) if kind == "input_required") {
+            return Ok(true);
+        }
+        self.client.dialect().fit_result(self.method, &members, edits);
+        Ok(false)
     }
 
     /// An answer with the server's name in what it asks the person, by a result or by an error (-32042).

@@ -7,6 +7,8 @@
 //! | `POST /mcp/{endpoint}` | the same as `/mcp` for some of the servers, as the file says |
 //! | `GET` on these | what servers say outside of any answer, for legacy clients |
 //! | `/mcp/sse`, `/mcp/{server}/sse` | the same, for clients that were given an SSE URL; those of 2024-11-05 too |
+//! | `GET` on all of these, by a person's browser | a page that says how to use the address ([`page`]) |
+//! | `OPTIONS` on these | whether a page of another origin may call ([`cors`]) |
 //! | `GET /mcp/servers` | the servers, their state and the caller's connections, as JSON |
 //!
 //! An endpoint may have three tools of the gateway's own in the place of all others ([`finding`]).
@@ -33,6 +35,7 @@ pub mod attribution;
 pub mod concurrent;
 pub mod config;
 pub mod connections;
+pub mod cors;
 pub mod decisive;
 pub mod describe;
 pub mod eras;
@@ -46,6 +49,7 @@ pub mod host;
 pub mod http_sse;
 pub mod jsonrpc;
 pub mod kept;
+pub mod kinds;
 pub mod letterbox;
 pub mod letters;
 pub mod listed;
@@ -55,6 +59,7 @@ pub mod memory;
 pub mod mend;
 pub mod names;
 pub mod owners;
+pub mod page;
 pub mod passage;
 pub mod pins;
 pub mod places;
@@ -65,6 +70,7 @@ pub mod seats;
 pub mod session;
 pub mod sessions;
 pub mod shelf;
+pub mod skills;
 pub mod sse;
 pub mod subscriptions;
 pub mod upstream;

@@ -426,6 +426,7 @@ fn fit<'a>(listen: &Listen<'_>, link: &Link<'a>, named: bool) -> Fit<'a> {
         prefix: server.prefix,
         profile,
         names_tasks: false,
+        names_uris: false,
         named,
         params: None,
     }

@@ -1,4 +1,4 @@
-//! What do the servers have: tools, prompts, resources and templates?
+//! Lists what the servers have: tools, prompts, resources, templates and skills.
 //!
 //! All servers are asked at once, each with its own deadline, and their entries stand in the file's order. A server
 //! that is down, slow or not connected costs its own entries and nothing else. All pages of a server are drained, and
@@ -6,7 +6,7 @@
 //! that a client gets are cut anew, and a cursor (`server:place`) means the same to every instance.
 //!
 //! Tools and prompts are renamed (`names`). URIs are left as they are, because they also stand where nobody can rename
-//! them; one that another server claims as well is `gatehouse://server/…` (`owners`).
+//! them; one that another server claims as well is `gatehouse://server/…` (`owners`), and so is each of a skill (`skills`).
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -20,6 +20,7 @@ use crate::config::{Pin, Server};
 use crate::eras::{By, List, Relay, Site, Target};
 use crate::host::{Host, within};
 use crate::jsonrpc;
+pub use crate::kinds::{Kind, PROMPTS, RESOURCES, SKILLS, TEMPLATES, TOOLS, is_cacheable, kinds};
 use crate::memory::{self, Place};
 use crate::mend::mend;
 use crate::names;
@@ -28,7 +29,7 @@ use crate::pins::{self, NOTICE};
 use crate::session::Profile;
 use crate::upstream::{self, ANSWER_LIMIT, Failure, Link, Outgoing, Peer};
 use crate::visitor::{Standing, Visitor};
-use crate::{attribution, connections, decisive, finding, health};
+use crate::{attribution, connections, decisive, finding, health, skills};
 use json::{Edits, Object, quoted};
 use sealing::age::{SKEW, left};
 
@@ -47,76 +48,6 @@ const LONGEST_SECONDS: u64 = 60 * 60;
 const OWN_SECONDS: u64 = 5 * 60;
 /// A longer list is not kept.
 const KEPT_BYTES: usize = 900 * 1024;
-
-/// What can be listed.
-pub struct Kind {
-    pub method: &'static str,
-    /// Where the entries are in the result.
-    pub member: &'static str,
-    /// What tells entries apart.
-    pub key: &'static str,
-    /// What a server declares that has some.
-    pub capability: &'static str,
-    changed: &'static str,
-    by: By,
-}
-
-pub static TOOLS: Kind = Kind {
-    method: "tools/list",
-    member: "tools",
-    key: "name",
-    capability: "tools",
-    changed: "notifications/tools/list_changed",
-    by: By::Tool,
-};
-pub static PROMPTS: Kind = Kind {
-    method: "prompts/list",
-    member: "prompts",
-    key: "name",
-    capability: "prompts",
-    changed: "notifications/prompts/list_changed",
-    by: By::Prompt,
-};
-pub static RESOURCES: Kind = Kind {
-    method: "resources/list",
-    member: "resources",
-    key: "uri",
-    capability: "resources",
-    changed: "notifications/resources/list_changed",
-    by: By::Uri,
-};
-pub static TEMPLATES: Kind = Kind {
-    method: "resources/templates/list",
-    member: "resourceTemplates",
-    key: "uriTemplate",
-    capability: "resources",
-    changed: "notifications/resources/list_changed",
-    by: By::Uri,
-};
-
-fn kinds() -> [&'static Kind; 4] {
-    [&TOOLS, &PROMPTS, &RESOURCES, &TEMPLATES]
-}
-
-impl Kind {
-    pub fn listed_by(method: &str) -> Option<&'static Self> {
-        kinds().into_iter().find(|kind| kind.method == method)
-    }
-
-    pub fn changed_by(method: &str) -> Option<&'static Self> {
-        kinds().into_iter().find(|kind| kind.changed == method)
-    }
-
-    /// What tells `entry` apart from others of its server, decoded.
-    pub fn key_of(&self, entry: &str) -> Option<String> {
-        Some(json::string(Object::parse(entry).ok()?.find(self.key)?)?.into_owned())
-    }
-}
-
-/// Whether results of this method say how long they may be kept (2026-07-28).
-pub fn is_cacheable(method: &str) -> bool {
-    method == "resources/read" || Kind::listed_by(method).is_some()
-}
 
 /// What one server has of one kind.
 #[derive(Serialize, Deserialize, Default)]
@@ -392,6 +323,10 @@ pub async fn of_server<H: Host>(host: &H, kind: &'static Kind, link: Link<'_>) -
     if let Some(failure) = health::recall(host, link).and_then(|health| health.rests(host.now())) {
         return Err(failure);
     }
+    // A server is not sent the methods of an extension that it does not have.
+    if kind.is_of_extension() && !upstream::facts(host, link).await?.has(kind.capability) {
+        return Ok(None);
+    }
     let place = place(kind, link);
     let with = link.token.map_or("", |token| &token.fingerprint);
     let Some(mut listed) = ask(host, kind, link).await? else { return Ok(None) };
@@ -588,16 +523,22 @@ fn offered(
         }
         By::Uri if is_claimed(&own) => names::join_uri(server.prefix, &own),
         By::Uri => own.to_string(),
+        By::Skill if site.is_single() => own.to_string(),
+        By::Skill => names::join_uri(server.prefix, &own),
         By::Prompt | By::Task => site.name(server, &own),
     };
     // A name of the gateway's own would describe what the gateway does in the server's words.
     if kind.by == By::Tool && here.starts_with("gatehouse_") && site.owns_tool(&here) {
         return None;
     }
-    if here != own {
+    if kind.by == By::Skill {
+        if here != own {
+            skills::name_entry(&mut edits, server.prefix, &members).ok()?;
+        }
+    } else if here != own {
         edits.replace(text, quoted(&here));
     }
-    if !site.is_single() {
+    if !site.is_single() && kind.by != By::Skill {
         // The key of a tool or a prompt is its name, which says whose it is.
         let annotations = members.object("annotations").ok()?.filter(|_| kind.by == By::Tool);
         let named = [(Some(&members), "title"), (annotations.as_ref(), "title")];

@@ -105,9 +105,16 @@ pub struct Facts {
 }
 
 impl Facts {
-    /// Whether it declared `capability`.
+    /// Whether it declared `capability`, which may be the identifier of an extension.
     pub fn has(&self, capability: &str) -> bool {
         Object::parse(&self.capabilities).is_ok_and(|said| said.find(capability).is_some())
+            || self.extension(capability).is_some()
+    }
+
+    /// The text of the settings under which it declared an extension of the newer era.
+    pub fn extension(&self, identifier: &str) -> Option<&str> {
+        let said = Object::parse(&self.capabilities).ok().filter(|_| self.modern)?;
+        said.object("extensions").ok()??.find(identifier)
     }
 
     /// Whether it set `flag` of `capability`.

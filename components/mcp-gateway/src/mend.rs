@@ -9,6 +9,7 @@ use std::borrow::Cow;
 use json::{Edits, Object, quoted};
 
 use crate::lists::Kind;
+use crate::skills;
 
 /// A valid form of `entry`, borrowed if it is valid as it is. The error says what is wrong with it.
 pub fn mend<'e>(kind: &Kind, entry: &'e str) -> Result<Cow<'e, str>, String> {
@@ -18,6 +19,8 @@ pub fn mend<'e>(kind: &Kind, entry: &'e str) -> Result<Cow<'e, str>, String> {
     match kind.member {
         "tools" => tool(&object, &mut mended, &mut add)?,
         "prompts" => prompt(&object, &mut mended)?,
+        // Nothing of it can be mended: clients compare it with the files.
+        "skills" => return skills::check(&object).map(|()| Cow::Borrowed(entry)).map_err(str::to_owned),
         _ => resource(kind, &object, &mut add)?,
     }
     for name in ["title", "description", "mimeType"] {

@@ -1,7 +1,7 @@
 //! Finds the server that a URI belongs to, if many servers share one endpoint.
 //!
 //! In the aggregate a URI says nothing of its server, and may hold a secret. So no server gets a URI that may be
-//! another's. A server *claims* a URI by listing it, or by a template that the URI fits; a template counts only if its
+//! another's. A server *claims* a URI by listing it, as a resource or as a skill, or by a template that the URI fits; a template counts only if its
 //! literal start has the scheme and the colon. One claim decides. If several servers claim the URI, the client has to
 //! name the server: `gatehouse://server/…`. A template that leaves the host open is weaker: other servers with resources
 //! on that host count as well. If nobody claims the URI, it goes to the only server that lists others of its scheme and
@@ -14,7 +14,7 @@
 use crate::config::{Server, glob};
 use crate::describe;
 use crate::host::Host;
-use crate::lists::{self, Found, Kind, RESOURCES, TEMPLATES};
+use crate::lists::{self, Found, Kind, RESOURCES, SKILLS, TEMPLATES};
 use crate::memory::{self, Facts};
 use crate::places::Places;
 use crate::session::Profile;
@@ -62,24 +62,26 @@ pub async fn gather<H: Host>(
     known: Option<(&'static Kind, &[Option<Found>])>,
 ) -> Claims {
     let facts = describe::facts(host, servers, visitor, profile).await;
-    let has_resources = |(at, facts): (usize, Option<Facts>)| {
+    let known_facts = |(at, facts): (usize, Option<Facts>)| {
         let facts = facts.or_else(|| memory::last_facts(host, link(servers.get(at)?, visitor, profile)))?;
-        facts.has(RESOURCES.capability).then_some(at)
+        facts.has(RESOURCES.capability).then_some((at, facts))
     };
-    let having = facts.into_iter().enumerate().filter_map(has_resources).collect();
-    let mut claims = Claims { having, ..Claims::default() };
+    let having: Vec<(usize, Facts)> = facts.into_iter().enumerate().filter_map(known_facts).collect();
+    let mut claims = Claims { having: having.iter().map(|(at, _)| *at).collect(), ..Claims::default() };
     // Of one server there is nothing to tell apart.
     if claims.having.len() < 2 {
         return claims;
     }
-    for kind in [&RESOURCES, &TEMPLATES] {
-        let asked: Vec<&Server<'_>> = claims.having.iter().filter_map(|at| servers.get(*at)).collect();
+    for kind in [&RESOURCES, &TEMPLATES, &SKILLS] {
+        let places: Vec<usize> =
+            having.iter().filter(|(_, facts)| facts.has(kind.capability)).map(|(at, _)| *at).collect();
+        let asked: Vec<&Server<'_>> = places.iter().filter_map(|at| servers.get(*at)).collect();
         let (now, given) = match known.filter(|(known, _)| known.method == kind.method) {
             Some((_, found)) => (Vec::new(), Some(found)),
             None => (lists::all(host, kind, &asked, visitor, profile).await, None),
         };
         for (place, server) in asked.into_iter().enumerate() {
-            let Some(at) = claims.having.get(place).copied() else { continue };
+            let Some(at) = places.get(place).copied() else { continue };
             let keys = match given.map_or(now.get(place), |found| found.get(at)) {
                 Some(Some(Ok(found))) => found.as_ref().map(|listed| listed.keys(kind)).unwrap_or_default(),
                 _ => lists::last_keys(host, kind, link(server, visitor, profile)),

@@ -17,8 +17,9 @@ use std::time::Duration;
 
 use http::{HeaderValue, Response, StatusCode, header};
 
+use crate::cors::{self, Readers};
 use crate::fit::{Fit, Fitted, Question};
-use crate::host::{Caller, Gone, Host, Outlet, Source, within};
+use crate::host::{Caller, Gone, Host, Source, within};
 use crate::http_sse::Outbox;
 use crate::seats::Seat;
 use crate::upstream::{self, ANSWER_LIMIT, Content, Failure, Link, Messages, Peer};
@@ -60,7 +61,7 @@ struct Watch {
 }
 
 enum To<'h, H: Host> {
-    Client(H::Outlet),
+    Client(cors::Client<H>),
     /// A stream on which others speak too.
     Outbox(&'h Outbox),
     /// One of many answers in one body.
@@ -92,7 +93,14 @@ pub enum Delivered<H: Host> {
 
 impl<'h, H: Host> Line<'h, H> {
     pub fn new(host: &'h H, client: H::Outlet, takes_events: bool) -> Self {
-        Self::to(host, To::Client(client), takes_events)
+        Self::to(host, To::Client(cors::Client::new(client)), takes_events)
+    }
+
+    /// From now on answers say who may read them, unless that was said before.
+    pub fn open_to(&mut self, readers: impl FnOnce() -> Option<Readers>) {
+        if let To::Client(client) = &mut self.to {
+            client.open_to(readers);
+        }
     }
 
     /// A line for requests that are answered in one body.

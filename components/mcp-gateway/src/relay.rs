@@ -31,7 +31,7 @@ use crate::upstream::{self, Answered, Content, Failure, Link, Outgoing, Peer};
 use crate::visitor::{Standing, Visitor};
 use crate::{
     asks, connections, decisive, finding, health, held, jsonrpc, letters, listed, lists, memory, names, owners, pins,
-    subscriptions,
+    skills, subscriptions,
 };
 use json::{Edits, Object, quoted};
 
@@ -113,6 +113,7 @@ pub async fn relay<H: Host>(
         prefix: server.prefix,
         profile: relay.client.profile(),
         names_tasks: !site.is_single() && relay.client.may_get_tasks(&relay.request.method),
+        names_uris: !site.is_single() && names_server(relay),
         named: !site.is_single(),
         params: relay.params.as_ref(),
     };
@@ -190,6 +191,11 @@ async fn exchange<H: Host>(
             line.answer(answer).await;
             return Ok(None);
         }
+    }
+    // To a server without the extension these are unknown methods, and here they are known ones.
+    if fit.named && skills::is_method(method) && !line.wait(skills::are_at(host, link, method)).await?? {
+        unknown(relay, line).await;
+        return Ok(None);
     }
     let long = match &relay.handle {
         Some(handle) if matches!(handle.by, By::Tool | By::Prompt) && names::is_short(&handle.value) => {
@@ -312,6 +318,12 @@ fn write<'w>(
     Outgoing { method, name: (is_named && relay.handle.is_some()).then_some(own), headers, body: edits.apply() }
 }
 
+/// Whether the request is about a URI that says whose it is.
+fn names_server(relay: &Relay<'_>) -> bool {
+    let handle = relay.handle.as_ref().filter(|handle| matches!(handle.by, By::Uri | By::Skill));
+    handle.is_some_and(|handle| names::split_uri(&handle.value).is_some())
+}
+
 /// Whether the client knows itself which arguments have to be repeated in headers: it does of a tool that it was shown.
 fn repeats_arguments(relay: &Relay<'_>) -> bool {
     relay.client.is_modern() && relay.inner.is_none()
@@ -404,6 +416,7 @@ async fn unknown<H: Host>(relay: &Relay<'_>, line: &mut Line<'_, H>) {
         Some(By::Tool) => (jsonrpc::INVALID_PARAMS, format!("Unknown tool: {name}")),
         Some(By::Prompt) => (jsonrpc::INVALID_PARAMS, format!("Unknown prompt: {name}")),
         Some(By::Task) => (jsonrpc::INVALID_PARAMS, format!("Unknown task: {name}")),
+        Some(By::Skill) => (jsonrpc::INVALID_PARAMS, format!("Skill not found: {name}")),
         Some(By::Uri) => {
             let code = relay.client.dialect().fit_code("resources/read", jsonrpc::INVALID_PARAMS);
             (code, format!("Resource not found: {name}"))

@@ -12,11 +12,12 @@ use http_auth::local::{self, Foreign};
 use shell::{Pieces, ReadError, Unread};
 
 use crate::config::{Config, Own, Server, plain};
+use crate::cors::{self, Readers};
 use crate::eras::{self, Decision, Route, Site, Target, Word, accepted, accepts, decide, legacy, modern};
 use crate::host::{Host, Origins};
 use crate::passage::Line;
 use crate::visitor::{Stranger, Visitor, misconfigured, refusal};
-use crate::{connections, describe, http_sse, jsonrpc, listening, lists, relay, sessions, words};
+use crate::{connections, describe, http_sse, jsonrpc, listening, lists, page, relay, sessions, words};
 
 /// The longest request body.
 pub const BODY_LIMIT: usize = 4 * 1024 * 1024;
@@ -28,12 +29,25 @@ enum Place<'a> {
     Servers,
 }
 
+/// Where a request has come in, as far as its head and the settings say.
+struct Entrance<'a> {
+    place: Place<'a>,
+    is_sse: bool,
+    own: Origin,
+    /// `own` by the name and the port that the request gives it.
+    reached: Origin,
+    broker: String,
+    resource: String,
+}
+
 /// Answers one request of `client`.
 pub async fn serve<H: Host, P: Pieces>(host: &H, request: Request<Unread<P>>, client: H::Outlet) {
     let (head, body) = request.into_parts();
     let takes_events = accepts(&head.headers, "text/event-stream");
     let mut line = Line::new(host, client, takes_events);
     if let Err(response) = respond(host, &head, body, &mut line).await {
+        // It may have been refused before its origin was looked at.
+        line.open_to(|| readers(host, &head));
         line.answer(response).await;
     }
 }
@@ -54,29 +68,13 @@ async fn respond<H: Host, P: Pieces>(
     body: Unread<P>,
     line: &mut Line<'_, H>,
 ) -> Result<(), Response<Vec<u8>>> {
-    let path = head.uri.path().trim_end_matches('/');
-    let is_sse = path.ends_with("/sse");
-    let place = match path.strip_suffix("/sse").unwrap_or(path).strip_prefix("/mcp") {
-        Some("") => Place::Mcp(Route::All),
-        Some("/servers") if !is_sse => Place::Servers,
-        Some(rest) if rest.starts_with('/') && !rest[1..].contains('/') => Place::Mcp(Route::Named(&rest[1..])),
-        _ => return Err(jsonrpc::refuse(StatusCode::NOT_FOUND, None, "There is nothing here")),
-    };
-    let Origins { gateway, broker } = host.public_urls().map_err(|error| refusal(host, &error, false))?;
-    let own = Origin::parse(&gateway).ok_or_else(|| misconfigured(host, "gateway_url: not an origin"))?;
-    guard(head, &own)?;
-    let is_modern = modern::named_in(&head.headers);
-    let allowed = match place {
-        Place::Servers => [Method::GET].as_slice(),
-        Place::Mcp(_) if is_modern => &[Method::POST],
-        Place::Mcp(_) => &[Method::POST, Method::GET, Method::DELETE],
-    };
-    if !allowed.contains(&head.method) {
-        return Err(not_allowed(allowed));
+    let entrance = Entrance::of(host, head)?;
+    if matches!(entrance.place, Place::Mcp(_)) && page::is_wanted(head) {
+        line.answer(page::page(&entrance.broker)).await;
+        return Ok(());
     }
-
-    let resource = gateway + path;
-    let mut stranger = Stranger::of(host, &head.headers, resource.clone())?;
+    entrance.check_method(head)?;
+    let mut stranger = Stranger::of(host, &head.headers, entrance.resource.clone())?;
     let known = stranger.file().map(str::to_owned);
     let file = match &known {
         Some(file) => Cow::from(file.as_bytes()),
@@ -86,10 +84,17 @@ async fn respond<H: Host, P: Pieces>(
     // What was kept is plain already.
     let file = if known.is_some() { Cow::from(file) } else { plain(file) };
     let config = Config::read(&file).map_err(|error| misconfigured(host, &error.to_string()))?;
-    let broker = Origin::parse(&broker).filter(|broker| *broker != own);
-    let config = config.reached_at(Own { gateway: Some(&own), broker: broker.as_ref() });
-    guard_pages(head, &own, &config, &place)?;
-    if !own.is_loopback() {
+    let broker = Origin::parse(&entrance.broker).filter(|broker| *broker != entrance.own);
+    let config = config.reached_at(Own { gateway: Some(&entrance.reached), broker: broker.as_ref() });
+    entrance.guard_pages(head, &config)?;
+    if let Place::Mcp(_) = entrance.place {
+        line.open_to(|| Some(Readers::let_in(&head.headers)));
+        if cors::is_preflight(head) {
+            line.answer(cors::preflight(&head.headers)).await;
+            return Ok(());
+        }
+    }
+    if !entrance.own.is_loopback() {
         stranger.needs_bearer()?;
     }
     if known.is_none() {
@@ -97,37 +102,102 @@ async fn respond<H: Host, P: Pieces>(
         note_foreign(host, &config);
     }
     let random = |bytes: &mut [u8]| host.random(bytes);
-    let route = match place {
+    let route = match entrance.place {
         Place::Mcp(route) => route,
-        Place::Servers => Route::All,
+        Place::Servers => {
+            let site = Site { config: &config, route: Route::All, random: &random };
+            let servers = site.servers();
+            let visitor = stranger.meet(host, servers.iter(), 0)?;
+            line.answer(connections::overview(host, &site, &visitor)).await;
+            return Ok(());
+        }
     };
-    let site = Site { config: &config, route, random: &random };
+    take(host, head, body, &entrance, &Site { config: &config, route, random: &random }, stranger, line).await
+}
 
-    if matches!(place, Place::Servers) {
-        let servers = site.servers();
-        let visitor = stranger.meet(host, servers.iter(), 0)?;
-        line.answer(connections::overview(host, &site, &visitor)).await;
-        return Ok(());
-    }
+/// Takes what a client has sent to an MCP endpoint.
+async fn take<H: Host, P: Pieces>(
+    host: &H,
+    head: &Parts,
+    body: Unread<P>,
+    entrance: &Entrance<'_>,
+    site: &Site<'_>,
+    stranger: Stranger,
+    line: &mut Line<'_, H>,
+) -> Result<(), Response<Vec<u8>>> {
     if head.method == Method::DELETE {
-        return sessions::delete(host, head, &site, stranger, line).await;
+        return sessions::delete(host, head, site, stranger, line).await;
     }
+    let keep_seconds = site.config.resolution_seconds;
     let body = match head.method {
-        Method::POST => read(host, head, body, &stranger, config.resolution_seconds).await?,
+        Method::POST => read(host, head, body, &stranger, keep_seconds).await?,
         _ => Vec::new(),
     };
-    if is_sse && !is_modern {
+    if entrance.is_sse && !modern::named_in(&head.headers) {
         if http_sse::is_opened_by(head) {
-            return http_sse::hold(host, head, &site, stranger, &resource, line).await;
+            return http_sse::hold(host, head, site, stranger, &entrance.resource, line).await;
         }
         if let Some(stream) = http_sse::named_in(&head.uri) {
-            let taken = http_sse::receive(host, head, &body, stream, stranger, config.resolution_seconds).await?;
+            let taken = http_sse::receive(host, head, &body, stream, stranger, keep_seconds).await?;
             line.answer(taken).await;
             return Ok(());
         }
     }
-    let decision = if head.method == Method::GET { legacy::decide_stream(head) } else { decide(head, &body, &site) };
-    work(host, decision, &site, stranger, &head.headers, line).await
+    let decision = if head.method == Method::GET { legacy::decide_stream(head) } else { decide(head, &body, site) };
+    work(host, decision, site, stranger, &head.headers, line).await
+}
+
+impl<'a> Entrance<'a> {
+    /// Errors: 404 for a path without a route, 403 for another host than ours, and for another machine if our address is a
+    /// loopback one.
+    fn of<H: Host>(host: &H, head: &'a Parts) -> Result<Self, Response<Vec<u8>>> {
+        let path = head.uri.path().trim_end_matches('/');
+        let is_sse = path.ends_with("/sse");
+        let place = match path.strip_suffix("/sse").unwrap_or(path).strip_prefix("/mcp") {
+            Some("") => Place::Mcp(Route::All),
+            Some("/servers") if !is_sse => Place::Servers,
+            Some(rest) if rest.starts_with('/') && !rest[1..].contains('/') => Place::Mcp(Route::Named(&rest[1..])),
+            _ => return Err(jsonrpc::refuse(StatusCode::NOT_FOUND, None, "There is nothing here")),
+        };
+        let Origins { gateway, broker } = host.public_urls().map_err(|error| refusal(host, &error, false))?;
+        let own = Origin::parse(&gateway).ok_or_else(|| misconfigured(host, "gateway_url: not an origin"))?;
+        let reached = local::reached(&head.uri, &head.headers, &own).map_err(|foreign| forbidden(&foreign))?;
+        if own.is_loopback() {
+            local::check_peer(&head.headers).map_err(|foreign| forbidden(&foreign))?;
+        }
+        Ok(Self { place, is_sse, own, reached, broker, resource: gateway + path })
+    }
+
+    fn check_method(&self, head: &Parts) -> Result<(), Response<Vec<u8>>> {
+        let allowed = match self.place {
+            Place::Servers => [Method::GET].as_slice(),
+            Place::Mcp(_) if cors::is_preflight(head) => &[Method::OPTIONS],
+            Place::Mcp(_) if modern::named_in(&head.headers) => &[Method::POST],
+            Place::Mcp(_) => &[Method::POST, Method::GET, Method::DELETE],
+        };
+        if allowed.contains(&head.method) { Ok(()) } else { Err(not_allowed(allowed)) }
+    }
+
+    /// Refuses what a page of another site sent. A link to the list of servers may be followed from anywhere.
+    fn guard_pages(&self, head: &Parts, config: &Config<'_>) -> Result<(), Response<Vec<u8>>> {
+        if matches!(self.place, Place::Servers) && local::is_navigation(&head.method, &head.headers) {
+            return Ok(());
+        }
+        local::check_origin(&head.headers, &self.reached, |origin| config.lets_pages_of(origin, &self.own))
+            .map_err(|foreign| forbidden(&foreign))
+    }
+}
+
+/// The page that may read the answer to a request that was refused before its origin was looked at.
+fn readers<H: Host>(host: &H, head: &Parts) -> Option<Readers> {
+    if !head.headers.contains_key(header::ORIGIN) {
+        return None;
+    }
+    let entrance = Entrance::of(host, head).ok().filter(|entrance| matches!(entrance.place, Place::Mcp(_)))?;
+    let file = host.servers().ok()?;
+    let file = plain(std::str::from_utf8(&file).ok()?);
+    let config = Config::read(&file).ok()?;
+    entrance.guard_pages(head, &config).ok().map(|()| Readers::let_in(&head.headers))
 }
 
 /// Reads the body, of a media type that can be one. A long one costs memory and time to read and to parse: so its sender is
@@ -256,25 +326,6 @@ fn note_foreign(host: &impl Host, config: &Config<'_>) {
         let names: Vec<String> = config.foreign.iter().take(MOST).map(|name| json::quoted(name)).collect();
         host.log(&format!("gateway: servers.json: read over at its top: {}", names.join(", ")));
     }
-}
-
-/// What holds for every request, from any sender: it names our host, and comes from this machine if our address is a
-/// loopback one.
-fn guard(head: &Parts, own: &Origin) -> Result<(), Response<Vec<u8>>> {
-    local::check_host(&head.uri, &head.headers, own).map_err(|foreign| forbidden(&foreign))?;
-    if own.is_loopback() {
-        local::check_peer(&head.headers).map_err(|foreign| forbidden(&foreign))?;
-    }
-    Ok(())
-}
-
-/// Refuses what a page of another site sent. A link to the list of servers may be followed from anywhere.
-fn guard_pages(head: &Parts, own: &Origin, config: &Config<'_>, place: &Place<'_>) -> Result<(), Response<Vec<u8>>> {
-    if matches!(place, Place::Servers) && local::is_navigation(&head.method, &head.headers) {
-        return Ok(());
-    }
-    local::check_origin(&head.headers, own, |origin| config.lets_pages_of(origin, own))
-        .map_err(|foreign| forbidden(&foreign))
 }
 
 fn forbidden(foreign: &Foreign) -> Response<Vec<u8>> {

@@ -94,8 +94,8 @@ pub fn build() -> Result<()> {
     // Not by its package: cargo would settle on other features then, and build wasmtime twice.
     cargo("build --bin gatehouse")?;
     let components = "-p oauth-broker -p broker-client -p mcp-gateway";
-    cargo(&format!("build --target wasm32-wasip2 --release {components}"))?;
-    cargo("build --target wasm32-wasip2 --release -p gatehouse-skeleton --examples")
+    cargo(&format!("build --target wasm32-wasip2 --target-dir target --release {components}"))?;
+    cargo("build --target wasm32-wasip2 --target-dir target --release -p gatehouse-skeleton --examples")
 }
 
 /// Sizes and instantiation times, as tables.

@@ -8,7 +8,6 @@
 //! gateway and broker are two apps, the one calls the other inside.
 
 use std::collections::BTreeMap;
-use std::env;
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -264,9 +263,9 @@ pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().expect("this package is in the repository")
 }
 
-/// Where the manifests' build commands leave the wasm files.
+/// Where the manifests' build commands leave the wasm files, even if cargo's target directory is another one.
 pub fn target_dir() -> PathBuf {
-    env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), |dir| root().join(dir))
+    root().join("target")
 }
 
 /// Below the ports from which outgoing connections take theirs, so that it is still free after a restart.

@@ -9,6 +9,7 @@ use gatehouse_host::{App, Options};
 use http_auth::Origin;
 use sha2::{Digest, Sha256};
 use std::io::Write;
+use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process::Command;
@@ -88,12 +89,14 @@ pub struct Reach {
 }
 
 /// Turns local mode on for an app that nobody but the person at this machine can reach, unless they have set `local_owner`.
+/// In local mode, `public_url` names the port of `listening`, unless the person has set it on the command line: the `.env`
+/// does not know what `--listen` says.
 ///
 /// Errors: the manifest asks for a `public_url`, and nobody has set it.
-pub fn settle(manifest: &Path, options: &mut Options) -> Result<Reach> {
+pub fn settle(manifest: &Path, listening: SocketAddr, options: &mut Options) -> Result<Reach> {
     let variables = App::variables(manifest, options)?;
     let given = |name| variables.get(name).and_then(Option::as_deref);
-    let public_url = given("public_url").map(str::to_owned);
+    let mut public_url = given("public_url").map(str::to_owned);
     ensure!(
         public_url.is_some() || !variables.contains_key("public_url"),
         "the variable public_url has no value: it is the address that people and clients open.\n\
@@ -112,11 +115,33 @@ pub fn settle(manifest: &Path, options: &mut Options) -> Result<Reach> {
             is_on
         }
     };
+    let is_chosen = options.variables.iter().any(|(name, _)| name == "public_url");
+    if let Some(own) = public_url.as_deref().filter(|_| is_local_mode && !is_chosen).and_then(|url| at(url, listening))
+    {
+        options.variables.push(("public_url".to_owned(), own.clone()));
+        public_url = Some(own);
+    }
     Ok(Reach { public_url, is_local_mode })
 }
 
+/// `url`, an http address of this machine, at the port of `listening`; `None` if it names that port already, or is another
+/// kind of address.
+fn at(url: &str, listening: SocketAddr) -> Option<String> {
+    let origin = Origin::parse(url).filter(|origin| origin.is_loopback() && !origin.is_https())?;
+    if origin.port() == listening.port() {
+        return None;
+    }
+    let port = listening.port();
+    // `localhost` stands for both kinds of address.
+    Some(match listening.ip().is_loopback() && origin.host() != "localhost" {
+        true => format!("http://{listening}"),
+        false => format!("http://{}:{port}", origin.host()),
+    })
+}
+
 /// What to open and type next, as far as the app has it: the broker and the gateway can be served apart.
-pub fn announce(url: &str, components: &[&str], reach: &Reach) {
+pub fn announce(listening: SocketAddr, components: &[&str], reach: &Reach) {
+    let (url, returns_to) = addresses(listening, reach.public_url.as_deref());
     println!();
     println!("Gatehouse is open at {url}. Stop it with Ctrl-C.");
     if components.contains(&"oauth-broker") {
@@ -132,10 +157,19 @@ pub fn announce(url: &str, components: &[&str], reach: &Reach) {
         );
         println!("  turn it off with --variable local_owner=false");
     }
-    let is_elsewhere =
-        |public_url: &&str| Origin::parse(public_url).is_some_and(|origin| origin.is_loopback()) && *public_url != url;
-    if let Some(public_url) = reach.public_url.as_deref().map(|url| url.trim_end_matches('/')).filter(is_elsewhere) {
-        println!("Sign-ins return to {public_url}, not here. Change that: --variable public_url={url}");
+    if let Some(returns_to) = returns_to {
+        println!("Sign-ins return to {returns_to}, not here. Change that: --variable public_url={url}");
+    }
+}
+
+/// The address that a person opens, and the address to which sign-ins return if that is another one of this machine.
+fn addresses(listening: SocketAddr, public_url: Option<&str>) -> (String, Option<&str>) {
+    let public_url = public_url.map(|url| url.trim_end_matches('/'));
+    let own = public_url.and_then(Origin::parse).filter(Origin::is_loopback);
+    match (own, public_url) {
+        (Some(own), Some(public_url)) if own.port() == listening.port() => (public_url.to_owned(), None),
+        (Some(_), Some(public_url)) => (format!("http://{listening}"), Some(public_url)),
+        _ => (format!("http://{listening}"), None),
     }
 }
 
@@ -199,7 +233,7 @@ mod tests {
         let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(manifest);
         let pair = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
         let mut options = Options { variables: variables.iter().map(pair).collect(), ..Options::default() };
-        let reach = settle(&manifest, &mut options)?;
+        let reach = settle(&manifest, "127.0.0.1:3000".parse().unwrap(), &mut options)?;
         let passed = options.variables.into_iter().find(|(name, _)| name == "local_owner");
         Ok((reach.is_local_mode, passed.map(|(_, value)| value)))
     }
@@ -229,6 +263,45 @@ mod tests {
             ),
         ] {
             assert_eq!(settled(manifest, variables).unwrap(), expected, "{manifest} {variables:?}");
+        }
+    }
+
+    /// R37: the `.env` says port 3000, and `--listen` another one.
+    #[test]
+    fn in_local_mode_the_public_url_names_the_port_that_is_listened_at() {
+        let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../spin.toml");
+        for (set, listening, expected) in [
+            ("http://127.0.0.1:3000", "127.0.0.1:3011", Some("http://127.0.0.1:3011")),
+            ("http://localhost:3000/", "127.0.0.1:3011", Some("http://localhost:3011")),
+            ("http://localhost:3000", "[::1]:3011", Some("http://localhost:3011")),
+            ("http://127.0.0.1:3000", "[::1]:3011", Some("http://[::1]:3011")),
+            ("http://127.0.0.1:3000", "0.0.0.0:3011", Some("http://127.0.0.1:3011")),
+            ("http://127.0.0.1:3000", "127.0.0.1:3000", None),
+            ("https://gatehouse.example.com", "127.0.0.1:3011", None),
+        ] {
+            assert_eq!(at(set, listening.parse().unwrap()).as_deref(), expected, "{set} {listening}");
+        }
+        // What the person says themselves stays.
+        let variables = vec![("public_url".to_owned(), "http://127.0.0.1:3000".to_owned())];
+        let mut options = Options { variables: variables.clone(), ..Options::default() };
+        let reach = settle(&manifest, "127.0.0.1:3011".parse().unwrap(), &mut options).unwrap();
+        assert_eq!(reach.public_url.as_deref(), Some("http://127.0.0.1:3000"));
+        assert_eq!(options.variables[..1], variables[..]);
+    }
+
+    /// R37: what is printed is an address that answers.
+    #[test]
+    fn what_is_printed_can_be_opened() {
+        for (listening, public_url, expected) in [
+            ("127.0.0.1:3011", Some("http://127.0.0.1:3011"), ("http://127.0.0.1:3011", None)),
+            ("127.0.0.1:3011", Some("http://localhost:3011/"), ("http://localhost:3011", None)),
+            ("0.0.0.0:3011", Some("http://127.0.0.1:3011"), ("http://127.0.0.1:3011", None)),
+            ("127.0.0.1:3011", Some("http://127.0.0.1:3000"), ("http://127.0.0.1:3011", Some("http://127.0.0.1:3000"))),
+            ("127.0.0.1:3011", Some("https://gatehouse.example.com"), ("http://127.0.0.1:3011", None)),
+            ("127.0.0.1:3011", None, ("http://127.0.0.1:3011", None)),
+        ] {
+            let (url, returns_to) = addresses(listening.parse().unwrap(), public_url);
+            assert_eq!((url.as_str(), returns_to), expected, "{listening} {public_url:?}");
         }
     }
 

@@ -4,9 +4,10 @@ mod gatehouse;
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
-use gatehouse_host::{App, Folder, Options, Running, build_components, variables_from_argument};
+use gatehouse_host::{App, Folder, Options, build_components, variables_from_argument};
+use std::convert::Infallible;
 use std::io::{ErrorKind, Read};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -49,10 +50,10 @@ struct Up {
     #[arg(long, value_name = "K=V")]
     variable: Vec<String>,
     /// Where stores are kept, "" for memory [default: .spin beside the manifest]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = path_or_nothing)]
     state_dir: Option<PathBuf>,
     /// Where the components' output is kept, "" for nowhere [default: logs in the state folder]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = path_or_nothing)]
     log_dir: Option<PathBuf>,
     /// Set a key of the default store before serving; repeatable
     #[arg(long, value_name = "K=V", value_parser = pair)]
@@ -114,11 +115,12 @@ fn up(arguments: Up) -> Result<()> {
         quiet: arguments.quiet,
         capture: None,
     };
-    let reach = gatehouse::settle(&arguments.from, &mut options)?;
+    let listener = bind(arguments.listen, arguments.find_free_port)?;
+    let reach = gatehouse::settle(&arguments.from, listener.local_addr()?, &mut options)?;
     let app = App::load(&arguments.from, options)?;
     tokio::runtime::Runtime::new()?.block_on(async {
-        let running = listen(&app, arguments.listen, arguments.find_free_port).await?;
-        gatehouse::announce(&running.url(), &app.components().collect::<Vec<_>>(), &reach);
+        let running = app.serve_bound(listener).await?;
+        gatehouse::announce(running.address(), &app.components().collect::<Vec<_>>(), &reach);
         stop_asked().await?;
         eprintln!("closing: requests in flight have {} s; once more to stop at once", GRACE.as_secs());
         tokio::select! {
@@ -128,23 +130,20 @@ fn up(arguments: Up) -> Result<()> {
     })
 }
 
-async fn listen(app: &App, mut address: SocketAddr, find_free_port: bool) -> Result<Running> {
+/// Takes the port before the app is loaded, because local mode names it.
+fn bind(mut address: SocketAddr, find_free_port: bool) -> Result<TcpListener> {
     for _ in 0..PORTS_TO_TRY {
-        match app.serve(address).await {
-            Err(error) if is_in_use(&error) && find_free_port => {
+        match TcpListener::bind(address) {
+            Err(error) if error.kind() == ErrorKind::AddrInUse && find_free_port => {
                 address.set_port(address.port().checked_add(1).context("there is no free port above")?);
             }
-            Err(error) if is_in_use(&error) => {
+            Err(error) if error.kind() == ErrorKind::AddrInUse => {
                 bail!("{address} is already in use. To search for a free port, use --find-free-port")
             }
-            served => return served.with_context(|| format!("cannot listen on {address}")),
+            bound => return bound.with_context(|| format!("cannot listen on {address}")),
         }
     }
     bail!("no free port was found below {address}")
-}
-
-fn is_in_use(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == ErrorKind::AddrInUse)
 }
 
 async fn stop_asked() -> Result<()> {
@@ -177,6 +176,11 @@ fn hash() -> Result<()> {
 fn pair(argument: &str) -> Result<(String, String), String> {
     let (key, value) = argument.split_once('=').ok_or("must be in the form key=value")?;
     Ok((key.to_owned(), value.to_owned()))
+}
+
+/// Clap's own reader of paths refuses "".
+fn path_or_nothing(argument: &str) -> Result<PathBuf, Infallible> {
+    Ok(PathBuf::from(argument))
 }
 
 fn folder(path: Option<PathBuf>) -> Folder {

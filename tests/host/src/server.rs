@@ -60,7 +60,16 @@ impl App {
     /// Serves the app at `listen` (port 0 for a free one) until the result is shut down or dropped. Runs on the current
     /// Tokio runtime, which should have more than one thread. An app is served once.
     pub async fn serve(&self, listen: impl ToSocketAddrs) -> Result<Running> {
-        let listener = TcpListener::bind(listen).await?;
+        self.serve_at(TcpListener::bind(listen).await?).await
+    }
+
+    /// The same for an address that is bound already, so that the app's settings can name it.
+    pub async fn serve_bound(&self, listener: std::net::TcpListener) -> Result<Running> {
+        listener.set_nonblocking(true)?;
+        self.serve_at(TcpListener::from_std(listener)?).await
+    }
+
+    async fn serve_at(&self, listener: TcpListener) -> Result<Running> {
         let address = listener.local_addr()?;
         self.prepare(address).await?;
         let (stop, stopped) = oneshot::channel();

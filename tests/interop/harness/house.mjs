@@ -22,6 +22,8 @@ const ROOT = resolve(import.meta.dirname, '../../..');
 const TARGET = resolve(ROOT, process.env.CARGO_TARGET_DIR ?? 'target');
 /// Another host with the same flags can be put in the place of the built one.
 const BINARY = resolve(process.env.GATEHOUSE_BIN ?? join(TARGET, 'debug/gatehouse'));
+/// Where the manifests' build commands leave the wasm files, even if cargo's target directory is another one.
+const BUILT = join(ROOT, 'target');
 
 export class House {
   keys = freshKeys();
@@ -58,13 +60,14 @@ export class House {
     this.isLocal = false;
   }
 
-  /// Serves until the test ends. `servers` are members of `mcpServers`, `endpoints` stand beside it, `services` are members
-  /// of `oauth_clients`.
-  async open(t, { servers = {}, endpoints = {}, services = {}, settings = {} }) {
+  /// Serves until the test ends. `servers` are members of `mcpServers`, `endpoints` and `browserOrigins` stand beside it,
+  /// `services` are members of `oauth_clients`.
+  async open(t, { servers = {}, endpoints = {}, browserOrigins, services = {}, settings = {} }) {
     await access(BINARY).catch(() => {
       throw new Error(`${BINARY} is missing: run \`cargo test\` once, which builds everything`);
     });
-    await writeFile(join(this.dir, 'servers.json'), JSON.stringify({ mcpServers: servers, endpoints }));
+    const file = { mcpServers: servers, endpoints, browserOrigins };
+    await writeFile(join(this.dir, 'servers.json'), JSON.stringify(file));
     // Else the host would make secrets that this test does not know.
     await writeFile(join(this.dir, '.env'), '');
     this.variables = {
@@ -140,9 +143,9 @@ export class House {
   async #derive(manifest) {
     const text = await readFile(join(ROOT, manifest), 'utf8');
     const derived = text
-      .replaceAll(/"(\.\.\/)?target\//g, `"${TARGET}/`)
+      .replaceAll(/"(\.\.\/)?target\//g, `"${BUILT}/`)
       .replaceAll(/"(\.\.\/)?config\/servers.json"/g, '"servers.json"');
-    assert.ok(derived.includes(TARGET), `${manifest} names no file under target/`);
+    assert.ok(derived.includes(BUILT), `${manifest} names no file under target/`);
     const path = join(this.dir, manifest.replace('/', '-'));
     await writeFile(path, derived);
     return path;

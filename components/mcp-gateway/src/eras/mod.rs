@@ -41,7 +41,7 @@ use crate::config::{Config, EVERYTHING, Server};
 use crate::jsonrpc::{self, Incoming, Malformed, Request};
 use crate::lists::Kind;
 use crate::session::{Capabilities, ClientEra, Profile, Session};
-use crate::{connections, decisive, finding, names, pins};
+use crate::{connections, decisive, finding, names, pins, skills};
 use json::{Edits, Object};
 
 /// What is to be done about a request.
@@ -115,6 +115,8 @@ pub enum By {
     Tool,
     Prompt,
     Uri,
+    /// The URI of its `SKILL.md`.
+    Skill,
     Task,
 }
 
@@ -388,7 +390,7 @@ impl<'a> Site<'a> {
         }
         let found = match self.route {
             Route::Named(prefix) if self.is_single() => Some((prefix, name)),
-            _ if by == By::Uri => match names::split_uri(name) {
+            _ if matches!(by, By::Uri | By::Skill) => match names::split_uri(name) {
                 Some(found) => Some(found),
                 None => return Target::SomeServers,
             },
@@ -415,7 +417,8 @@ impl<'a> Site<'a> {
 
 /// What both eras write alike. `head` is the request's, none in a batch.
 fn decide_common<'a>(head: &Parts, client: Client, request: Request<'a>, site: &Site<'a>) -> Decision<'a> {
-    if let Some(kind) = Kind::listed_by(&request.method) {
+    let kind = Kind::listed_by(&request.method);
+    if let Some(kind) = kind.filter(|kind| client.is_modern() || !kind.is_of_extension()) {
         return Decision::List(List { client, request, kind });
     }
     let invalid = |what: &str| {
@@ -429,6 +432,8 @@ fn decide_common<'a>(head: &Parts, client: Client, request: Request<'a>, site: &
         "resources/read" | "resources/subscribe" | "resources/unsubscribe" => {
             (By::Uri, "uri", params().map(|params| params.text()))
         }
+        skills::GET if client.is_modern() => (By::Skill, "uri", params().map(|params| params.text())),
+        skills::READ_DIRECTORY if client.is_modern() => (By::Uri, "uri", params().map(|params| params.text())),
         "tasks/get" | "tasks/update" | "tasks/cancel" | "tasks/result" => {
             (By::Task, "taskId", params().map(|params| params.text()))
         }

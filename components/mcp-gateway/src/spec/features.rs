@@ -454,7 +454,8 @@ fn on_its_own_route_a_server_says_who_it_is() {
 /// R36: what the aggregate cannot serve it does not declare.
 #[test]
 fn an_extension_with_methods_of_its_own_is_declared_on_the_servers_own_route_alone() {
-    const CAN: &str = r#"{"tools":{},"extensions":{"io.modelcontextprotocol/skills":{},"io.modelcontextprotocol/ui":{"a":1},"com.acme/x":{}}}"#;
+    const CAN: &str =
+        r#"{"tools":{},"extensions":{"com.acme/y":{},"io.modelcontextprotocol/ui":{"a":1},"com.acme/x":{}}}"#;
     let world = World::with(modern_that_can(CAN, super::upstreams::echo));
     let extensions = |path: &str| {
         let result = world.serve(Era::Modern.request(path, "server/discover", "")).json();

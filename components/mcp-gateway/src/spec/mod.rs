@@ -3,6 +3,7 @@
 mod ambiguous;
 mod arriving;
 mod asking;
+mod browsers;
 mod bytes;
 mod calls;
 mod claims;
@@ -26,6 +27,7 @@ mod pairings;
 mod pinning;
 mod readers;
 mod searching;
+mod skills;
 mod speaking;
 mod streams;
 mod upstreams;

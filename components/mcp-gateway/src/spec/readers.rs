@@ -88,7 +88,7 @@ pub fn differ(message: &str) -> Option<String> {
         _ => &[],
     };
     // Of other methods the gateway does not know what a name is.
-    let is_known = ["tools/", "prompts/", "resources/", "tasks/", "completion/"];
+    let is_known = ["tools/", "prompts/", "resources/", "tasks/", "completion/", "skills/"];
     let is_known = is_known.iter().any(|start| method.trim_start_matches('"').starts_with(start));
     // Params belong to a method alone.
     let decides = |path: &&&[&str]| !method.is_empty() || path.first() != Some(&"params");

@@ -45,6 +45,11 @@ pub fn echo(method: &str, params: &Value) -> String {
     }
 }
 
+/// Whether `Mcp-Name` belongs to requests of this method.
+pub fn is_named(method: &str) -> bool {
+    matches!(method, "tools/call" | "prompts/get" | "resources/read") || method.starts_with("tasks/")
+}
+
 /// 2026-07-28 only: refuses what lacks its headers or its `_meta`.
 pub fn modern(answers: Answers) -> Upstream {
     modern_that_can(r#"{"tools":{}}"#, answers)
@@ -64,6 +69,7 @@ pub fn modern_that_can(capabilities: &'static str, answers: Answers) -> Upstream
             return error(400, &message["id"], -32602);
         }
         let name = ["name", "uri", "taskId"].into_iter().find_map(|member| params[member].as_str());
+        let name = name.filter(|_| is_named(message["method"].as_str().unwrap_or_default()));
         let header = |field| sent.header(field).and_then(decoded);
         if sent.header("mcp-protocol-version") != Some("2026-07-28")
             || header("mcp-method").as_deref() != message["method"].as_str()
@@ -79,7 +85,7 @@ pub fn modern_that_can(capabilities: &'static str, answers: Answers) -> Upstream
             ),
             _ => {
                 let answer = answers(method, params);
-                let start = if method.ends_with("/list") || method == "resources/read" {
+                let start = if method.ends_with("/list") || matches!(method, "resources/read" | "skills/get") {
                     cached
                 } else {
                     r#"{"resultType":"complete","#

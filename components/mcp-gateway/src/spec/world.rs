@@ -614,7 +614,7 @@ impl Era {
                 let json: Value = serde_json::from_str(&body).unwrap();
                 let mut builder = post(path).header("mcp-protocol-version", "2026-07-28").header("mcp-method", method);
                 let named = ["name", "uri", "taskId"].into_iter().find_map(|member| json["params"][member].as_str());
-                if let Some(name) = named.filter(|_| method != "completion/complete") {
+                if let Some(name) = named.filter(|_| super::upstreams::is_named(method)) {
                     builder = builder.header("mcp-name", name);
                 }
                 builder.body(body.into_bytes()).unwrap()

@@ -11,6 +11,7 @@ use crate::connections::lasting::{Lasting, lasting};
 use crate::connections::row::State;
 use crate::host::Host;
 use crate::names::{AccountName, ConnectionId, ServiceId, Subject};
+use crate::people::local;
 use crate::provider::LABEL;
 use crate::text;
 use crate::vault::rows::RowError;
@@ -47,14 +48,16 @@ pub async fn page<H: Host>(broker: &Broker<'_, H>, request: &Request<Vec<u8>>) -
             ),
         })
     };
-    let local = broker.settings.is_local_mode()?;
-    if local {
+    let is_local_mode = broker.settings.is_local_mode()?;
+    if is_local_mode {
         // A component has no start at which it could say so.
         broker
             .host
             .log("local mode: anyone who opens this address on this machine is the owner, since `local_owner` is true");
     }
-    Ok(pages::connections(&listing, notice.as_deref(), local, broker.host.now()))
+    let public_url = broker.settings.public_url()?;
+    let returns_to = local::has_other_port(request, public_url).then(|| public_url.as_str());
+    Ok(pages::connections(&listing, notice.as_deref(), is_local_mode, returns_to, broker.host.now()))
 }
 
 #[derive(Serialize)]

@@ -10,7 +10,7 @@ use crate::settings::PublicUrl;
 
 /// Lets in the owner's own tools, and their browser on our own pages.
 pub fn check(request: &Request<Vec<u8>>, public_url: &PublicUrl) -> Result<(), Foreign> {
-    local::check_host(request.uri(), request.headers(), public_url.origin())?;
+    local::reached(request.uri(), request.headers(), public_url.origin())?;
     local::check_peer(request.headers())?;
     check_origin(request, public_url)
 }
@@ -20,7 +20,10 @@ pub fn check_origin(request: &Request<Vec<u8>>, public_url: &PublicUrl) -> Resul
     if local::is_navigation(request.method(), request.headers()) {
         return Ok(());
     }
-    local::check_origin(request.headers(), public_url.origin(), |_| false)
+    // A proxy in front of a public address may have changed `Host`.
+    let reached = local::reached(request.uri(), request.headers(), public_url.origin());
+    let own = reached.as_ref().unwrap_or(public_url.origin());
+    local::check_origin(request.headers(), own, |_| false)
 }
 
 /// Lets in the owner's own tools only.
@@ -36,4 +39,10 @@ pub fn has_other_name(request: &Request<Vec<u8>>, public_url: &PublicUrl) -> boo
     named.is_some_and(|named| {
         public_url.origin().is_authority(&named) && !public_url.origin().host().eq_ignore_ascii_case(named.host())
     })
+}
+
+/// Returns true if the request has reached this machine at another port than `public_url` names, to which sign-ins return.
+pub fn has_other_port(request: &Request<Vec<u8>>, public_url: &PublicUrl) -> bool {
+    let reached = local::reached(request.uri(), request.headers(), public_url.origin());
+    reached.is_ok_and(|reached| reached.port() != public_url.origin().port())
 }

@@ -177,6 +177,36 @@ fn another_name_of_this_machine_leads_to_that_of_the_setting() {
     assert_eq!(World::public().handle(elsewhere).status(), StatusCode::UNAUTHORIZED);
 }
 
+/// R37: the settings do not know at which port the host listens.
+#[test]
+fn in_local_mode_any_port_of_this_machine_is_our_own() {
+    let world = World::local();
+    world.connect(&mut Browser::default(), "forge", grant("access-1", 3600, "refresh-1"));
+    let send = |method: &str, host: &str, path: &str, origin: Option<String>| {
+        let mut request = Request::builder().method(method).uri(format!("http://{host}{path}"));
+        if let Some(origin) = origin {
+            request = request.header("origin", origin);
+        }
+        world.handle(request.header("accept", "text/html").body(Vec::new()).unwrap())
+    };
+    for host in ["127.0.0.1:3011", "localhost:3011", "[::1]:3011"] {
+        let page = send("GET", host, "/", None);
+        assert_eq!(page.status(), StatusCode::OK, "{host}: {}", text(&page));
+        assert!(text(&page).contains("lead to http://127.0.0.1:3000"), "{host}: {}", text(&page));
+        assert_eq!(send("POST", host, "/token/forge", None).status(), StatusCode::OK, "{host}");
+        // The page that this port served, and no page of another port: not even of the one that the setting names.
+        let form = |origin: &str| send("POST", host, "/disconnect/none", Some(format!("http://{origin}"))).status();
+        assert_ne!(form(host), StatusCode::FORBIDDEN, "{host}");
+        for foreign in ["127.0.0.1:3000", "localhost:3012", "localhost:6274", "evil.example:3011"] {
+            assert_eq!(form(foreign), StatusCode::FORBIDDEN, "{host} {foreign}");
+        }
+    }
+    for foreign in ["127.0.0.2:3011", "evil.example:3011", "a.localhost:3011"] {
+        assert_eq!(send("GET", foreign, "/", None).status(), StatusCode::FORBIDDEN, "{foreign}");
+    }
+    assert!(!text(&send("GET", "127.0.0.1:3000", "/", None)).contains("lead to"));
+}
+
 /// A25: that local mode is on is on the log, in `/health` and on the page; once for each page, and not for each call.
 #[test]
 fn local_mode_says_that_it_is_on() {

@@ -9,11 +9,26 @@ use crate::connections::lasting::Warning;
 use crate::doors::listing::{Listed, Listing};
 use crate::names::ServiceId;
 
-/// The services, each with its accounts and what can be done about them.
-pub fn connections(listing: &Listing, notice: Option<&str>, local: bool, now: u64) -> Response<Vec<u8>> {
+/// The services, each with its accounts and what can be done about them. `returns_to` is the address to which sign-ins
+/// return, if that is another one than the page's.
+pub fn connections(
+    listing: &Listing,
+    notice: Option<&str>,
+    is_local_mode: bool,
+    returns_to: Option<&str>,
+    now: u64,
+) -> Response<Vec<u8>> {
     let mut body = String::new();
     if let Some(notice) = notice {
         let _ = write!(body, "<p role=\"status\">{}</p>", escape(notice));
+    }
+    if let Some(public_url) = returns_to {
+        let _ = write!(
+            body,
+            "<p class=\"notice\">Sign-ins and links lead to {}, not to this address: set <code>public_url</code> to this \
+             one.</p>",
+            escape(public_url)
+        );
     }
     if listing.services.is_empty() {
         body.push_str("<p>No service has a client yet: see the setting <code>oauth_clients</code>.</p>");
@@ -23,7 +38,7 @@ pub fn connections(listing: &Listing, notice: Option<&str>, local: bool, now: u6
         service(&mut body, accounts, now);
     }
     body.push_str("</ul>");
-    if local {
+    if is_local_mode {
         body.push_str(
             "<p class=\"quiet\">Whoever opens this address on this machine is the owner: <code>local_owner</code> is true.</p>",
         );
