@@ -1,4 +1,4 @@
-//! What do many tools cost? All pages of a list through `/mcp`, of twenty servers, first and again.
+//! Measures lists of many tools: all pages through `/mcp`, of twenty servers, first and again.
 
 use std::fmt;
 use std::time::{Duration, Instant};

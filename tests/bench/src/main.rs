@@ -1,4 +1,4 @@
-//! What does Gatehouse cost?
+//! Measures what Gatehouse costs.
 //!
 //! One run, one machine, one upstream: a `tools/call` of a small tool, direct, through a component that only forwards,
 //! through each composition of skeletons without logic, and through Gatehouse in the same compositions; the same with a

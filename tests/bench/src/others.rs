@@ -1,4 +1,4 @@
-//! How does Gatehouse compare with what people would pick instead?
+//! Measures other proxies beside Gatehouse.
 //!
 //! The same `tools/call` of a small tool of one legacy server (the era that all of them speak), through each as its own
 //! documentation says to run it, in the versions that `install_others` names. None of the others looks up whose call it

@@ -1,4 +1,4 @@
-//! What does an open stream cost?
+//! Measures what an open stream costs.
 
 use std::io::{self, Read};
 use std::net::SocketAddr;

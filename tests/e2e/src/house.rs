@@ -1,4 +1,4 @@
-//! How does an installation of Gatehouse come up in a test, by the repository's own manifests?
+//! Starts an installation of Gatehouse in a test, by the repository's own manifests.
 //!
 //! Each manifest is copied into a folder of the test's own with nothing changed but where files are: the wasm files'
 //! absolute paths, and the test's `servers.json`. Ports are chosen before the apps start, because an app has to know its

@@ -1,4 +1,4 @@
-//! Which secrets does an installation have?
+//! The secrets of an installation.
 
 use base64ct::{Base64, Base64UrlUnpadded, Encoding};
 use sha2::{Digest, Sha256};

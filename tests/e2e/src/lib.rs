@@ -1,4 +1,4 @@
-//! Does the whole of Gatehouse, as it is deployed, do what its pages promise?
+//! End-to-end tests of Gatehouse as it is deployed: what its pages promise.
 //!
 //! The built wasm files run in `gatehouse_host` by the repository's own manifests, in each of the three compositions;
 //! around them the fixtures: a provider, an MCP server, people's browsers and MCP clients. A [`World`] is one such

@@ -1,4 +1,4 @@
-//! What does an installation believe whose clock was wrong for a while?
+//! An installation whose clock was wrong for a while believes no time for longer than its kind lasts.
 
 use gatehouse_e2e::{Key, World, in_every_composition};
 use gatehouse_fixtures::Browser;

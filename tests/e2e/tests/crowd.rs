@@ -1,4 +1,4 @@
-//! What do many callers at the same moment cost? No more than one.
+//! Many callers at the same moment cost no more than one.
 
 use std::sync::Barrier;
 use std::thread;

@@ -1,4 +1,4 @@
-//! What comes out of the built components that went in? Every byte but those of the names that have to change.
+//! What passes the built components comes out as it went in, but for the names that have to change.
 //!
 //! The same corpus as the gateway's own tests (`tests/fixtures/src/odd.rs`), over real connections: here what counts is that
 //! HTTP on both sides and the pieces in which bodies arrive change nothing.

@@ -1,4 +1,4 @@
-//! What may each component touch? Read off the built files, so that it cannot change unseen.
+//! What each component may access, read from the built files, so that it cannot change unseen.
 //!
 //! The gateway's isolation from every secret is this list: it imports nothing that could read one.
 

@@ -1,4 +1,4 @@
-//! What does an answer of 100 MB cost? No memory where it need not change, and an error where it would have to be held.
+//! An answer of 100 MB costs no memory where it need not change, and is an error where it would have to be held.
 //!
 //! The one test of its process, whose memory is the host's.
 

@@ -1,4 +1,4 @@
-//! What happens when an address leads back to where the request came from, and when one Gatehouse stands behind another?
+//! Addresses that lead back to where the request came from, and Gatehouses behind each other.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};

@@ -1,4 +1,4 @@
-//! What does a person lose when the provider does not answer, or answers badly? Nothing.
+//! A person loses nothing if the provider does not answer, or answers badly.
 
 use std::thread::sleep;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! What passes through the gateway, and how? As it is, while it comes, for as long as someone listens.
+//! Messages pass the gateway as they are, as they arrive, for as long as someone listens.
 
 use std::io::{BufRead, BufReader};
 use std::thread::sleep;

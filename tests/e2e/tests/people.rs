@@ -1,4 +1,4 @@
-//! On a public address: who gets in, as whom, and what of another's can they reach? Nothing.
+//! On a public address, people get in only as themselves and reach nothing of others.
 
 use gatehouse_e2e::{Key, World, in_every_composition};
 use gatehouse_fixtures::provider::{Consent, Person};

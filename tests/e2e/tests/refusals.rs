@@ -1,4 +1,4 @@
-//! What does a request get that is wrong? The right status, an error in its protocol's form, and no change of anything.
+//! A wrong request gets the right status and an error in its protocol's form, and changes nothing.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};

@@ -1,4 +1,4 @@
-//! Where does a secret turn up? Nowhere but where it belongs. (Items 30 and 34.)
+//! A secret turns up only where it belongs. (Items 30 and 34.)
 //!
 //! A full run, with all that goes wrong in one, then a search for every secret that was used in it, in every form in
 //! which a program may have written it: in all output of the components and the host, in all that is on the disk, and

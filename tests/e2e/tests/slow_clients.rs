@@ -1,4 +1,4 @@
-//! What can a client do to others by being slow, or by going away? Nothing that lasts.
+//! A client that is slow, or goes away, does nothing lasting to others.
 //!
 //! Sockets by hand, because no client library sends half a request.
 

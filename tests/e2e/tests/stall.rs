@@ -1,4 +1,4 @@
-//! Does a small call wait for anything but its work?
+//! A small call waits for nothing but its work.
 //!
 //! Spin sets no TCP_NODELAY. An answer whose head and body leave in two writes costs a client on a kept-alive connection
 //! the 40 ms of its own delayed acknowledgement, almost every time. A slow machine is slow in many ways, but not by that

@@ -1,4 +1,4 @@
-//! How many streams are open at once without a failed request? As many as the operator's pool has room for.
+//! As many streams are open at once, without a failed request, as the operator's pool has room for.
 //!
 //! Spin gives every stream an instance, and by default has room for 1,000 memories, of which an instance of the gateway has
 //! two. The test is run again in a process of its own, whose pool is larger, by the variable that Spin reads too.

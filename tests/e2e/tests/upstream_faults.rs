@@ -1,4 +1,4 @@
-//! What does a broken server cost? Its own tools, one proper error for each call, and nobody else anything.
+//! A broken server costs its own tools, and one proper error for each call.
 //!
 //! The gateway's own tests (`spec/faults.rs`) have what a message can say; here is what only a connection can do.
 

@@ -1,4 +1,4 @@
-//! May a component call this URL?
+//! Decides whether a component may call a URL.
 //!
 //! `allowed_outbound_hosts` in Spin's syntax: `scheme://host[:port]`, where the scheme may be `*`, the host `*`,
 //! `*.domain`, a network in CIDR form or `self`, and the port `*` or `from..to`. `https://*:*` matches every host,

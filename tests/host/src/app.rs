@@ -1,4 +1,4 @@
-//! How does a manifest become an app that can be served?
+//! Makes an app that can be served from a manifest.
 //!
 //! Everything that Spin would refuse is refused here, before a port is opened.
 

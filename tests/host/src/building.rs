@@ -1,4 +1,4 @@
-//! How are the components of a manifest built?
+//! Builds the components of a manifest.
 //!
 //! By the manifest's own `build.command`s, as with `spin build`. Cargo's lock makes it safe in many processes at once,
 //! and what is fresh costs a glance at the sources.

@@ -1,4 +1,4 @@
-//! What is a loaded component: its code, and the rights that its part of the manifest gives it?
+//! A loaded component: its code, and the rights that its part of the manifest gives it.
 
 use crate::allowed_hosts::AllowedHosts;
 use crate::app::App;

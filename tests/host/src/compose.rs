@@ -1,4 +1,4 @@
-//! How does a component get the parts that its manifest plugs into its imports?
+//! Composes a component with the parts that its manifest plugs into its imports.
 //!
 //! As in Spin: one `wac` graph, at load time, one level deep. A dependency's name selects imports of the component
 //! (`pkg:name/interface@version`, a whole package, or a plain name), each must be exported with a fitting type, and only

@@ -1,4 +1,4 @@
-//! How is a connection made, and what does the component hear if it cannot be?
+//! Makes connections, and tells the component why one cannot be made.
 
 use crate::runtime_config::OutboundNetworking;
 use http::Uri;

@@ -1,4 +1,4 @@
-//! How is wasm compiled and given memory?
+//! Compiles wasm and gives it memory.
 //!
 //! With Spin's settings, so that its costs and limits are Spin's: a pool of 1,000 instances with up to 32 memories each,
 //! epoch checks in the code (but no deadline), and wasmtime's cache of compiled code in the user's cache folder. The

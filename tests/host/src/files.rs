@@ -1,4 +1,4 @@
-//! Which files does a component see? Copies of what its manifest names, in a private folder that is mounted read-only
+//! The files that a component sees: copies of what its manifest names, in a private folder that is mounted read-only
 //! at "/".
 
 use crate::manifest::Files;

@@ -1,4 +1,4 @@
-//! What is one instance of a component, and what can it reach?
+//! One instance of a component, and what it can reach.
 //!
 //! WASI 0.2, `fermyon:spin/key-value@2.0.0` and `fermyon:spin/variables@2.0.0`. An import of anything else has nothing
 //! to link to, and the app does not load. Sockets link, as in Spin, but every address is denied.

@@ -1,4 +1,4 @@
-//! What is behind a key-value label?
+//! The stores behind key-value labels.
 //!
 //! SQLite or Redis, with Spin's own queries, table and connection handling: one SQLite connection behind a mutex for
 //! the whole process, and for Redis the plain keys, so that labels which share a database share the keys.

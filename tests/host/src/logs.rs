@@ -1,4 +1,4 @@
-//! Where does the output of components go?
+//! Writes the output of components to the console and to files.
 //!
 //! As with `spin up`: appended to `<component>_stdout.txt` and `<component>_stderr.txt` in the log folder, and to the
 //! console's stderr. A test can take a copy of everything, the host's own lines included, to search it for secrets.

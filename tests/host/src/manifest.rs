@@ -1,4 +1,4 @@
-//! What does a Spin manifest say, and what does Spin refuse in one?
+//! Reads a Spin manifest, and refuses what Spin refuses in one.
 //!
 //! The shape is that of `spin_manifest_version = 2`, unknown keys are errors, and names follow Spin's rules. What Spin
 //! offers and this host does not (other triggers, SQLite, AI models, sources that need a network) is an error with a

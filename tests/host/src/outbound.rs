@@ -1,4 +1,4 @@
-//! Where does an outgoing request go?
+//! Sends the outgoing requests of components.
 //!
 //! To a component of the same app (`http://<id>.spin.internal`, in this process), to the app itself (relative, or
 //! `self.alt`), or to the network through one pool of connections. First `allowed_outbound_hosts` decides. As in Spin,

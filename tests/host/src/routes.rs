@@ -1,4 +1,4 @@
-//! Which component answers a path, and what do Spin's `spin-*` headers tell it about the match?
+//! Finds the component that answers a path, and writes Spin's `spin-*` headers about the match.
 //!
 //! The matching itself is `routefinder`, the library that Spin uses: exact before `:param`, before the longest
 //! `/...` prefix, which also matches the bare prefix. Private routes are in no table; only chaining reaches them.

@@ -1,5 +1,5 @@
-//! What does the operator decide outside of the manifest: the backends of stores, the sources of variables, blocked
-//! networks, roots of trust?
+//! What the operator decides outside of the manifest: the backends of stores, the sources of variables, blocked
+//! networks, roots of trust.
 //!
 //! The runtime config of Spin, as far as this host goes. Keys that Spin knows and this host does not are refused like
 //! keys that nobody knows.

@@ -1,4 +1,4 @@
-//! How does a request over HTTP become a call of a component, and its answer a response?
+//! Makes a call of a component from an HTTP request, and a response from its answer.
 //!
 //! Each request gets a fresh instance. As in Spin, no TCP_NODELAY is set (so an answer in two writes costs a client
 //! 40 ms), there is no limit on time or size, and a component that traps answers 500 without a body.

@@ -1,4 +1,4 @@
-//! What value does a variable have, and what does a component see of it?
+//! The values of variables, and what a component sees of them.
 //!
 //! A value comes from the first of: `--variable`, the runtime config's providers in their order, the environment
 //! `SPIN_VARIABLE_<NAME>`, `.env` in the current folder, the manifest's default. A component sees only what its own

@@ -1,5 +1,5 @@
-//! What does the host refuse to load, and what does composition leave open? With the smallest components there are,
-//! in binary with their text beside them.
+//! What the host refuses to load, and what composition leaves open. With the smallest components there are, in binary
+//! with their text beside them.
 
 use gatehouse_host::{App, Folder, Options, inspect};
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! What would each composition cost if there were nothing in it?
+//! Each composition without logic: what it costs if there is nothing in it.
 //!
 //! The benchmark's yardstick: components with the same hops, one store read and one forward as Gatehouse's, and no
 //! logic at all. They live in `examples/`, because each has to be a wasm file of its own; this is what they share.

@@ -1,4 +1,4 @@
-//! Which names does Spin take for components, stores and variables?
+//! The names that Spin accepts for components, stores and variables.
 
 use serde::Deserialize;
 use serde::de::Error as _;

@@ -1,4 +1,4 @@
-//! What can a client on the Rust SDK do at the MCP server of a URL?
+//! A client on the Rust SDK, for the MCP server of a URL.
 //!
 //! `interop-rmcp URL legacy|auto CALLS`, where CALLS is a JSON list of `[tool, arguments]`. Prints as JSON the version
 //! that was agreed on, the names of the tools, what came of each call, and all progress that was heard of.
