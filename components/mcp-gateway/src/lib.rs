@@ -66,6 +66,7 @@ pub mod session;
 pub mod sessions;
 pub mod shelf;
 pub mod sse;
+pub mod structured;
 pub mod subscriptions;
 pub mod upstream;
 pub mod visitor;

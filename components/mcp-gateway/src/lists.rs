@@ -28,7 +28,7 @@ use crate::pins::{self, NOTICE};
 use crate::session::Profile;
 use crate::upstream::{self, ANSWER_LIMIT, Failure, Link, Outgoing, Peer};
 use crate::visitor::{Standing, Visitor};
-use crate::{attribution, connections, decisive, finding, health};
+use crate::{attribution, connections, decisive, finding, health, structured};
 use json::{Edits, Object, quoted};
 use sealing::age::{SKEW, left};
 
@@ -237,7 +237,10 @@ pub async fn list<H: Host>(
                     || claims.as_ref().is_some_and(|claims| claims.owner(uri) != Owner::One(number))
             };
             let entry = offered(site, server, kind, entry, &listed.changed, &mut taken, &is_claimed);
-            let Some(entry) = entry else { continue };
+            let Some(mut entry) = entry else { continue };
+            if kind.by == By::Tool && !client.is_modern() {
+                entry = structured::tool(entry);
+            }
             if (number + skipped, place) < (first, offset) {
                 continue;
             }
@@ -356,7 +359,8 @@ pub async fn tools<H: Host>(
                 let listed = listed.unwrap_or_default();
                 let offered =
                     |entry: &String| offered(site, server, &TOOLS, entry, &listed.changed, &mut taken, &|_| false);
-                tools.entries.extend(listed.l.iter().filter_map(offered));
+                let as_shown = |entry| if profile.is_modern() { entry } else { structured::tool(entry) };
+                tools.entries.extend(listed.l.iter().filter_map(offered).map(as_shown));
                 continue;
             }
             Some(Err(failure)) => failure.to_string(),

@@ -22,6 +22,7 @@ mod loops;
 mod modern;
 #[path = "../../../../tests/fixtures/src/odd.rs"]
 mod odd;
+mod output;
 mod pairings;
 mod pinning;
 mod readers;
