@@ -68,6 +68,7 @@ pub mod shelf;
 pub mod sse;
 pub mod structured;
 pub mod subscriptions;
+pub mod unbridged;
 pub mod upstream;
 pub mod visitor;
 pub mod words;

@@ -217,7 +217,7 @@ pub async fn list<H: Host>(
         false => None,
     };
     let now = host.now();
-    let is_whole = found.iter().all(|found| matches!(found, Some(Ok(_))));
+    let is_whole = found.iter().all(|found| matches!(found, Some(Ok(_) | Err(Failure::NotBridged { .. }))));
     let known = || found.iter().filter_map(|found| found.as_ref()?.as_ref().ok()?.as_ref());
     let left = known().map(|listed| listed.left(now)).min().unwrap_or(0);
     let ttl = if is_whole { left * 1000 } else { 0 };

@@ -29,6 +29,7 @@ mod readers;
 mod searching;
 mod speaking;
 mod streams;
+mod unbridged;
 mod upstreams;
 mod world;
 
