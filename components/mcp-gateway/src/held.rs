@@ -23,6 +23,7 @@ use base64ct::{Base64UrlUnpadded, Encoding};
 use http::{Response, StatusCode};
 
 use crate::config::Server;
+use crate::conversation::{Conversation, Said};
 use crate::eras::Relay;
 use crate::eras::modern::{HELD_STATE, input_required};
 use crate::fit::{Fit, Fitted, Question};
@@ -31,7 +32,7 @@ use crate::memory::{self, Place};
 use crate::passage::{Halt, Line, MOST_ASKED};
 use crate::relay::{ASK_PATIENCE, FIRST_LOOK, LAST_LOOK, MOST_ROUNDS, nonce};
 use crate::shelf::{Report, Says, Shelf, Stage};
-use crate::upstream::{self, Failure, Link, Messages, Peer};
+use crate::upstream::{self, Failure, Link, Peer};
 use crate::visitor::{Standing, Visitor};
 use crate::{jsonrpc, lists};
 use json::{Edits, Object, quoted};
@@ -50,12 +51,11 @@ const MOST_SAID: usize = 32;
 const SAID_BYTES: usize = 64 * 1024;
 
 /// A call whose server has asked something.
-pub struct Interrupted<H: Host> {
-    pub peer: Peer,
+pub struct Interrupted<'c, H: Host> {
     /// As the server knows the call.
     pub id: String,
     pub questions: Vec<Question>,
-    pub messages: Messages<H>,
+    pub talk: Conversation<'c, H>,
 }
 
 /// What `requestState` says.
@@ -98,12 +98,13 @@ pub async fn hold<H: Host>(
     relay: &Relay<'_>,
     server: &Server<'_>,
     visitor: &mut Visitor,
-    call: Interrupted<H>,
+    call: Interrupted<'_, H>,
     fit: &Fit<'_>,
     line: &mut Line<'_, H>,
 ) -> Result<(), Failure> {
     let caller = visitor.caller.clone();
-    let Interrupted { peer, id, questions, mut messages } = call;
+    let Interrupted { id, questions, mut talk } = call;
+    let peer = talk.peer.clone();
     let fit = &Fit { asked: &id, ..*fit };
     let shelf = Shelf::take(host, &caller, nonce(host)).await;
     let cancelled = format!(r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{id}}}}}"#);
@@ -113,6 +114,7 @@ pub async fn hold<H: Host>(
             if let Some(link) = link(server, visitor, fit) {
                 upstream::tell(host, link, &peer, cancelled.into_bytes()).await;
             }
+            talk.finish(false).await;
             return Err(failure.clone());
         }
     };
@@ -121,17 +123,22 @@ pub async fn hold<H: Host>(
     let requests = holder.ask(questions);
     line.answer(required(host, relay, server, shelf, (holder.report.round, 0), &requests)).await;
 
-    let end = holder.work(&mut messages).await;
+    let end = holder.work(&mut talk).await;
     let has_answered = matches!(end, Some((Stage::Answers, _)));
+    if has_answered {
+        // The client's next call may come as soon as it has the answer.
+        talk.finish(true).await;
+    }
     let is_wanted = end.is_some();
     if let Some((stage, text)) = end {
         holder.report.stage = stage;
         shelf.report_text(host, &mut holder.report, &text);
     }
-    match has_answered {
-        true => upstream::drain(host, messages.into_body()).await,
-        false => holder.tell(cancelled.into_bytes()).await,
+    if !has_answered {
+        holder.tell(cancelled.into_bytes()).await;
+        talk.finish(false).await;
     }
+    talk.drain().await;
     if is_wanted {
         holder.linger().await;
     }
@@ -152,7 +159,7 @@ impl<H: Host> Holder<'_, H> {
     }
 
     /// Goes on until there is an answer, or why there is none; none at all when nobody wants it any more.
-    async fn work(&mut self, messages: &mut Messages<H>) -> Option<(Stage, String)> {
+    async fn work(&mut self, talk: &mut Conversation<'_, H>) -> Option<(Stage, String)> {
         let Self { host, shelf, .. } = *self;
         let failed = |failure: Failure| Some((Stage::Fails, failure.to_string()));
         let mut until = host.now() + PATIENCE_SECONDS;
@@ -161,10 +168,10 @@ impl<H: Host> Holder<'_, H> {
         let (mut heard, mut waiter) = (String::new(), String::new());
         let mut told = 0;
         loop {
-            match within(host, pause, messages.next()).await {
+            match within(host, pause, talk.next()).await {
                 None => pause = (pause * 2).min(LAST_LOOK),
                 Some(next) => {
-                    match self.sort(next).await {
+                    match self.sort(next, talk).await {
                         Ok(None) => {}
                         Ok(Some(answer)) => return Some((Stage::Answers, answer)),
                         Err(failure) => return failed(failure),
@@ -218,14 +225,30 @@ impl<H: Host> Holder<'_, H> {
     }
 
     /// What is to be done about the next message; gives the answer when it is that.
-    async fn sort(&mut self, next: Result<Option<String>, Failure>) -> Result<Option<String>, Failure> {
-        let text = next?.ok_or(Failure::BrokeOff)?;
-        let message = Object::parse(&text).map_err(|_| Failure::NotMcp)?;
-        if message.find("method").is_none() {
-            let is_ours = !self.fit.is_of_another(&message);
-            return Ok(is_ours.then_some(text));
-        }
-        match self.fit.message(text)? {
+    async fn sort(
+        &mut self,
+        next: Result<Said, Failure>,
+        talk: &Conversation<'_, H>,
+    ) -> Result<Option<String>, Failure> {
+        let fitted = match next? {
+            Said::Call(text) => {
+                let message = Object::parse(&text).map_err(|_| Failure::NotMcp)?;
+                if message.find("method").is_none() {
+                    let is_ours = !self.fit.is_of_another(&message);
+                    return Ok(is_ours.then_some(text));
+                }
+                self.fit.message(text)?
+            }
+            Said::Outside(text) => talk.outside(text, self.fit),
+            Said::Error(status, body) => {
+                let text = upstream::text(body).ok();
+                let is_error =
+                    |text: &String| Object::parse(text).is_ok_and(|message| upstream::error_code(&message).is_some());
+                return text.filter(is_error).map(Some).ok_or(Failure::Status(status.as_u16()));
+            }
+            Said::End => return Err(Failure::BrokeOff),
+        };
+        match fitted {
             Fitted::Asks(_) if self.next.len() == MOST_ASKED => return Err(Failure::AsksTooMuch),
             Fitted::Asks(question) => self.next.push(question),
             Fitted::Said(text, changed) => {

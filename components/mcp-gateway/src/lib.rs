@@ -28,11 +28,14 @@
     )
 )]
 
+pub mod askable_call;
 pub mod asks;
 pub mod attribution;
+pub mod call_sessions;
 pub mod concurrent;
 pub mod config;
 pub mod connections;
+pub mod conversation;
 pub mod decisive;
 pub mod describe;
 pub mod eras;

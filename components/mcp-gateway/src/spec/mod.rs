@@ -23,6 +23,7 @@ mod modern;
 #[path = "../../../../tests/fixtures/src/odd.rs"]
 mod odd;
 mod output;
+mod outside;
 mod pairings;
 mod pinning;
 mod readers;

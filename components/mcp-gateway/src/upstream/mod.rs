@@ -57,7 +57,7 @@ const ERROR_LIMIT: usize = 64 * 1024;
 /// How long the first question to a server may take before it is asked in the other era.
 const FIRST_TRY: Duration = Duration::from_secs(10);
 /// How long the answer to a notification is waited for.
-const NOTICE: Duration = Duration::from_secs(2);
+pub const NOTICE: Duration = Duration::from_secs(2);
 /// How long an upstream may take to end an answer that is complete, before its connection is given up.
 const DRAIN: Duration = Duration::from_millis(500);
 
@@ -95,6 +95,8 @@ pub struct Session {
     pub version: String,
     /// The log level that clients have set.
     pub level: Option<String>,
+    /// The upstream answers GET by 405.
+    pub has_no_stream: bool,
 }
 
 /// A request, written for a peer.
@@ -183,6 +185,20 @@ impl Failure {
     /// Returns true if somebody has waited for nothing.
     pub fn is_slow(&self) -> bool {
         matches!(self, Self::Late | Self::Unreachable(SendError::Timeout))
+    }
+
+    /// Returns true if the server has answered, and so does not work on the request.
+    pub fn is_an_answer(&self) -> bool {
+        matches!(
+            self,
+            Self::Refused
+                | Self::Forbidden
+                | Self::NeedsScopes(_)
+                | Self::Status(_)
+                | Self::Busy { .. }
+                | Self::Moved(_)
+                | Self::Loop
+        )
     }
 }
 
