@@ -11,7 +11,6 @@
 //!   stream is open, before the call is sent, and again when something is asked.
 
 use base64ct::{Base64UrlUnpadded, Encoding};
-use serde::{Deserialize, Serialize};
 
 use crate::host::{Host, within};
 use crate::memory::{self, Place};
@@ -25,14 +24,26 @@ const LEASE: u64 = 60;
 /// Seconds after which a call says again that it has its slot.
 const RENEWED: u64 = 20;
 
-#[derive(Serialize, Deserialize)]
 struct Row {
     /// When this was written.
     t: u64,
-    /// Which call has it. Empty: none.
-    by: String,
     /// What the clients of its session can be asked for.
     can: u8,
+    /// Which call has it. Empty: none.
+    by: String,
+}
+
+impl Row {
+    fn write(&self) -> String {
+        format!("{} {} {}", self.t, self.can, self.by)
+    }
+
+    fn read(text: &str) -> Option<Self> {
+        let mut words = text.split(' ');
+        let t = words.next()?.parse().ok()?;
+        let can = words.next()?.parse().ok()?;
+        Some(Self { t, can, by: words.next()?.to_owned() })
+    }
 }
 
 /// A slot that a call has.
@@ -109,8 +120,8 @@ impl Slot {
     }
 
     fn write<H: Host>(&self, host: &H, link: Link<'_>, by: &str) {
-        let row = Row { t: host.now(), by: by.to_owned(), can: link.profile.can.bits() };
-        place(link, self.number).write(host, link.caller, &serde_json::to_vec(&row).unwrap_or_default());
+        let row = Row { t: host.now(), can: link.profile.can.bits(), by: by.to_owned() };
+        place(link, self.number).write(host, link.caller, row.write().as_bytes());
     }
 }
 
@@ -129,7 +140,7 @@ fn of_slot(profile: Profile, number: u8) -> Profile {
 }
 
 fn read<H: Host>(host: &H, link: Link<'_>, number: u8) -> Option<Row> {
-    serde_json::from_slice(&place(link, number).read(host, link.caller)?).ok()
+    Row::read(std::str::from_utf8(&place(link, number).read(host, link.caller)?).ok()?)
 }
 
 fn place(link: Link<'_>, number: u8) -> Place {

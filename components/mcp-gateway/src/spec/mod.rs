@@ -3,6 +3,7 @@
 mod ambiguous;
 mod arriving;
 mod asking;
+mod asks_on_get;
 mod bytes;
 mod calls;
 mod claims;
