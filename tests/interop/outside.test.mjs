@@ -20,6 +20,7 @@ const PYTHON = resolve(
   process.env.CARGO_TARGET_DIR ?? 'target',
   'interop-python/bin/python',
 );
+const RMCP = resolve(import.meta.dirname, '../..', process.env.CARGO_TARGET_DIR ?? 'target', 'interop-rmcp/debug/interop-rmcp');
 const FORM = {
   message: 'Who are you?',
   requestedSchema: { type: 'object', properties: { name: { type: 'string' } }, required: ['name'] },
@@ -39,6 +40,12 @@ async function connect(t, url, names = ['Alice']) {
   await client.connect(new StreamableHTTPClientTransport(new URL(url)));
   t.after(() => client.close());
   return { client, asked, version: client.getNegotiatedProtocolVersion() };
+}
+
+async function printed(command, args) {
+  const { code, stdout, stderr } = await run(command, args);
+  assert.equal(code, 0, stderr);
+  return JSON.parse(stdout);
 }
 
 /// Tools that ask on the stream of GET.
@@ -101,6 +108,11 @@ describe('outside of the call', { concurrency: true }, () => {
       assert.deepEqual(said, names.map((name) => `Hello ${name}`));
     });
 
+    await t.test('R44: the client of the Rust SDK is asked too', async () => {
+      const used = await printed(RMCP, [`${house.gateway}/mcp/streaming`, 'auto', '[["greet", {}]]']);
+      assert.deepEqual([used.version, used.texts], ['2026-07-28', ['Hello Alice']]);
+    });
+
     await t.test('R44: get-roots-list of the reference server', async (t) => {
       const { client } = await connect(t, `${house.gateway}/mcp`);
       const { content } = await client.callTool({ name: 'everything__get-roots-list', arguments: {} });
@@ -133,10 +145,13 @@ describe('outside of the call', { concurrency: true }, () => {
     await t.test('R58: so does the Python client 2', async () => {
       const url = `${house.gateway}/mcp/own`;
       const script = resolve(import.meta.dirname, 'list_and_call.py');
-      const { code, stdout, stderr } = await run(PYTHON, [script, url, 'count', '{}']);
-      assert.equal(code, 0, stderr);
-      const used = JSON.parse(stdout);
+      const used = await printed(PYTHON, [script, url, 'count', '{}']);
       assert.deepEqual([used.version, used.text], ['2025-11-25', '1']);
+    });
+
+    await t.test('R58: so does the client of the Rust SDK', async () => {
+      const used = await printed(RMCP, [`${house.gateway}/mcp/own`, 'auto', '[["count", {}], ["count", {}]]']);
+      assert.deepEqual([used.version, used.texts], ['2025-11-25', ['1', '2']]);
     });
 
     await t.test('R58: bridging stays the default, and among many servers it is left out with a reason', async (t) => {

@@ -62,7 +62,16 @@ pub async fn find<'c, H: Host>(host: &'c H, link: Link<'c>) -> Result<Option<Pla
             }
             Err(failure) => {
                 slot.abandon(host, link).await;
-                return Err(failure);
+                return match failure {
+                    // Another token may help.
+                    Failure::Refused | Failure::NeedsScopes(_) => Err(failure),
+                    // A server with one session at a time, say: its calls are made as before.
+                    Failure::Status(_) | Failure::NotMcp | Failure::Versions(_) => {
+                        note_none(host, link, &shared);
+                        Ok(None)
+                    }
+                    _ => Ok(None),
+                };
             }
         }
     }
@@ -134,10 +143,14 @@ async fn attempt<'c, H: Host>(
 fn has_none<H: Host>(host: &H, link: Link<'_>, shared: &Session, status: Option<StatusCode>) -> bool {
     let has_none = status == Some(StatusCode::METHOD_NOT_ALLOWED);
     if has_none {
-        let shared = Session { has_no_stream: true, ..shared.clone() };
-        memory::keep(host, link, &Peer::Legacy(shared));
+        note_none(host, link, shared);
     }
     has_none
+}
+
+/// Remembers for a day that the server has no session with a GET stream for a call.
+fn note_none<H: Host>(host: &H, link: Link<'_>, shared: &Session) {
+    memory::keep(host, link, &Peer::Legacy(Session { has_no_stream: true, ..shared.clone() }));
 }
 
 /// Opens the GET stream of `session`. If there is none, the status that the server has answered with.

@@ -15,6 +15,7 @@ use crate::eras::{Client, Describe, IMPLEMENTATION, Site, legacy, modern};
 use crate::host::{Host, within};
 use crate::memory::Facts;
 use crate::session::Profile;
+use crate::unbridged::Refused;
 use crate::upstream::{self, Failure, Link};
 use crate::visitor::{Standing, Visitor};
 use crate::{attribution, connections, finding, health, names, sessions, unbridged};
@@ -41,7 +42,7 @@ pub async fn describe<H: Host>(
         None => false,
     };
     if let Some(server) = unbridged
-        && let Some(refusal) = unbridged::of_client(host, client, Some(id), server, visitor).await
+        && let Some(refusal) = unbridged::of_client(host, client, Refused::Request(id), server, visitor).await
     {
         if let Some(session) = client.session() {
             sessions::end(host, session, servers, visitor).await;

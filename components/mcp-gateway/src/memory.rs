@@ -61,7 +61,7 @@ struct PeerRow {
     /// Which parameters a modern upstream wants to see in headers, by tool.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     p: Option<String>,
-    /// It answers GET by 405.
+    /// It has no GET stream for a call (`askable_call`).
     #[serde(default, skip_serializing_if = "is_false")]
     g: bool,
     /// It is at the URL with a slash added or taken away.

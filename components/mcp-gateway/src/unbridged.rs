@@ -1,8 +1,9 @@
 //! Refuses clients of another era than the server's, on the route of a server with `"bridge": false` in `servers.json`.
 //!
-//! A client of both eras tries `server/discover` first. The refusal (-32022, with the versions that the server speaks) makes
-//! it go on with `initialize`, as it would at the server itself; so it gets a session of its own there. The TypeScript and
-//! the Python SDK read it so.
+//! A client of both eras tries `server/discover` first. The refusal makes it go on with `initialize`, as it would at the
+//! server itself; so it gets a session of its own there. For that the refusal of `server/discover` has the code that legacy
+//! servers answer there. With -32022, by which this era refuses a version, the Rust SDK gives up if it speaks none of the
+//! versions that are named, and only the TypeScript and the Python SDK go on. All other requests are refused with -32022.
 
 use http::{Method, Response, StatusCode};
 
@@ -14,6 +15,9 @@ use crate::session::{ClientEra, Profile};
 use crate::upstream::{self, Failure, Link, bridge};
 use crate::visitor::{Standing, Visitor};
 use crate::{jsonrpc, routes};
+
+/// How legacy servers refuse a request that is not `initialize` and names no session.
+const NO_SESSION: i64 = -32000;
 
 /// The refusal of a request that begins no session. `None`: it can be served.
 pub async fn refusal<H: Host>(
@@ -31,23 +35,37 @@ pub async fn refusal<H: Host>(
         _ => servers.first(),
     };
     let server = called.filter(|server| !server.bridge && site.is_single())?;
-    let (client, id) = match decision {
-        Decision::Relay(relay) => (&relay.client, Some(relay.request.id)),
-        Decision::List(list) => (&list.client, Some(list.request.id)),
-        Decision::Listen(listen) => (&listen.client, listen.request.as_ref().map(|request| request.id)),
-        Decision::SetLevel(wanted) => (&wanted.client, Some(wanted.id)),
+    let (client, of) = match decision {
+        Decision::Relay(relay) => (&relay.client, Refused::Request(relay.request.id)),
+        Decision::List(list) => (&list.client, Refused::Request(list.request.id)),
+        Decision::Listen(listen) => {
+            let id = listen.request.as_ref().map(|request| request.id);
+            (&listen.client, id.map_or(Refused::Stream, Refused::Request))
+        }
+        Decision::SetLevel(wanted) => (&wanted.client, Refused::Request(wanted.id)),
         // `initialize` has its session first: the server is met for it.
-        Decision::Describe(describe) if describe.client.is_modern() => (&describe.client, Some(describe.id)),
+        Decision::Describe(describe) if describe.client.is_modern() => {
+            (&describe.client, Refused::Discover(describe.id))
+        }
         _ => return None,
     };
-    of_client(host, client, id, server, visitor).await
+    of_client(host, client, of, server, visitor).await
 }
 
-/// The refusal of a request of `client`, which is called `id`; without one it is a GET.
+/// What is refused, by its id.
+#[derive(Clone, Copy)]
+pub enum Refused<'a> {
+    Discover(&'a str),
+    Request(&'a str),
+    /// The GET of a legacy client.
+    Stream,
+}
+
+/// The refusal of a request of `client`.
 pub async fn of_client<H: Host>(
     host: &H,
     client: &Client,
-    id: Option<&str>,
+    of: Refused<'_>,
     server: &Server<'_>,
     visitor: &mut Visitor,
 ) -> Option<Response<Vec<u8>>> {
@@ -58,11 +76,12 @@ pub async fn of_client<H: Host>(
     }
     match found {
         Ok(()) => None,
-        Err(Failure::NotBridged { is_modern }) => Some(refuse(client, id, server, is_modern)),
+        Err(Failure::NotBridged { is_modern }) => Some(refuse(client, of, server, is_modern)),
         // A client of both eras must not take a failure for an era.
         Err(failure) if client.is_modern() => {
             let message = format!("The server {} could not be asked which versions it speaks: {failure}.", server.name);
-            let body = jsonrpc::error(id, jsonrpc::INTERNAL_ERROR, &message, None);
+            let (Refused::Discover(id) | Refused::Request(id)) = of else { return None };
+            let body = jsonrpc::error(Some(id), jsonrpc::INTERNAL_ERROR, &message, None);
             Some(jsonrpc::respond(StatusCode::BAD_GATEWAY, body))
         }
         Err(_) => None,
@@ -79,7 +98,7 @@ pub fn of_remembered<H: Host>(
 ) -> Option<Response<Vec<u8>>> {
     let link = Link { server, token: None, caller: &visitor.caller, profile: client.profile() };
     match bridge::remembered(host, link) {
-        Some(Err(Failure::NotBridged { is_modern })) => Some(refuse(client, Some(id), server, is_modern)),
+        Some(Err(Failure::NotBridged { is_modern })) => Some(refuse(client, Refused::Request(id), server, is_modern)),
         _ => None,
     }
 }
@@ -108,9 +127,13 @@ async fn ask<H: Host>(host: &H, client: &Client, server: &Server<'_>, visitor: &
     }
 }
 
-/// S/2026-07-28/basic/versioning: the error names the versions that are spoken.
-fn refuse(client: &Client, id: Option<&str>, server: &Server<'_>, is_modern: bool) -> Response<Vec<u8>> {
-    let Some(id) = id else { return routes::not_allowed(&[Method::POST]) };
+/// The error names the versions that are spoken.
+fn refuse(client: &Client, of: Refused<'_>, server: &Server<'_>, is_modern: bool) -> Response<Vec<u8>> {
+    let (id, code) = match of {
+        Refused::Stream => return routes::not_allowed(&[Method::POST]),
+        Refused::Discover(id) => (id, NO_SESSION),
+        Refused::Request(id) => (id, modern::UNSUPPORTED_VERSION),
+    };
     let supported: Vec<&str> = match is_modern {
         true => vec![modern::VERSION],
         false => Version::NEWEST_FIRST.map(Version::name).to_vec(),
@@ -123,6 +146,6 @@ fn refuse(client: &Client, id: Option<&str>, server: &Server<'_>, is_modern: boo
     let message = ["Unsupported protocol version: the server ", &server.name, ": ", &failure.to_string()].concat();
     let supported = supported.join("\",\"");
     let data = [r#"{"supported":[""#, &supported, r#""],"requested":""#, requested, r#""}"#].concat();
-    let body = jsonrpc::error(Some(id), modern::UNSUPPORTED_VERSION, &message, Some(&data));
+    let body = jsonrpc::error(Some(id), code, &message, Some(&data));
     jsonrpc::respond(StatusCode::BAD_REQUEST, body)
 }

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::asking::{CAN, is_answer, modern_call};
 use super::asks_on_get::{ASKS, Form, Server};
-use super::upstreams::{echo, legacy_stateless};
+use super::upstreams::{echo, error, legacy_stateless};
 use super::*;
 use crate::call_sessions::Slot;
 use crate::config::Config;
@@ -347,4 +347,19 @@ fn r44_a_session_serves_clients_that_can_be_asked_for_the_same() {
         assert_eq!(sessions[0]["params"]["capabilities"], sessions[1]["params"]["capabilities"]);
     }
     assert_eq!(server.alive.borrow().len(), 5 + 4, "the fifth has ended the first");
+}
+
+/// R44: a server that opens one session alone is called in it, as before.
+#[test]
+fn r44_a_server_that_opens_no_second_session_is_called_in_the_first() {
+    let server = Server::that_says(&[]);
+    let inner = server.clone();
+    let world = World::with(Box::new(move |sent| match sent.method().as_str() {
+        "initialize" if inner.opened.get() == 1 => error(400, &Value::Null, -32600),
+        _ => inner.serve(sent),
+    }));
+    assert_eq!(world.serve(modern_call(CAN)).json()["result"]["resultType"], "complete");
+    world.sent();
+    world.serve(modern_call(CAN));
+    assert_eq!(world.methods(), ["tools/call"], "that is remembered");
 }

@@ -41,7 +41,7 @@ fn r58_a_client_of_both_eras_comes_by_initialize_to_a_legacy_server() {
     let opened = Rc::<Cell<u32>>::default();
     let world = unbridged(legacy_sharing(echo, opened.clone()));
     let got = world.serve(discover("/mcp/up"));
-    assert_eq!(got.error(), (400, -32022));
+    assert_eq!(got.error(), (400, -32000), "as a legacy server answers it");
     let data = got.json()["error"]["data"].clone();
     assert_eq!(
         data,
@@ -50,7 +50,7 @@ fn r58_a_client_of_both_eras_comes_by_initialize_to_a_legacy_server() {
     let deleted = world.sent().iter().filter(|sent| sent.body.is_empty()).count();
     assert_eq!((opened.get(), deleted), (1, 1), "the session that told the era is not left there");
     for _ in 0..2 {
-        assert_eq!(world.serve(discover("/mcp/up")).error(), (400, -32022));
+        assert_eq!(world.serve(discover("/mcp/up")).error(), (400, -32000));
     }
     assert!(world.sent().is_empty(), "the era is remembered");
     for method in ["tools/call", "tools/list", "subscriptions/listen", "acme/search"] {
@@ -157,10 +157,10 @@ fn r58_a_server_that_does_not_answer_is_of_no_era() {
         true => Reply::Fails(SendError::Connection),
         false => inner(sent),
     }));
-    assert_eq!(world.serve(discover("/mcp/up")).error(), (400, -32022));
+    assert_eq!(world.serve(discover("/mcp/up")).error(), (400, -32000));
     down.set(true);
     world.pass(2 * 24 * 60 * 60);
-    assert_eq!(world.serve(discover("/mcp/up")).error(), (400, -32022));
+    assert_eq!(world.serve(discover("/mcp/up")).error(), (400, -32000));
 }
 
 /// R58: a server that cannot be asked without a connection is spoken to in the older era, until it can.
@@ -171,7 +171,7 @@ fn r58_a_server_that_is_not_connected_is_taken_for_legacy() {
     let world = World::new(&file, vec![("https://up.example/mcp", behind_token("t", modern(echo)))]);
     let outcome = |outcome| world.outcomes.borrow_mut().insert("s", [outcome].into());
     outcome(not_connected());
-    assert_eq!(world.serve(discover("/mcp/up")).error(), (400, -32022));
+    assert_eq!(world.serve(discover("/mcp/up")).error(), (400, -32000));
     assert_eq!(world.serve(initialize("/mcp/up")).status, OK);
     // A token that is renewed.
     world.outcomes.borrow_mut().insert("s", [token("old"), token("t")].into());

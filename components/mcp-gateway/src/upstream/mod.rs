@@ -95,7 +95,7 @@ pub struct Session {
     pub version: String,
     /// The log level that clients have set.
     pub level: Option<String>,
-    /// The upstream answers GET by 405.
+    /// The upstream answers GET by 405, or opens no further session in which it could be listened to.
     pub has_no_stream: bool,
 }
 
