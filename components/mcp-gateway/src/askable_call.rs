@@ -118,6 +118,7 @@ async fn attempt<'c, H: Host>(
         };
         match open(host, own, &now).await {
             (Some(stream), _) => return Ok(Some((now, stream))),
+            (None, status) if has_none(host, link, shared, status) => return Ok(None),
             (None, Some(StatusCode::CONFLICT)) if !slot.is_kept(host, link) => return Ok(Some((now, Stream::Closed))),
             (None, Some(StatusCode::CONFLICT)) if conflicts.len() > 0 => {
                 host.sleep(conflicts.next().copied().unwrap_or_default()).await;

@@ -16,8 +16,8 @@
 
 use json::{Edits, Object, quoted};
 
-/// The deepest part of a schema whose references are followed.
-const DEEPEST: usize = 64;
+/// The deepest part of a schema whose references are moved. Each level is read again on the way down.
+const DEEPEST: usize = 32;
 /// Keywords whose values are data.
 const DATA: [&str; 4] = ["const", "enum", "default", "examples"];
 /// Keywords whose members have names that are not keywords.
@@ -143,10 +143,12 @@ fn move_references(text: &str, names: bool, root: &str, depth: usize, edits: &mu
     if depth == DEEPEST {
         return;
     }
-    for item in json::array(text).unwrap_or_default() {
-        move_references(item, false, root, depth + 1, edits);
+    if text.starts_with('[') {
+        for item in json::array(text).unwrap_or_default() {
+            move_references(item, false, root, depth + 1, edits);
+        }
     }
-    let Ok(schema) = Object::parse(text) else { return };
+    let Some(schema) = text.starts_with('{').then(|| Object::parse(text).ok()).flatten() else { return };
     // References inside of it begin at the schema that has the id. "#name" is only the name of a place.
     if !names && schema.find("$id").is_some_and(|id| !id.starts_with("\"#")) {
         return;

@@ -1,47 +1,22 @@
-//! How does a call go on whose server asks in the middle of it, when the client can only answer with a new call?
-//!
-//! A legacy server asks on the stream of the call, and waits there. A modern client is asked by a result, with which its
-//! call is over, and makes the call again with the answers (S/2026-07-28/basic/patterns/mrtr). So the instance that has
-//! the server's stream gives that result and goes on: it *holds* the call. Whatever instance the call comes to again
-//! finds in its `requestState` where the holder is, leaves the answers there (`shelf`), and waits for what the holder
-//! reports: the server's answer, what it asks next, or why there is none.
-//!
-//! * The holder alone speaks with the server, so it answers once, however often the call is made again; and it reports
-//!   what came of it until half a minute after that was fetched.
-//! * `requestState` is sealed for the subject, the server and the request (method, name, arguments). Anything else is
-//!   refused with -32602.
-//! * A client that leaves while it waits has cancelled. One that never comes back costs an instance for ten minutes;
-//!   then the server is told that the call is cancelled.
-//! * A holder that was killed is missed after half a minute. What it last reported tells whether the server has the
-//!   answers, and so whether the call may be made again.
-//!
-//! All of this rests on a host that lets an instance go on when its answer has ended, as Spin does.
+//! Goes on with a call while its client is asked.
 
 use std::time::Duration;
 
-use base64ct::{Base64UrlUnpadded, Encoding};
-use http::{Response, StatusCode};
-
+use super::state::required;
+use super::{BEAT, PATIENCE_SECONDS};
 use crate::config::Server;
 use crate::conversation::{Conversation, Said};
 use crate::eras::Relay;
-use crate::eras::modern::{HELD_STATE, input_required};
 use crate::fit::{Fit, Fitted, Question};
-use crate::host::{Caller, Host, within};
-use crate::memory::{self, Place};
-use crate::passage::{Halt, Line, MOST_ASKED};
-use crate::relay::{ASK_PATIENCE, FIRST_LOOK, LAST_LOOK, MOST_ROUNDS, nonce};
+use crate::host::{Host, within};
+use crate::passage::{Line, MOST_ASKED};
+use crate::relay::{FIRST_LOOK, LAST_LOOK, MOST_ROUNDS, nonce};
 use crate::shelf::{Report, Says, Shelf, Stage};
 use crate::upstream::{self, Failure, Link, Peer};
 use crate::visitor::{Standing, Visitor};
 use crate::{jsonrpc, lists};
-use json::{Edits, Object, quoted};
-use sealing::age::is_recent;
+use json::{Object, quoted};
 
-const PATIENCE_SECONDS: u64 = ASK_PATIENCE.as_secs();
-/// Between two signs of life of a holder, and when it is missed.
-const BEAT: Duration = Duration::from_secs(10);
-const MISSED: Duration = Duration::from_secs(30);
 /// How long what was fetched can be fetched again.
 const LINGER_SECONDS: u64 = 30;
 /// How long a server may take to say that it has heard. A holder that waits longer would be missed.
@@ -56,27 +31,6 @@ pub struct Interrupted<'c, H: Host> {
     pub id: String,
     pub questions: Vec<Question>,
     pub talk: Conversation<'c, H>,
-}
-
-/// What `requestState` says.
-pub struct State {
-    /// Since when the client is asked.
-    since: u64,
-    shelf: u8,
-    name: String,
-    round: usize,
-    /// How much of what the server said the client has heard.
-    heard: usize,
-}
-
-impl State {
-    fn read(text: &str) -> Option<Self> {
-        let mut words = text.split(' ');
-        let since = words.next()?.parse().ok()?;
-        let mut number = || words.next()?.parse().ok();
-        let (shelf, round, heard) = (u8::try_from(number()?).ok()?, number()?, number()?);
-        Some(Self { since, shelf, name: words.next()?.to_owned(), round, heard })
-    }
 }
 
 struct Holder<'h, H: Host> {
@@ -320,175 +274,8 @@ impl<H: Host> Holder<'_, H> {
     }
 }
 
-/// The state of a held call that the request goes on with, if it does; or what is wrong with it.
-pub fn state<H: Host>(
-    host: &H,
-    relay: &Relay<'_>,
-    server: &Server<'_>,
-    caller: &Caller,
-) -> Result<Option<State>, &'static str> {
-    let Some(params) = relay.params.as_ref().filter(|_| relay.client.is_modern()) else { return Ok(None) };
-    let state = params.string("requestState").map_err(|_| "Invalid params: \"requestState\" is there twice")?;
-    let Some(sealed) = state.as_ref().and_then(|state| state.strip_prefix(HELD_STATE)) else { return Ok(None) };
-    let sealed = Base64UrlUnpadded::decode_vec(sealed).ok();
-    let opened = sealed.and_then(|sealed| place(relay, server, caller).open(caller, &sealed));
-    let link = Link { server, token: None, caller, profile: relay.client.profile() };
-    match opened.and_then(|state| State::read(std::str::from_utf8(&state).ok()?)) {
-        Some(state) => Ok(Some(state)),
-        // A modern server that is a Gatehouse itself has given its own.
-        None if matches!(memory::recall(host, link), Some(Peer::Modern(_))) => Ok(None),
-        None => Err("Invalid params: requestState is not of this call"),
-    }
-}
-
-/// Goes on with a held call: leaves the client's answers, and waits for what comes of them.
-pub async fn resume<H: Host>(
-    host: &H,
-    relay: &Relay<'_>,
-    server: &Server<'_>,
-    caller: &Caller,
-    state: &State,
-    fit: &Fit<'_>,
-    line: &mut Line<'_, H>,
-) -> Result<(), Halt> {
-    if !is_recent(state.since, host.now(), PATIENCE_SECONDS) {
-        return Err(Failure::NoAnswer.into());
-    }
-    let shelf = Shelf::named(caller, state.shelf, state.name.clone());
-    let by = nonce(host);
-    let say = |says, text: &str| shelf.say(host, &by, nonce(host), says, text);
-    let mut heard = state.heard;
-    // What the holder is told, and again until it has heard it.
-    let mut told: Option<(Says, &str)> = None;
-    let mut report = shelf.report(host).ok_or(Failure::Over)?;
-    loop {
-        for text in report.said.iter().skip(heard.saturating_sub(report.first)) {
-            if let Some(text) = retold(relay, fit, text) {
-                line.say(text.as_bytes());
-            }
-        }
-        heard = heard.max(report.first + report.said.len());
-
-        let is_open = report.stage == Stage::Asks && report.round <= state.round;
-        let text = match report.stage {
-            Stage::Works => None,
-            Stage::Asks if is_open && told.is_some() => None,
-            // One that is not there is being written, and there will be another report.
-            _ => shelf.text(host, &report),
-        };
-        match (report.stage, text) {
-            (Stage::Works, _) => {
-                if told.replace((Says::Waits, "")).is_none() {
-                    say(Says::Comes(state.round), "");
-                }
-            }
-            (_, None) => {}
-            (Stage::Asks, Some(requests)) => match answers(relay, &requests).filter(|_| is_open) {
-                Some(answers) => {
-                    say(Says::Comes(state.round), answers);
-                    told = Some((Says::Comes(state.round), answers));
-                }
-                None => {
-                    line.answer(required(host, relay, server, &shelf, (report.round, heard), &requests)).await;
-                    return Ok(());
-                }
-            },
-            (Stage::Answers, Some(text)) => {
-                say(Says::Thanks, "");
-                let Fitted::Answer(response) = fit.answer(text)? else { return Err(Failure::NotMcp.into()) };
-                line.answer(response).await;
-                return Ok(());
-            }
-            (Stage::Fails, Some(why)) => {
-                say(Says::Thanks, "");
-                return Err(Failure::Reported(why).into());
-            }
-        }
-        let again = || told.map(|(says, text)| say(says, text));
-        report = match line.wait(news(host, &shelf, &report, &again)).await {
-            Ok(Some(report)) => report,
-            Ok(None) => return Err(if is_open { Failure::Lost } else { Failure::LostLater }.into()),
-            Err(stopped) => {
-                say(Says::Cancels, "");
-                return Err(stopped.into());
-            }
-        };
-    }
-}
-
-/// What the holder reports after `known`; none when it has not been heard of for too long. What counts is that something
-/// changes: clocks of two hosts may differ, but not by a minute.
-async fn news<H: Host>(host: &H, shelf: &Shelf<'_>, known: &Report, again: &dyn Fn() -> Option<()>) -> Option<Report> {
-    let (mut silent, mut waited) = (Duration::ZERO, Duration::ZERO);
-    let mut at = known.at;
-    let mut pause = FIRST_LOOK;
-    while silent < MISSED && !(at == known.at && known.is_left(host)) {
-        host.sleep(pause).await;
-        silent += pause;
-        waited += pause;
-        pause = (pause * 2).min(LAST_LOOK);
-        let Some(report) = shelf.report(host) else { continue };
-        if report.is_after(known) {
-            return Some(report);
-        }
-        if report.at != at {
-            at = report.at;
-            silent = Duration::ZERO;
-        }
-        if waited >= BEAT {
-            waited = Duration::ZERO;
-            again();
-        }
-    }
-    None
-}
-
-/// The result that asks the client for `requests`, and has it come again to this holder.
-fn required<H: Host>(
-    host: &H,
-    relay: &Relay<'_>,
-    server: &Server<'_>,
-    shelf: &Shelf<'_>,
-    (round, heard): (usize, usize),
-    requests: &str,
-) -> Response<Vec<u8>> {
-    let state = format!("{} {} {round} {heard} {}", host.now(), shelf.number, shelf.name);
-    let sealed = place(relay, server, shelf.caller).seal(host, shelf.caller, state.as_bytes()).unwrap_or_default();
-    let state = [HELD_STATE, &Base64UrlUnpadded::encode_string(&sealed)].concat();
-    jsonrpc::respond(StatusCode::OK, jsonrpc::result(relay.request.id, &input_required(requests, &state)))
-}
-
-/// The client's answers, if all that it is asked is answered.
-fn answers<'a>(relay: &Relay<'a>, requests: &str) -> Option<&'a str> {
-    let answers = relay.params.as_ref()?.object("inputResponses").ok()??;
-    let requests = Object::parse(requests).ok()?;
-    let is_answered = |key: &str| answers.find(key).is_some_and(|answer| Object::parse(answer).is_ok());
-    requests.members().all(|(key, _)| is_answered(key)).then(|| answers.text())
-}
-
-/// What the server said on the way, as it belongs to the call that was made again: by the token of its own progress.
-fn retold(relay: &Relay<'_>, fit: &Fit<'_>, text: &str) -> Option<String> {
-    // It says already whose it is.
-    let fit = Fit { named: false, ..*fit };
-    let Ok(Fitted::Said(text, _)) = fit.message(text.to_owned()) else { return None };
-    let message = Object::parse(&text).ok()?;
-    let params = message.object("params").ok().flatten();
-    let Some(known) = params.and_then(|params| params.get("progressToken").ok().flatten()) else { return Some(text) };
-    let meta = relay.params.as_ref()?.object("_meta").ok()??;
-    let mut edits = Edits::new(&text);
-    edits.replace(known, meta.get("progressToken").ok()??.to_owned());
-    String::from_utf8(edits.apply()).ok()
-}
-
 /// A server as this visitor reaches it now.
 fn link<'a>(server: &'a Server<'a>, visitor: &'a Visitor, fit: &Fit<'_>) -> Option<Link<'a>> {
     let Standing::Open(token) = visitor.standing(server) else { return None };
     Some(Link { server, token, caller: &visitor.caller, profile: fit.profile })
-}
-
-/// Where a `requestState` belongs: to one request at one server.
-fn place(relay: &Relay<'_>, server: &Server<'_>, caller: &Caller) -> Place {
-    let name = relay.handle.as_ref().map_or("", |handle| &handle.value);
-    let arguments = relay.params.as_ref().and_then(|params| params.find("arguments")).unwrap_or_default();
-    Place::new("q", &[&caller.subject, &server.name, &server.url.to_string(), &relay.request.method, name, arguments])
 }
