@@ -103,7 +103,7 @@ impl<'c, H: Host> Conversation<'c, H> {
         }
     }
 
-    /// What becomes of a message that came outside of the answer.
+    /// A message that came outside of the answer, as it concerns the call.
     pub fn outside(&self, text: String, fit: &Fit<'_>) -> Fitted {
         let Ok(message) = Object::parse(&text) else { return Fitted::NotForThisClient };
         let Ok(Some(method)) = message.string("method") else { return Fitted::NotForThisClient };

@@ -1,4 +1,4 @@
-//! Servers of which `servers.json` says `"bridge": false`: they are spoken to in their own era alone.
+//! Servers with `"bridge": false` in `servers.json`: they are spoken to in their own era alone.
 
 use serde_json::json;
 
