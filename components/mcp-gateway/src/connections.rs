@@ -17,7 +17,7 @@ use crate::names;
 use crate::pins::{self, Known};
 use crate::relay::tool_error;
 use crate::session::{ClientEra, Profile};
-use crate::upstream::Link;
+use crate::upstream::{Link, bridge};
 use crate::visitor::{Standing, Visitor};
 use json::quoted;
 
@@ -102,7 +102,9 @@ pub fn overview<H: Host>(host: &H, site: &Site<'_>, visitor: &Visitor) -> Respon
                 [r#","pinned_tools":["#, &tools.join(","), "]"].concat()
             });
             let health = health_of(host, entry, visitor);
-            let more = [more.unwrap_or_default(), health.as_ref().map(known_of).unwrap_or_default()].concat();
+            let not_for = server.as_ref().map(|server| unbridged(host, visitor, server)).unwrap_or_default();
+            let known = health.as_ref().map(|health| known_of(health, not_for));
+            let more = [more.unwrap_or_default(), known.unwrap_or_default()].concat();
             item(entry, visitor, health.as_ref(), era, &more)
         })
         .collect();
@@ -115,14 +117,25 @@ fn health_of<H: Host>(host: &H, entry: &Entry<'_>, visitor: &Visitor) -> Option<
     Some(health::recall(host, link(visitor, &server)).unwrap_or_default())
 }
 
+/// For which clients a server is left out that is not bridged, and why.
+fn unbridged<H: Host>(host: &H, visitor: &Visitor, server: &Server<'_>) -> Vec<String> {
+    let eras = [("2026-07-28", ClientEra::Modern), ("2025-11-25 and before", ClientEra::Legacy(None))];
+    let left_out = |(name, client): (&str, ClientEra)| {
+        let profile = Profile { client, ..Profile::NONE };
+        let failure = bridge::remembered(host, Link { profile, ..link(visitor, server) })?.err()?;
+        Some(format!("everything, for clients of {name}: {failure}"))
+    };
+    eras.into_iter().filter_map(left_out).collect()
+}
+
 /// The same as members of JSON: times in seconds since the Unix epoch, absent for never.
-fn known_of(health: &Health) -> String {
+fn known_of(health: &Health, not_for: Vec<String>) -> String {
     let time = |name: &str, time: u64| if time > 0 { format!(",\"{name}\":{time}") } else { String::new() };
     let mut members = time("last_success", health.succeeded) + time("last_failure", health.failed).as_str();
     if health.failed > 0 {
         members += [",\"last_failure_reason\":", &quoted(&health.why)].concat().as_str();
     }
-    let left_out: Vec<String> = health.left_out().map(quoted).collect();
+    let left_out: Vec<String> = not_for.iter().map(|what| quoted(what)).chain(health.left_out().map(quoted)).collect();
     if !left_out.is_empty() {
         members += [",\"left_out\":[", &left_out.join(","), "]"].concat().as_str();
     }

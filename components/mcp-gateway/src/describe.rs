@@ -15,9 +15,10 @@ use crate::eras::{Client, Describe, IMPLEMENTATION, Site, legacy, modern};
 use crate::host::{Host, within};
 use crate::memory::Facts;
 use crate::session::Profile;
+use crate::unbridged::Refused;
 use crate::upstream::{self, Failure, Link};
 use crate::visitor::{Standing, Visitor};
-use crate::{attribution, connections, finding, health, names, sessions, skills};
+use crate::{attribution, connections, finding, health, names, sessions, skills, unbridged};
 use json::Object;
 
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -29,13 +30,26 @@ pub async fn describe<H: Host>(
     describe: &Describe<'_>,
     site: &Site<'_>,
     servers: &[Server<'_>],
-    visitor: &Visitor,
+    visitor: &mut Visitor,
 ) -> Response<Vec<u8>> {
     let Describe { client, id, declared } = describe;
+    let unbridged = servers.first().filter(|server| !server.bridge && site.is_single() && !client.is_modern());
+    if let Some(refusal) = unbridged.and_then(|server| unbridged::of_remembered(host, client, id, server, visitor)) {
+        return refusal;
+    }
     let is_kept = match client.session() {
         Some(session) => sessions::open(host, session, declared.as_ref(), site, visitor).await,
         None => false,
     };
+    if let Some(server) = unbridged
+        && let Some(refusal) = unbridged::of_client(host, client, Refused::Request(id), server, visitor).await
+    {
+        if let Some(session) = client.session() {
+            sessions::end(host, session, servers, visitor).await;
+        }
+        return refusal;
+    }
+    let visitor = &*visitor;
     let facts = facts(host, servers, visitor, client.profile()).await;
     let own_tool = connections::listed(site, servers, visitor);
     let description = Description {

@@ -131,7 +131,7 @@ impl Fit<'_> {
     }
 
     /// Whether progress is that of the client's request.
-    fn is_of_this_call(&self, progress: &Object<'_>) -> bool {
+    pub fn is_of_this_call(&self, progress: &Object<'_>) -> bool {
         let meta = self.params.and_then(|params| params.object("_meta").ok().flatten());
         let own = meta.and_then(|meta| meta.get("progressToken").ok().flatten());
         match (own, progress.get("progressToken")) {

@@ -73,8 +73,11 @@ pub fn succeeded<H: Host>(host: &H, link: Link<'_>, list: Option<(&Kind, Vec<Str
 }
 
 pub fn failed<H: Host>(host: &H, link: Link<'_>, failure: &Failure) {
-    // That it rests is no news, and what the client did is no fault of the server.
-    if matches!(failure, Failure::Rests(_) | Failure::AsksTooMuch | Failure::NoAnswer | Failure::Crowded) {
+    // That it rests is no news, and what the client is or did is no fault of the server.
+    if matches!(
+        failure,
+        Failure::Rests(_) | Failure::AsksTooMuch | Failure::NoAnswer | Failure::Crowded | Failure::NotBridged { .. }
+    ) {
         return;
     }
     let mut health = recall(host, link).unwrap_or_default();

@@ -16,7 +16,8 @@
 //! A request enters at [`routes`]; [`eras`] reads what it wants, [`visitor`] who sent it; [`relay`], [`lists`],
 //! [`finding`], [`pins`], [`describe`], [`listening`], [`words`] or [`connections`] does it, over [`upstream`]; what is
 //! said to the client on the way, and the answer, goes out by a line of [`passage`]. Clients of the oldest transport come by
-//! [`http_sse`].
+//! [`http_sse`]. A call in which a legacy server may ask a modern client is made by [`askable_call`]; [`unbridged`] refuses
+//! clients of an era that their server is not bridged to.
 //!
 //! May touch: `servers.json`, its own store ([`memory`]), the broker by `gatehouse:broker/tokens`, and the servers that
 //! the file names. It imports no `variables`: it could not read a secret if it wanted to. Everything but `shell.rs` is
@@ -30,11 +31,14 @@
     )
 )]
 
+pub mod askable_call;
 pub mod asks;
 pub mod attribution;
+pub mod call_sessions;
 pub mod concurrent;
 pub mod config;
 pub mod connections;
+pub mod conversation;
 pub mod cors;
 pub mod decisive;
 pub mod describe;
@@ -72,7 +76,9 @@ pub mod sessions;
 pub mod shelf;
 pub mod skills;
 pub mod sse;
+pub mod structured;
 pub mod subscriptions;
+pub mod unbridged;
 pub mod upstream;
 pub mod visitor;
 pub mod words;

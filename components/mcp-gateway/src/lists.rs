@@ -29,7 +29,7 @@ use crate::pins::{self, NOTICE};
 use crate::session::Profile;
 use crate::upstream::{self, ANSWER_LIMIT, Failure, Link, Outgoing, Peer};
 use crate::visitor::{Standing, Visitor};
-use crate::{attribution, connections, decisive, finding, health, skills};
+use crate::{attribution, connections, decisive, finding, health, skills, structured};
 use json::{Edits, Object, quoted};
 use sealing::age::{SKEW, left};
 
@@ -148,7 +148,7 @@ pub async fn list<H: Host>(
         false => None,
     };
     let now = host.now();
-    let is_whole = found.iter().all(|found| matches!(found, Some(Ok(_))));
+    let is_whole = found.iter().all(|found| matches!(found, Some(Ok(_) | Err(Failure::NotBridged { .. }))));
     let known = || found.iter().filter_map(|found| found.as_ref()?.as_ref().ok()?.as_ref());
     let left = known().map(|listed| listed.left(now)).min().unwrap_or(0);
     let ttl = if is_whole { left * 1000 } else { 0 };
@@ -168,7 +168,10 @@ pub async fn list<H: Host>(
                     || claims.as_ref().is_some_and(|claims| claims.owner(uri) != Owner::One(number))
             };
             let entry = offered(site, server, kind, entry, &listed.changed, &mut taken, &is_claimed);
-            let Some(entry) = entry else { continue };
+            let Some(mut entry) = entry else { continue };
+            if kind.by == By::Tool && !client.is_modern() {
+                entry = structured::tool(entry);
+            }
             if (number + skipped, place) < (first, offset) {
                 continue;
             }
@@ -287,7 +290,8 @@ pub async fn tools<H: Host>(
                 let listed = listed.unwrap_or_default();
                 let offered =
                     |entry: &String| offered(site, server, &TOOLS, entry, &listed.changed, &mut taken, &|_| false);
-                tools.entries.extend(listed.l.iter().filter_map(offered));
+                let as_shown = |entry| if profile.is_modern() { entry } else { structured::tool(entry) };
+                tools.entries.extend(listed.l.iter().filter_map(offered).map(as_shown));
                 continue;
             }
             Some(Err(failure)) => failure.to_string(),

@@ -3,6 +3,7 @@
 //! | key | value | lives |
 //! |---|---|---|
 //! | `g.u.` + digest | how one upstream speaks with one session or profile: era, session, log level, header parameters | with its session; not believed after a day |
+//! | `g.c.` + digest | which call has one of a person's four sessions for calls at one upstream (`call_sessions`) | until replaced; free after a minute |
 //! | `g.f.` + digest | what one upstream said of itself: capabilities, instructions | until replaced; not believed after a day, a modern one's after five minutes |
 //! | `g.d.` + digest | how one upstream last fared with one subject (`health`) | until replaced |
 //! | `g.l.` + digest | one list of one upstream | until replaced; not believed after its own time, an hour at most |
@@ -60,6 +61,9 @@ struct PeerRow {
     /// Which parameters a modern upstream wants to see in headers, by tool.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     p: Option<String>,
+    /// It has no GET stream for a call (`askable_call`).
+    #[serde(default, skip_serializing_if = "is_false")]
+    g: bool,
     /// It is at the URL with a slash added or taken away.
     #[serde(default, skip_serializing_if = "is_false")]
     d: bool,
@@ -76,7 +80,7 @@ impl PeerRow {
         }
         Some(match self.v {
             None => Peer::Modern(Modern { level: self.l, headers: self.p }),
-            Some(version) => Peer::Legacy(Session { id: self.s, version, level: self.l }),
+            Some(version) => Peer::Legacy(Session { id: self.s, version, level: self.l, has_no_stream: self.g }),
         })
     }
 }
@@ -209,8 +213,11 @@ pub fn recall_anew<H: Host>(host: &H, link: Link<'_>) -> Option<Peer> {
 pub fn keep<H: Host>(host: &H, link: Link<'_>, peer: &Peer) {
     let (t, d) = (host.now(), link.caller.met.has_slash(link));
     let row = match peer.clone() {
-        Peer::Modern(modern) => PeerRow { t, v: None, s: None, l: modern.level, p: modern.headers, d },
-        Peer::Legacy(session) => PeerRow { t, v: Some(session.version), s: session.id, l: session.level, p: None, d },
+        Peer::Modern(modern) => PeerRow { t, v: None, s: None, l: modern.level, p: modern.headers, g: false, d },
+        Peer::Legacy(session) => {
+            let Session { id, version, level, has_no_stream } = session;
+            PeerRow { t, v: Some(version), s: id, l: level, p: None, g: has_no_stream, d }
+        }
     };
     let text = serde_json::to_vec(&row).unwrap_or_default();
     Place::of("u", link, &link.profile.name()).write(host, link.caller, &text);

@@ -17,6 +17,7 @@ use base64ct::{Base64UrlUnpadded, Encoding};
 use sha2::{Digest, Sha256};
 
 use crate::config::Server;
+use crate::conversation::Conversation;
 use crate::eras::modern::{HEADER_MISMATCH, OWN_STATE};
 use crate::eras::{By, Own, Relay, Site, Target};
 use crate::fit::Fit;
@@ -30,8 +31,8 @@ use crate::upstream::modern::Input;
 use crate::upstream::{self, Answered, Content, Failure, Link, Outgoing, Peer};
 use crate::visitor::{Standing, Visitor};
 use crate::{
-    asks, connections, decisive, finding, health, held, jsonrpc, letters, listed, lists, memory, names, owners, pins,
-    skills, subscriptions,
+    askable_call, asks, connections, decisive, finding, health, held, jsonrpc, letters, listed, lists, memory, names,
+    owners, pins, skills, subscriptions,
 };
 use json::{Edits, Object, quoted};
 
@@ -133,19 +134,8 @@ pub async fn relay<H: Host>(
     }
     let mut renewed = false;
     loop {
-        let token = match visitor.standing(server) {
-            Standing::Open(token) => token,
-            Standing::Closed(outcome) => {
-                return line.answer(connections::closed(relay, server, outcome)).await;
-            }
-        };
-        let link = Link { server, token, caller: &visitor.caller, profile: relay.client.profile() };
-        let halt = match exchange(host, relay, link, &own, &fit, line).await {
-            Ok(None) => return,
-            Ok(Some(call)) => match Box::pin(held::hold(host, relay, server, visitor, call, &fit, line)).await {
-                Ok(()) => return,
-                Err(failure) => return failed(host, relay, server, &visitor.caller, &failure, line).await,
-            },
+        let halt = match attempt(host, relay, server, visitor, &own, &fit, line).await {
+            Ok(()) => return,
             Err(Halt::Stopped(stopped)) => return stop(line, stopped).await,
             Err(Halt::Failed(failure)) => failure,
         };
@@ -164,16 +154,46 @@ pub async fn relay<H: Host>(
     }
 }
 
-/// The request upstream and its answer back, as often as the upstream wants more input. Gives a call that is not over
-/// when its client has to be asked by a result.
-async fn exchange<H: Host>(
+/// The request with the token that there is now.
+async fn attempt<H: Host>(
     host: &H,
     relay: &Relay<'_>,
-    link: Link<'_>,
+    server: &Server<'_>,
+    visitor: &mut Visitor,
     own: &str,
     fit: &Fit<'_>,
     line: &mut Line<'_, H>,
-) -> Result<Option<Interrupted<H>>, Halt> {
+) -> Result<(), Halt> {
+    let token = match visitor.standing(server) {
+        Standing::Open(token) => token.cloned(),
+        Standing::Closed(outcome) => {
+            line.answer(connections::closed(relay, server, outcome)).await;
+            return Ok(());
+        }
+    };
+    // A call that is held goes on with these while the visitor gets another token.
+    let met = std::mem::take(&mut visitor.caller.met);
+    let caller = Caller { met, ..visitor.caller.clone() };
+    let link = Link { server, token: token.as_ref(), caller: &caller, profile: relay.client.profile() };
+    let done = match exchange(host, relay, link, own, fit, line).await {
+        Ok(None) => Ok(()),
+        Ok(Some(call)) => Box::pin(held::hold(host, relay, server, visitor, call, fit, line)).await.map_err(Halt::from),
+        Err(halt) => Err(halt),
+    };
+    visitor.caller.met = caller.met;
+    done
+}
+
+/// The request upstream and its answer back, as often as the upstream wants more input. Gives a call that is not over
+/// when its client has to be asked by a result.
+async fn exchange<'c, H: Host>(
+    host: &'c H,
+    relay: &'c Relay<'c>,
+    link: Link<'c>,
+    own: &str,
+    fit: &Fit<'_>,
+    line: &mut Line<'_, H>,
+) -> Result<Option<Interrupted<'c, H>>, Halt> {
     let method = &*relay.request.method;
     if let "resources/subscribe" | "resources/unsubscribe" = method {
         let is_modern = matches!(line.wait(upstream::peer(host, link)).await??, Peer::Modern(_));
@@ -219,6 +239,11 @@ async fn exchange<H: Host>(
     }
     let key = relay.client.session().map_or_else(|| nonce(host), |session| request_key(session, relay.request.id));
     let key = quoted(&key);
+    if askable_call::may_be(relay, link.profile)
+        && let Some(place) = line.wait(askable_call::find(host, link)).await??
+    {
+        return askable_call::make(host, relay, link, place, (own, key), fit, line).await;
+    }
     let mut input = Input::default();
     let mut listed = false;
     for _ in 0..MOST_ROUNDS {
@@ -254,7 +279,8 @@ async fn exchange<H: Host>(
         match deliver(line, link, &peer, content, &fit).await {
             Ok(Delivered::Done) => return Ok(None),
             Ok(Delivered::Asks(questions, messages)) => {
-                return Ok(Some(Interrupted { peer, id: asked, questions, messages }));
+                let talk = Conversation::of(host, link, peer, messages);
+                return Ok(Some(Interrupted { id: asked, questions, talk }));
             }
             Ok(Delivered::Wants(result)) => input = ask(host, line, link, &result).await?,
             Err(Halt::Stopped(stopped)) => {
@@ -269,7 +295,7 @@ async fn exchange<H: Host>(
 
 /// The client's message as `peer` is to get it: the server's own name for what is meant, and what the peer's era writes
 /// differently.
-fn write<'w>(
+pub fn write<'w>(
     relay: &'w Relay<'_>,
     link: Link<'_>,
     own: &'w str,
@@ -391,7 +417,7 @@ async fn fetched<H: Host>(host: &H, caller: &Caller, name: &str) -> Option<Strin
 }
 
 /// Tells a legacy upstream that nobody waits for its answer any more. A modern one sees that by its connection.
-async fn withdraw<H: Host>(host: &H, relay: &Relay<'_>, link: Link<'_>, peer: &Peer, id: &str, stopped: Stopped) {
+pub async fn withdraw<H: Host>(host: &H, relay: &Relay<'_>, link: Link<'_>, peer: &Peer, id: &str, stopped: Stopped) {
     // Legacy: "a disconnect SHOULD NOT be interpreted as the client cancelling".
     if stopped == Stopped::Cancelled || relay.client.is_modern() {
         let said = format!(r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{id}}}}}"#);

@@ -17,7 +17,7 @@ use crate::eras::{self, Decision, Route, Site, Target, Word, accepted, accepts, 
 use crate::host::{Host, Origins};
 use crate::passage::Line;
 use crate::visitor::{Stranger, Visitor, misconfigured, refusal};
-use crate::{connections, describe, http_sse, jsonrpc, listening, lists, page, relay, sessions, words};
+use crate::{connections, describe, http_sse, jsonrpc, listening, lists, page, relay, sessions, unbridged, words};
 
 /// The longest request body.
 pub const BODY_LIMIT: usize = 4 * 1024 * 1024;
@@ -281,6 +281,10 @@ async fn carry_out<H: Host>(
     visitor: &mut Visitor,
     line: &mut Line<'_, H>,
 ) {
+    // Its status tells clients of both eras which one to speak: so no stream is begun before it.
+    if let Some(refusal) = unbridged::refusal(host, &decision, site, servers, visitor).await {
+        return line.answer(refusal).await;
+    }
     let response = match decision {
         Decision::Answer(response) | Decision::Refuse(response) => response,
         Decision::Describe(describe) => describe::describe(host, &describe, site, servers, visitor).await,

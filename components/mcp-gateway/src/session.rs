@@ -110,6 +110,20 @@ impl Capabilities {
         Self(without(all, Self::ROOTS, Self::ROOTS_CHANGE.0))
     }
 
+    /// Returns true if a server may ask for something.
+    pub fn can_be_asked(self) -> bool {
+        [Self::SAMPLING, Self::ROOTS, Self::ELICITATION, Self::ELICITATION_URL].into_iter().any(|bit| self.has(bit))
+    }
+
+    /// As a row keeps them.
+    pub fn bits(self) -> u8 {
+        self.0
+    }
+
+    pub fn from_bits(bits: u8) -> Self {
+        Self(bits)
+    }
+
     pub fn has(self, bit: Self) -> bool {
         self.0 & bit.0 != 0
     }
@@ -142,6 +156,8 @@ pub struct Profile {
 pub enum ClientEra {
     /// Those that all modern clients of a person share who can be asked for the same: their era has none.
     Modern,
+    /// Those that one call of such a client has alone while it is made, by their slot (`call_sessions`).
+    ModernCall(u8),
     /// Its own: a legacy client meets no other one there, as if it were connected directly. `None`: it calls without a
     /// session, and shares with others of that sort.
     Legacy(Option<[u8; 16]>),
@@ -152,14 +168,15 @@ impl Profile {
     pub const NONE: Self = Self { can: Capabilities::NONE, client: ClientEra::Modern };
 
     pub fn is_modern(self) -> bool {
-        self.client == ClientEra::Modern
+        !matches!(self.client, ClientEra::Legacy(_))
     }
 
     /// A part of the name of a row that belongs to these clients alone.
     pub fn name(self) -> String {
         match self.client {
             ClientEra::Legacy(Some(nonce)) => ["s", &Base64UrlUnpadded::encode_string(&nonce)].concat(),
-            _ => self.era_name(),
+            ClientEra::ModernCall(slot) => format!("c{slot}.{}", self.can.0),
+            ClientEra::Modern | ClientEra::Legacy(None) => self.era_name(),
         }
     }
 

@@ -128,16 +128,21 @@ pub async fn delete<H: Host>(
         visitor.forget(host);
         return Err(no_session());
     }
-    let mut list = listed(host, &visitor.caller);
-    let name = written(&session.nonce);
-    list.retain(|entry| entry.nonce != name);
-    keep_list(host, &visitor.caller, &list);
-    forget(host, session.nonce, &servers, &visitor).await;
+    end(host, &session, &servers, &visitor).await;
     visitor.forget(host);
     let mut response = Response::new(Vec::new());
     *response.status_mut() = StatusCode::NO_CONTENT;
     line.answer(response).await;
     Ok(())
+}
+
+/// Ends `session`, and the servers' sessions that hang on it.
+pub async fn end<H: Host>(host: &H, session: &Session, servers: &[Server<'_>], visitor: &Visitor) {
+    let mut list = listed(host, &visitor.caller);
+    let name = written(&session.nonce);
+    list.retain(|entry| entry.nonce != name);
+    keep_list(host, &visitor.caller, &list);
+    forget(host, session.nonce, servers, visitor).await;
 }
 
 /// Takes everything away that belongs to the session, and tells the servers, as far as they answer in time.

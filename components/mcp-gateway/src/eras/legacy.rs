@@ -16,6 +16,7 @@ use crate::host::Caller;
 use crate::jsonrpc::{self, Incoming, Malformed, Request};
 use crate::lists::is_cacheable;
 use crate::session::{Capabilities, Session};
+use crate::structured;
 use crate::upstream::legacy::SET_LEVEL;
 use json::{Edits, Object};
 
@@ -72,9 +73,20 @@ impl Dialect for Client {
     }
 
     fn fit_result(&self, method: &str, result: &Object<'_>, edits: &mut Edits<'_>) {
-        let gone =
-            if is_cacheable(method) { ["resultType", "ttlMs", "cacheScope"].as_slice() } else { &["resultType"] };
-        edits.rework(result, gone, "");
+        let (mut gone, mut more) = (vec!["resultType"], String::new());
+        if is_cacheable(method) {
+            gone.extend(["ttlMs", "cacheScope"]);
+        }
+        match method {
+            "tools/list" => structured::fit_list(result, edits),
+            "tools/call" => {
+                let member;
+                (member, more) = structured::fit_call(result, edits);
+                gone.extend(member);
+            }
+            _ => {}
+        }
+        edits.rework(result, &gone, &more);
     }
 
     fn bridge_error(&self, _method: &str, _code: i64, _error: &Object<'_>) -> Option<String> {

@@ -37,7 +37,7 @@ pub const HELD_STATE: &str = "gatehouse:held:";
 
 pub const HEADER_MISMATCH: i64 = -32020;
 const MISSING_CAPABILITY: i64 = -32021;
-const UNSUPPORTED_VERSION: i64 = -32022;
+pub const UNSUPPORTED_VERSION: i64 = -32022;
 
 #[derive(Debug, Clone, Copy)]
 pub struct Client {

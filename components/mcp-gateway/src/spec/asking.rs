@@ -29,6 +29,11 @@ pub fn modern_call(capabilities: &str) -> Request<Vec<u8>> {
     with_body(request, &body)
 }
 
+/// Returns true for what a client answers to a request of its server.
+pub fn is_answer(message: &Value) -> bool {
+    message.is_object() && message["method"].is_null()
+}
+
 /// The messages in what was written so far.
 pub fn messages(pieces: &[String]) -> Vec<Value> {
     let text = pieces.concat();
@@ -214,7 +219,7 @@ fn what_an_upstream_must_not_ask_is_refused_for_the_client_so_that_it_does_not_w
     for request in [call(&session), modern_call(r#"{"elicitation":{}}"#)] {
         let got = world.serve(request);
         assert!(!got.text().contains("sampling"), "{}", got.text());
-        let told: Vec<Value> = world.sent().iter().map(Sent::json).filter(|sent| sent["method"].is_null()).collect();
+        let told: Vec<Value> = world.sent().iter().map(Sent::json).filter(is_answer).collect();
         assert_eq!((&told[0]["id"], &told[0]["error"]["code"]), (&7.into(), &(-32601).into()));
         assert_eq!(told[1], serde_json::json!({"jsonrpc": "2.0", "id": 8, "result": {}}));
     }

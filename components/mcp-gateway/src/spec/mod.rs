@@ -3,6 +3,7 @@
 mod ambiguous;
 mod arriving;
 mod asking;
+mod asks_on_get;
 mod browsers;
 mod bytes;
 mod calls;
@@ -23,6 +24,8 @@ mod loops;
 mod modern;
 #[path = "../../../../tests/fixtures/src/odd.rs"]
 mod odd;
+mod output;
+mod outside;
 mod pairings;
 mod pinning;
 mod readers;
@@ -30,6 +33,7 @@ mod searching;
 mod skills;
 mod speaking;
 mod streams;
+mod unbridged;
 mod upstreams;
 mod world;
 

@@ -1,6 +1,6 @@
 //! Which server speaks, where many share one endpoint: none looks like the gateway or like another one.
 
-use super::asking::{CAN, curious, messages, modern_call, session};
+use super::asking::{CAN, curious, is_answer, messages, modern_call, session};
 use super::upstreams::{
     echo, event, events_reply, json_reply, legacy, legacy_stateless, legacy_that_can, modern, modern_that_can,
 };
@@ -77,7 +77,7 @@ fn a_question_that_readers_take_in_two_ways_is_not_asked() {
             }
         };
         assert!(!got.text().contains("elicitation/create"), "{}", got.text());
-        let told = world.sent().iter().map(Sent::json).find(|sent| sent["method"].is_null()).unwrap();
+        let told = world.sent().iter().map(Sent::json).find(is_answer).unwrap();
         assert_eq!((&told["id"], &told["error"]["code"]), (&1.into(), &(-32602).into()));
     }
 }

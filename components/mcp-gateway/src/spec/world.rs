@@ -71,10 +71,15 @@ pub struct Sent {
 }
 
 impl Sent {
+    /// Null: it is a GET or a DELETE.
     pub fn json(&self) -> Value {
+        if self.body.is_empty() {
+            return Value::Null;
+        }
         serde_json::from_str(&self.body).unwrap()
     }
 
+    /// Empty: it is a GET, a DELETE or an answer.
     pub fn method(&self) -> String {
         self.json()["method"].as_str().unwrap_or_default().to_owned()
     }

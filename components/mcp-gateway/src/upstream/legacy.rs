@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use http::response::Parts;
-use http::{HeaderValue, Request, StatusCode, header};
+use http::{HeaderValue, Request, Response, StatusCode, header};
+use http_auth::coding;
 
 use super::{
     Asked, Content, Failure, Link, Messages, NOTICE, Session, ask, builder, dispatch, facts_of, post, receive,
@@ -46,11 +47,24 @@ pub async fn listen<H: Host>(
 }
 
 async fn get<H: Host>(host: &H, link: Link<'_>, session: &Session) -> Result<Content<H::Body>, Failure> {
+    let request = stream_request(link, session).ok_or(Failure::NotMcp)?;
+    receive(host, link, dispatch(host, link, request, link.server.patience).await?).await
+}
+
+/// The GET that opens the stream of `session`.
+pub fn stream_request(link: Link<'_>, session: &Session) -> Option<Request<Vec<u8>>> {
     let get = builder(link, Request::get(url(link))).map(|builder| of_session(session, builder));
-    let mut request = get.and_then(|get| get.body(Vec::new()).ok()).ok_or(Failure::NotMcp)?;
+    let mut request = get.and_then(|get| get.body(Vec::new()).ok())?;
     request.headers_mut().remove(header::CONTENT_TYPE);
     request.headers_mut().insert(header::ACCEPT, HeaderValue::from_static("text/event-stream"));
-    receive(host, link, dispatch(host, link, request, link.server.patience).await?).await
+    Some(request)
+}
+
+/// The stream that a server answers GET with. `None`: it answers with something else.
+pub fn stream_in<B>(response: Response<B>) -> Option<B> {
+    let (head, body) = response.into_parts();
+    let is_stream = head.status == StatusCode::OK && super::content_type(&head) == "text/event-stream";
+    (is_stream && coding::of(&head.headers).is_none()).then_some(body)
 }
 
 /// Says that a session is not needed any more.
@@ -111,7 +125,7 @@ pub async fn initialize<H: Host>(
     if Version::read(&version).is_none() {
         return Err(Failure::Versions(names::cut(&version, 32).to_owned()));
     }
-    let session = Session { id: session_id(&head), version, level: level.map(str::to_owned) };
+    let session = Session { id: session_id(&head), version, level: level.map(str::to_owned), has_no_stream: false };
 
     let initialized = br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#.to_vec();
     let initialized = self::request(link, &session, initialized).ok_or(Failure::NotMcp)?;

@@ -22,6 +22,7 @@
 //! upstream no longer knows its session, or the era no longer fits, the same is done once more, unnoticed by the
 //! client; a request is sent twice only if its first answer shows that it was not taken up.
 
+pub mod bridge;
 pub mod legacy;
 pub mod modern;
 
@@ -56,7 +57,7 @@ const ERROR_LIMIT: usize = 64 * 1024;
 /// How long the first question to a server may take before it is asked in the other era.
 const FIRST_TRY: Duration = Duration::from_secs(10);
 /// How long the answer to a notification is waited for.
-const NOTICE: Duration = Duration::from_secs(2);
+pub const NOTICE: Duration = Duration::from_secs(2);
 /// How long an upstream may take to end an answer that is complete, before its connection is given up.
 const DRAIN: Duration = Duration::from_millis(500);
 
@@ -94,6 +95,8 @@ pub struct Session {
     pub version: String,
     /// The log level that clients have set.
     pub level: Option<String>,
+    /// The upstream answers GET by 405, or opens no further session in which it could be listened to.
+    pub has_no_stream: bool,
 }
 
 /// A request, written for a peer.
@@ -138,6 +141,11 @@ pub enum Failure {
     Moved(Option<String>),
     #[error("it speaks only the protocol versions {0}")]
     Versions(String),
+    #[error("it speaks {} alone, which this client does not, and \"bridge\" is false for it in servers.json", if *is_modern { "MCP 2026-07-28" } else { "MCP up to 2025-11-25" })]
+    NotBridged {
+        /// Whether the server is of the newer era.
+        is_modern: bool,
+    },
     #[error("its \"url\" leads back to here, or over too many gateways (508)")]
     Loop,
     #[error("what it answered is not MCP")]
@@ -178,6 +186,20 @@ impl Failure {
     pub fn is_slow(&self) -> bool {
         matches!(self, Self::Late | Self::Unreachable(SendError::Timeout))
     }
+
+    /// Returns true if the server has answered, and so does not work on the request.
+    pub fn is_an_answer(&self) -> bool {
+        matches!(
+            self,
+            Self::Refused
+                | Self::Forbidden
+                | Self::NeedsScopes(_)
+                | Self::Status(_)
+                | Self::Busy { .. }
+                | Self::Moved(_)
+                | Self::Loop
+        )
+    }
 }
 
 /// Sends what `write` makes for the peer that the upstream turns out to be.
@@ -191,6 +213,7 @@ pub async fn exchange<'w, H: Host>(
         None => (meet(host, link, None).await?.0, Learnt::Now),
     };
     loop {
+        bridge::check(link, &peer)?;
         let content = match send(host, link, &peer, write(&peer)).await {
             Err(Failure::Moved(place)) if follows(link, place.as_deref()) => {
                 let content = send(host, link, &peer, write(&peer)).await?;
@@ -280,7 +303,12 @@ impl Peer {
 
 /// Finds out how the upstream speaks, of which is known that it is not as `before`, and keeps it.
 async fn meet<H: Host>(host: &H, link: Link<'_>, before: Option<&Peer>) -> Result<(Peer, Facts), Failure> {
-    let (peer, facts) = introduce(host, link).await?;
+    let (mut peer, facts) = introduce(host, link).await?;
+    if let (Err(_), Peer::Legacy(session)) = (bridge::check(link, &peer), &mut peer) {
+        // It is not used: only the era is remembered.
+        within(host, NOTICE, legacy::end(host, link, session)).await;
+        session.id = None;
+    }
     let peer = settle(host, link, peer, before);
     memory::keep_facts(host, link, &facts);
     health::succeeded(host, link, None);
@@ -343,17 +371,23 @@ fn settle<H: Host>(host: &H, link: Link<'_>, peer: Peer, before: Option<&Peer>) 
 
 /// How the upstream speaks: as remembered, or else as found out now.
 pub async fn peer<H: Host>(host: &H, link: Link<'_>) -> Result<Peer, Failure> {
-    match memory::recall(host, link) {
-        Some(peer) => Ok(peer),
-        None => Ok(meet(host, link, None).await?.0),
-    }
+    let peer = match memory::recall(host, link) {
+        Some(peer) => peer,
+        None => meet(host, link, None).await?.0,
+    };
+    bridge::check(link, &peer).map(|()| peer)
 }
 
 /// What the upstream says of itself: as remembered, or else as found out now.
 pub async fn facts<H: Host>(host: &H, link: Link<'_>) -> Result<Facts, Failure> {
-    if let Some(facts) = memory::facts(host, link) {
-        return Ok(facts);
-    }
+    let known = match memory::facts(host, link) {
+        Some(facts) => facts,
+        None => ask_facts(host, link).await?,
+    };
+    bridge::of_era(link, known.modern).map(|()| known)
+}
+
+async fn ask_facts<H: Host>(host: &H, link: Link<'_>) -> Result<Facts, Failure> {
     if let Some(failure) = health::recall(host, link).and_then(|health| health.rests(host.now())) {
         return Err(failure);
     }
