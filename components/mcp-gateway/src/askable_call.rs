@@ -160,14 +160,14 @@ async fn open<'c, H: Host>(
     link: Link<'c>,
     session: &Session,
 ) -> (Option<Stream<'c, H>>, Option<StatusCode>) {
-    let Some(request) = legacy::stream_request(link, session) else { return (None, None) };
+    let Some(request) = legacy::get(link, session, None) else { return (None, None) };
     let patience = link.server.call_patience;
     let mut sending: Sending<'c, H> = Box::pin(host.send(request.clone(), patience));
     let answered: Option<Result<Response<H::Body>, SendError>> = within(host, HEAD, &mut sending).await;
     let status = answered.as_ref().and_then(|answered| Some(answered.as_ref().ok()?.status()));
     let mut stream = Stream::Opening(Listening { request, patience, reopened: 0 }, sending);
     if let Some(answered) = answered {
-        stream.opened(answered);
+        stream.opened(host, answered);
     }
     ((!matches!(stream, Stream::Closed)).then_some(stream), status)
 }

@@ -50,14 +50,14 @@ pub enum Said {
 enum Answer<'c, H: Host> {
     Awaited(Calling<'c, H>),
     Json(H::Body, Vec<u8>),
-    Events(Messages<H>),
+    Events(Messages<'c, H>),
     Over,
 }
 
 /// The GET stream of a session.
 pub enum Stream<'c, H: Host> {
     Opening(Listening, Sending<'c, H>),
-    Open(Listening, Messages<H>),
+    Open(Listening, Messages<'c, H>),
     Closed,
 }
 
@@ -70,7 +70,7 @@ pub struct Listening {
 
 impl<'c, H: Host> Conversation<'c, H> {
     /// A call whose session has no GET stream, which the server answers with `messages`.
-    pub fn of(host: &'c H, link: Link<'c>, peer: Peer, messages: Messages<H>) -> Self {
+    pub fn of(host: &'c H, link: Link<'c>, peer: Peer, messages: Messages<'c, H>) -> Self {
         Self { host, link, peer, answer: Answer::Events(messages), stream: Stream::Closed, slot: None }
     }
 
@@ -97,7 +97,7 @@ impl<'c, H: Host> Conversation<'c, H> {
         if let Some(slot) = slot {
             slot.renew(*host, *link);
         }
-        match select(pin!(answer.next(peer)), pin!(stream.next(*host))).await {
+        match select(pin!(answer.next(*host, *link, peer)), pin!(stream.next(*host))).await {
             Either::Left((said, _)) => said,
             Either::Right((text, _)) => Ok(Said::Outside(text)),
         }
@@ -151,8 +151,8 @@ impl<'c, H: Host> Conversation<'c, H> {
     }
 }
 
-impl<H: Host> Answer<'_, H> {
-    async fn next(&mut self, peer: &mut Peer) -> Result<Said, Failure> {
+impl<'c, H: Host> Answer<'c, H> {
+    async fn next(&mut self, host: &'c H, link: Link<'_>, peer: &mut Peer) -> Result<Said, Failure> {
         loop {
             match self {
                 Self::Awaited(call) => {
@@ -162,7 +162,7 @@ impl<H: Host> Answer<'_, H> {
                     *peer = now;
                     *self = match content {
                         Content::Json(body, _) => Self::Json(body, Vec::new()),
-                        Content::Events(body) => Self::Events(Messages::new(body)),
+                        Content::Events(body) => Self::Events(Messages::of_answer(host, link, peer, body)),
                         Content::Error(status, body) => return Ok(Said::Error(status, body)),
                     };
                 }
@@ -189,7 +189,7 @@ impl<'c, H: Host> Stream<'c, H> {
             match self {
                 Self::Opening(_, sending) => {
                     let response = sending.await;
-                    self.opened(response);
+                    self.opened(host, response);
                 }
                 Self::Open(_, messages) => match messages.next().await {
                     Ok(Some(text)) => return text,
@@ -201,10 +201,10 @@ impl<'c, H: Host> Stream<'c, H> {
     }
 
     /// Takes what the server has answered to GET.
-    pub fn opened(&mut self, response: Result<Response<H::Body>, SendError>) {
+    pub fn opened(&mut self, host: &'c H, response: Result<Response<H::Body>, SendError>) {
         let Self::Opening(listening, _) = std::mem::replace(self, Self::Closed) else { return };
         if let Ok(Some(body)) = response.map(upstream::legacy::stream_in) {
-            *self = Self::Open(listening, Messages::new(body));
+            *self = Self::Open(listening, Messages::new(host, body));
         }
     }
 

@@ -346,7 +346,8 @@ fn read_events(stream: &[u8], length: usize) -> Vec<String> {
             take(piece);
         }
     }
-    while let Ok(Some(piece)) = parser.end() {
+    parser.finish();
+    while let Ok(Some(piece)) = parser.piece() {
         take(piece);
     }
     messages

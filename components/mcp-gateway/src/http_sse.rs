@@ -96,6 +96,8 @@ pub async fn hold<H: Host>(
     let endpoint = format!("event: endpoint\ndata: {}?sessionId={}\n\n", head.uri.path(), Letterbox::id(&seat));
     line.pass(endpoint.as_bytes());
 
+    line.only_listens();
+
     let outbox = Outbox::default();
     let works: RefCell<Vec<Work<'_>>> = RefCell::default();
     {

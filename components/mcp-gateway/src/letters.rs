@@ -1,8 +1,8 @@
 //! How does a word reach an instance that waits for it?
 //!
 //! No two requests share a memory: what one of them has to tell another goes through the store, where the other looks
-//! every now and then while it waits anyway. Two things are told so: a legacy client's answer to a request of the
-//! gateway's own, and its `notifications/cancelled`. A letter lies in one of 256 places of its subject, by a digest of
+//! every now and then while it waits anyway. Three things are told so: a legacy client's answer to a request of the
+//! gateway's own, its `notifications/cancelled`, and that another stream of its session is to take a stream's place. A letter lies in one of 256 places of its subject, by a digest of
 //! whom it is for, so that letters which nobody fetches do not add up; that one is overwritten by another's before it
 //! is read takes two at once of one person in one place. It is sealed like every row: only the same subject's requests
 //! can write or read it.

@@ -1,12 +1,16 @@
-//! How does a client hear of what happens outside of its requests?
+//! Has a client hear what happens outside of its requests.
 //!
 //! Modern: `subscriptions/listen`, with what it wants to hear of. Legacy: GET, on which the server says what it likes.
 //! Towards the servers it is the same: one stream to each that can say something, `subscriptions/listen` with what was
 //! asked for and is announced there, or GET (and `resources/subscribe` for each URI). What they say is merged as it
 //! comes. What a server did not accept is not acknowledged; a legacy client whose servers have nothing to say gets 405,
 //! which its era has for that. What a legacy client subscribes to at a modern server while it listens is listened for
-//! anew (`subscriptions`), and said once to have been updated, because it may have been in between. The stream ends when
-//! all of theirs have ended, and after half an hour at the latest: clients come again.
+//! again (`subscriptions`), and said once to have been updated, because it may have been in between.
+//!
+//! A server's stream that ends is opened again (`stream`). That of the client ends when no server has one any more, and after
+//! half an hour at the latest: clients come again.
+
+mod stream;
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -22,16 +26,17 @@ use crate::config::Server;
 use crate::eras::{By, Listen, Relay, Site, Target};
 use crate::fit::{Fit, Fitted};
 use crate::host::{Host, within};
+use crate::memory::Facts;
 use crate::owners::Owner;
 use crate::passage::{Line, Stopped};
 use crate::session::Profile;
 use crate::subscriptions::{UPDATED, Watched};
-use crate::upstream::{self, Link, Messages, Peer, legacy, modern};
+use crate::upstream::{self, Link, Peer};
 use crate::visitor::{Standing, Visitor};
-use crate::{decisive, jsonrpc, lists, owners, relay, routes, subscriptions};
+use crate::{decisive, jsonrpc, lists, owners, relay, resuming, routes, subscriptions};
 use json::{Edits, Object, quoted};
+use stream::{DEADLINE, Said, Stream};
 
-const DEADLINE: Duration = Duration::from_secs(5);
 const LONGEST: Duration = Duration::from_secs(30 * 60);
 /// Between two looks for what a legacy client has subscribed to.
 const LOOK: Duration = Duration::from_secs(2);
@@ -45,22 +50,9 @@ const FLAGS: [(&str, &str, &str); 3] = [
 ];
 
 #[derive(Default, Clone)]
-struct Filter {
+pub struct Filter {
     flags: [bool; 3],
     uris: Vec<Watched>,
-}
-
-/// One server's stream.
-struct Stream<'a, H: Host> {
-    link: Link<'a>,
-    peer: Peer,
-    /// Whether the session is this stream's own.
-    has_own: bool,
-    filter: Filter,
-    /// None: there is nothing to listen for yet.
-    messages: Option<Messages<H>>,
-    /// Whether it can change what is listened for.
-    may_change: bool,
 }
 
 pub async fn listen<H: Host>(
@@ -81,6 +73,15 @@ pub async fn listen<H: Host>(
         }
         Err(listen) => listen,
     };
+    let point = match resuming::resumed(host, &listen, site, servers, visitor) {
+        Ok(point) => point,
+        Err(refusal) => return line.answer(refusal).await,
+    };
+    if let (Some(point), [server]) = (&point, servers)
+        && point.is_of_answer()
+    {
+        return resuming::resume(host, point, &listen, server, visitor, line).await;
+    }
     let profile = listen.client.profile();
     let wanted = match &listen.filter {
         Some(filter) => by_server(host, filter, site, servers, visitor, profile).await,
@@ -90,7 +91,8 @@ pub async fn listen<H: Host>(
     let opened = servers.iter().zip(wanted).map(async |(server, filter)| {
         let Standing::Open(token) = visitor.standing(server) else { return None };
         let link = Link { server, token, caller: &visitor.caller, profile };
-        within(host, DEADLINE, open(host, link, &listen, filter)).await?
+        let last = point.as_ref().map(|point| point.event.clone());
+        Stream::open(host, link, listen.request.as_ref().map(|request| request.id), filter, last).await
     });
     let mut streams: Vec<Stream<'_, H>> = join_all(opened).await.into_iter().flatten().collect();
 
@@ -107,7 +109,7 @@ pub async fn listen<H: Host>(
         line.stand_up();
     }
     for stream in &streams {
-        within(host, DEADLINE, stream.close(host)).await;
+        within(host, DEADLINE, stream.close()).await;
     }
     if gone {
         return;
@@ -181,111 +183,17 @@ async fn by_server<H: Host>(
     wanted
 }
 
-/// Opens the stream of one server, for what it says that it announces; none where that is nothing.
-async fn open<'a, H: Host>(host: &H, link: Link<'a>, listen: &Listen<'_>, mut filter: Filter) -> Option<Stream<'a, H>> {
-    let facts = upstream::facts(host, link).await.ok()?;
-    for (set, (_, capability, _)) in filter.flags.iter_mut().zip(FLAGS) {
-        *set &= facts.says(capability, "listChanged");
-    }
-    let subscribes = facts.says("resources", "subscribe");
-    if !subscribes {
-        filter.uris.clear();
-    }
-    let is_asked = listen.request.is_some();
-    let may_change = !is_asked && facts.modern && subscribes;
-    if may_change {
-        filter.uris = subscriptions::noted(host, link);
-    }
-    if (is_asked || facts.modern) && filter.is_empty() && !may_change {
-        return None;
-    }
-    let peer = upstream::peer(host, link).await.ok()?;
-    match &peer {
-        Peer::Legacy(session) => {
-            let (messages, own) = legacy::listen(host, link, session).await.ok()??;
-            for (uri, _) in &filter.uris {
-                let session = own.as_ref().unwrap_or(session);
-                within(host, DEADLINE, legacy::subscribe(host, link, session, "resources/subscribe", uri)).await;
-            }
-            let has_own = own.is_some();
-            let peer = own.map_or(peer, Peer::Legacy);
-            Some(Stream { link, peer, has_own, filter, messages: Some(messages), may_change: false })
-        }
-        Peer::Modern(_) => {
-            // Its messages are named by the id, so the client's own makes them what the client gets.
-            let id = listen.request.as_ref().map_or("0", |request| request.id);
-            let messages = open_modern(host, link, id, &mut filter).await;
-            let is_open = may_change || messages.is_some();
-            is_open.then_some(Stream { link, peer, has_own: false, filter, messages, may_change })
-        }
-    }
-}
-
-async fn open_modern<H: Host>(host: &H, link: Link<'_>, id: &str, filter: &mut Filter) -> Option<Messages<H>> {
-    if filter.is_empty() {
-        return None;
-    }
-    let mut messages = modern::listen(host, link, id, &filter.write(|(own, _)| own)).await.ok()??;
-    let accepted = messages.next().await.ok()??;
-    filter.keep_accepted(&accepted)?;
-    Some(messages)
-}
-
-impl<H: Host> Stream<'_, H> {
-    /// The next message; none at the end of the stream.
-    async fn next(&mut self, host: &H) -> Option<String> {
-        loop {
-            let Some(messages) = &mut self.messages else {
-                host.sleep(LOOK).await;
-                if let Some(said) = self.look(host).await {
-                    return Some(said);
-                }
-                continue;
-            };
-            if !self.may_change {
-                return messages.next().await.ok()?;
-            }
-            match within(host, LOOK, messages.next()).await {
-                Some(next) => return next.ok()?,
-                None => {
-                    if let Some(said) = self.look(host).await {
-                        return Some(said);
-                    }
-                }
-            }
-        }
-    }
-
-    /// What a legacy server is told at the end; a modern one sees its stream closed.
-    async fn close(&self, host: &H) {
-        match &self.peer {
-            Peer::Legacy(session) if self.has_own => legacy::end(host, self.link, session).await,
-            Peer::Legacy(session) => {
-                for (uri, _) in &self.filter.uris {
-                    legacy::subscribe(host, self.link, session, "resources/unsubscribe", uri).await;
-                }
-            }
-            Peer::Modern(_) => {}
-        }
-    }
-
-    /// Listens anew when something else is subscribed to; gives what is then to be said.
-    async fn look(&mut self, host: &H) -> Option<String> {
-        let noted = subscriptions::noted(host, self.link);
-        if noted == self.filter.uris {
-            return None;
-        }
-        let added = noted.iter().find(|uri| !self.filter.uris.contains(uri)).cloned();
-        let mut filter = Filter { flags: self.filter.flags, uris: Vec::new() };
-        filter.uris = noted;
-        self.messages = within(host, DEADLINE, open_modern(host, self.link, "0", &mut filter)).await.flatten();
-        self.filter = filter;
-        let uri = quoted(&added?.0);
-        Some(format!(r#"{{"jsonrpc":"2.0","method":"{UPDATED}","params":{{"uri":{uri}}}}}"#))
-    }
-}
-
 impl Filter {
+    /// Takes out what the server does not announce.
+    fn keep_announced(&mut self, facts: &Facts) {
+        for (set, (_, capability, _)) in self.flags.iter_mut().zip(FLAGS) {
+            *set &= facts.says(capability, "listChanged");
+        }
+        if !facts.says("resources", "subscribe") {
+            self.uris.clear();
+        }
+    }
+
     fn is_empty(&self) -> bool {
         self.flags == [false; 3] && self.uris.is_empty()
     }
@@ -355,11 +263,9 @@ async fn merge<H: Host>(
     named: bool,
 ) -> bool {
     let said = RefCell::new(VecDeque::new());
-    let about: Vec<(Link<'_>, Peer, Filter)> =
-        streams.iter().map(|stream| (stream.link, stream.peer.clone(), stream.filter.clone())).collect();
-    let mut all = pin!(join_all(streams.iter_mut().enumerate().map(async |(at, stream)| {
-        while let Some(message) = stream.next(host).await {
-            said.borrow_mut().push_back((at, message));
+    let mut all = pin!(join_all(streams.iter_mut().map(async |stream| {
+        while let Some(next) = stream.next().await {
+            said.borrow_mut().push_back((stream.link, stream.peer.clone(), stream.filter.clone(), next));
             // One from each before the next: the client decides how fast it goes.
             let mut lent = false;
             poll_fn(|_| if std::mem::replace(&mut lent, true) { Poll::Ready(()) } else { Poll::Pending }).await;
@@ -380,31 +286,32 @@ async fn merge<H: Host>(
         });
         // A clock that is set back makes no wait longer.
         let left = Duration::from_secs(end.saturating_sub(host.now())).min(LONGEST);
-        let (at, message) = match line.wait(within(host, left, next)).await {
+        let (link, peer, filter, Said { message, id }) = match line.wait(within(host, left, next)).await {
             Ok(Some(Some(next))) => next,
             // Another stream has its seat.
             Ok(_) | Err(Stopped::Cancelled) => return false,
             Err(Stopped::Gone) => return true,
         };
-        let Some((link, peer, filter)) = about.get(at) else { continue };
+        resuming::mark(line, link, &peer, &fit(listen, link, named), id.as_deref());
+        let Some(message) = message else { continue };
         let fitted = match &listen.request {
-            Some(request) => heard(request.id, peer, filter, message, named),
+            Some(request) => heard(request.id, &peer, &filter, message, named),
             None => fit(listen, link, named).message(message).unwrap_or(Fitted::NotForThisClient),
         };
         match fitted {
             Fitted::Updated(text) => {
-                if let Some(text) = subscriptions::renamed(host, *link, text) {
+                if let Some(text) = subscriptions::renamed(host, link, text) {
                     line.say(text.as_bytes());
                 }
             }
             Fitted::Said(text, changed) => {
                 if let Some(kind) = changed {
-                    lists::forget(host, *link, kind);
+                    lists::forget(host, link, kind);
                 }
                 line.say(text.as_bytes());
             }
             Fitted::ForTheUpstream(reply) => {
-                if line.wait(upstream::tell(host, *link, peer, reply)).await.is_err() {
+                if line.wait(upstream::tell(host, link, &peer, reply)).await.is_err() {
                     return true;
                 }
             }
@@ -414,8 +321,8 @@ async fn merge<H: Host>(
 }
 
 /// Between a legacy client's stream and what a server of any era says.
-fn fit<'a>(listen: &Listen<'_>, link: &Link<'a>, named: bool) -> Fit<'a> {
-    let Link { server, profile, .. } = *link;
+fn fit<'a>(listen: &Listen<'_>, link: Link<'a>, named: bool) -> Fit<'a> {
+    let Link { server, profile, .. } = link;
     Fit {
         client: listen.client,
         id: "null",

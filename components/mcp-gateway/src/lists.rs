@@ -399,8 +399,8 @@ async fn ask<H: Host>(host: &H, kind: &'static Kind, link: Link<'_>) -> Found {
                 Peer::Legacy(_) => upstream::legacy::write_own(id, kind.method, &members),
             },
         };
-        let content = upstream::exchange(host, link, &write).await?.content;
-        let page = match upstream::answer(host, link, content).await? {
+        let answered = upstream::exchange(host, link, &write).await?;
+        let page = match upstream::answer(host, link, answered).await? {
             Ok(page) => page,
             Err(jsonrpc::METHOD_NOT_FOUND) => return Ok(None),
             Err(_) => return Err(Failure::NotMcp),

@@ -42,6 +42,8 @@ pub const MOST_ROUNDS: usize = 16;
 pub const ASK_PATIENCE: Duration = Duration::from_secs(10 * 60);
 pub const FIRST_LOOK: Duration = Duration::from_millis(50);
 pub const LAST_LOOK: Duration = Duration::from_secs(1);
+/// How often it is looked for a word that a legacy client which has gone has cancelled.
+const LAST_WORDS: usize = 5;
 /// Before an upstream that wants nothing but to be asked again is asked again.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -186,13 +188,13 @@ async fn attempt<H: Host>(
 
 /// The request upstream and its answer back, as often as the upstream wants more input. Gives a call that is not over
 /// when its client has to be asked by a result.
-async fn exchange<'c, H: Host>(
+async fn exchange<'c, 'h: 'c, H: Host>(
     host: &'c H,
     relay: &'c Relay<'c>,
     link: Link<'c>,
     own: &str,
     fit: &Fit<'_>,
-    line: &mut Line<'_, H>,
+    line: &mut Line<'h, H>,
 ) -> Result<Option<Interrupted<'c, H>>, Halt> {
     let method = &*relay.request.method;
     if let "resources/subscribe" | "resources/unsubscribe" = method {
@@ -246,10 +248,13 @@ async fn exchange<'c, H: Host>(
     }
     let mut input = Input::default();
     let mut listed = false;
+    let outlives = line.outlives();
     for _ in 0..MOST_ROUNDS {
         let met = RefCell::new(None);
         let write = |peer: &Peer| {
             met.replace(Some(peer.clone()));
+            // A legacy client's disconnect cancels nothing, and that of a modern server's client does.
+            outlives.set(!relay.client.is_modern() && matches!(peer, Peer::Modern(_)));
             write(relay, link, own, &key, &input, peer)
         };
         let sent = line.wait(upstream::exchange(host, link, &write)).await;
@@ -419,13 +424,30 @@ async fn fetched<H: Host>(host: &H, caller: &Caller, name: &str) -> Option<Strin
 /// Tells a legacy upstream that nobody waits for its answer any more. A modern one sees that by its connection.
 pub async fn withdraw<H: Host>(host: &H, relay: &Relay<'_>, link: Link<'_>, peer: &Peer, id: &str, stopped: Stopped) {
     // Legacy: "a disconnect SHOULD NOT be interpreted as the client cancelling".
-    if stopped == Stopped::Cancelled || relay.client.is_modern() {
-        let said = format!(r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{id}}}}}"#);
-        upstream::tell(host, link, peer, said.into_bytes()).await;
+    if stopped == Stopped::Cancelled || relay.client.is_modern() || is_cancelled_later(host, relay, link).await {
+        cancel(host, link, peer, id).await;
     }
 }
 
-async fn stop<H: Host>(line: &mut Line<'_, H>, stopped: Stopped) {
+pub async fn cancel<H: Host>(host: &H, link: Link<'_>, peer: &Peer, id: &str) {
+    let said = format!(r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{id}}}}}"#);
+    upstream::tell(host, link, peer, said.into_bytes()).await;
+}
+
+/// Whether a legacy client that has gone says in the next moments that it has cancelled: it does so by another connection.
+async fn is_cancelled_later<H: Host>(host: &H, relay: &Relay<'_>, link: Link<'_>) -> bool {
+    let Some(session) = relay.client.session() else { return false };
+    let name = cancellation(session, relay.request.id);
+    for _ in 0..LAST_WORDS {
+        if letters::fetch(host, link.caller, &name).is_some() {
+            return true;
+        }
+        host.sleep(LAST_LOOK).await;
+    }
+    false
+}
+
+pub async fn stop<H: Host>(line: &mut Line<'_, H>, stopped: Stopped) {
     // "Receivers SHOULD NOT send a response for the cancelled request": the stream just ends.
     if stopped == Stopped::Cancelled {
         line.end().await;

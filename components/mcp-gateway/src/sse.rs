@@ -1,14 +1,17 @@
-//! What does a stream of server-sent events say, whatever pieces it arrives in?
+//! Reads and writes streams of server-sent events.
 //!
 //! The event stream format of HTML (section 9.2.6), as far as MCP uses it: events of type `message`, whose data is one
-//! JSON-RPC message. `id` and `retry` are read over: they offer to resume a stream by GET, which this gateway does not.
+//! JSON-RPC message, and `id` and `retry`, by which a stream is resumed (S/2025-11-25/basic/transports).
 
 use std::ops::Range;
+use std::time::Duration;
 
 use thiserror::Error;
 
 /// The longest event. Longer ones are an upstream's fault, and would have to be held whole.
 const LONGEST: usize = 16 * 1024 * 1024;
+/// The longest id of an event. From a longer one nothing is resumed.
+const LONGEST_ID: usize = 512;
 
 /// What a stream holds, beside fields that do not matter here.
 #[derive(Debug, PartialEq, Eq)]
@@ -17,6 +20,8 @@ pub enum Piece {
     Message(String),
     /// A comment: a sign of life.
     Comment,
+    /// An event that has an id and says nothing else: the stream can be resumed from here.
+    Mark,
 }
 
 #[derive(Debug, PartialEq, Eq, Error)]
@@ -39,9 +44,35 @@ pub struct Parser {
     data: Vec<u8>,
     has_data: bool,
     other_type: bool,
+    /// The id that the next event ends with, and whether it has that itself.
+    next_id: Option<String>,
+    has_id: bool,
+    id: Option<String>,
+    id_is_new: bool,
+    retry: Option<Duration>,
 }
 
 impl Parser {
+    /// Reads the stream that resumes another one after the event `id`.
+    pub fn resumed(id: &str, retry: Option<Duration>) -> Self {
+        Self { id: Some(id.to_owned()), next_id: Some(id.to_owned()), retry, ..Self::default() }
+    }
+
+    /// The id of the last event that had one.
+    pub fn id(&self) -> Option<&str> {
+        self.id.as_deref()
+    }
+
+    /// The same, if the last piece had it itself.
+    pub fn new_id(&self) -> Option<&str> {
+        self.id().filter(|_| self.id_is_new)
+    }
+
+    /// How long the server wants its client to wait before it resumes the stream.
+    pub fn retry(&self) -> Option<Duration> {
+        self.retry
+    }
+
     /// Takes the next bytes of the stream; [`Parser::piece`] then has what they complete.
     pub fn push(&mut self, bytes: &[u8]) {
         self.buffer.drain(..self.line);
@@ -67,11 +98,10 @@ impl Parser {
         Ok(None)
     }
 
-    /// What the stream's end completes. HTML would drop an event without its empty line; MCP servers exist that leave
-    /// it out, and half a message would not parse anyway.
-    pub fn end(&mut self) -> Result<Option<Piece>, SseError> {
+    /// Has [`Parser::piece`] give what the stream's end completes. HTML would drop an event without its empty line; MCP
+    /// servers exist that leave it out, and half a message would not parse anyway.
+    pub fn finish(&mut self) {
         self.push(b"\n\n");
-        self.piece()
     }
 
     /// Where the next complete line is, without its end.
@@ -124,6 +154,15 @@ impl Parser {
                 self.data.extend_from_slice(value);
             }
             b"event" => self.other_type = !matches!(value, b"" | b"message"),
+            b"id" if !value.contains(&0) => {
+                let id = std::str::from_utf8(value).ok().filter(|id| !id.is_empty() && id.len() <= LONGEST_ID);
+                self.has_id = id.is_some();
+                self.next_id = id.map(str::to_owned);
+            }
+            b"retry" if value.iter().all(u8::is_ascii_digit) => {
+                let milliseconds = std::str::from_utf8(value).ok().and_then(|value| value.parse().ok());
+                self.retry = milliseconds.map(Duration::from_millis).or(self.retry);
+            }
             _ => {}
         }
         Ok(None)
@@ -134,8 +173,11 @@ impl Parser {
         let wanted = self.has_data && !self.other_type && !data.is_empty();
         self.has_data = false;
         self.other_type = false;
+        // An event counts with its id, whether it has data or not.
+        self.id_is_new = std::mem::take(&mut self.has_id);
+        self.id.clone_from(&self.next_id);
         if !wanted {
-            return Ok(None);
+            return Ok(self.id_is_new.then_some(Piece::Mark));
         }
         // An event stream is decoded with U+FFFD for what is not UTF-8 (HTML section 9.2.6, Encoding's "UTF-8 decode").
         let text =
@@ -155,6 +197,16 @@ pub fn write_event(out: &mut Vec<u8>, message: &[u8]) {
     out.push(b'\n');
 }
 
+/// Writes the id that the next event has.
+pub fn write_id(out: &mut Vec<u8>, id: &str) {
+    out.extend_from_slice(b"id: ");
+    out.extend_from_slice(id.as_bytes());
+    out.push(b'\n');
+}
+
+/// Ends an event that has no data.
+pub const NO_DATA: &[u8] = b"data:\n\n";
+
 /// A comment: keeps the connection alive, and finds out whether it still is.
 pub const COMMENT: &[u8] = b":\n\n";
 
@@ -171,7 +223,8 @@ mod tests {
                 pieces.push(piece);
             }
         }
-        pieces.extend(parser.end().unwrap());
+        parser.finish();
+        pieces.extend(parser.piece().unwrap());
         pieces
     }
 
@@ -184,7 +237,7 @@ mod tests {
         let message = |text: &str| Piece::Message(text.to_owned());
         assert_eq!(
             whole,
-            [Piece::Comment, message("{\"a\":\"é\"}"), message("[1,\n2]"), message("{}"), message("last")]
+            [Piece::Comment, Piece::Mark, message("{\"a\":\"é\"}"), message("[1,\n2]"), message("{}"), message("last")]
         );
         let single: Vec<&[u8]> = stream.chunks(1).collect();
         assert_eq!(pieces(&single), whole);
@@ -193,6 +246,35 @@ mod tests {
                 assert_eq!(pieces(&[&stream[..first], &stream[first..second], &stream[second..]]), whole);
             }
         }
+    }
+
+    /// R22: what a stream says of how it can be resumed.
+    #[test]
+    fn the_last_id_and_the_pause_are_those_of_events_that_have_ended() {
+        let after = |stream: &str| {
+            let mut parser = Parser::default();
+            parser.push(stream.as_bytes());
+            while parser.piece().unwrap().is_some() {}
+            (
+                parser.id().map(str::to_owned),
+                parser.new_id().map(str::to_owned),
+                parser.retry().map(|retry| retry.as_millis()),
+            )
+        };
+        let some = |id: &str| Some(id.to_owned());
+        assert_eq!(after("id: e1\nretry: 200\ndata:\n\n"), (some("e1"), some("e1"), Some(200)));
+        assert_eq!(after("id: e1\n\ndata: {}\n\n"), (some("e1"), None, None), "the next event has none of its own");
+        assert_eq!(after("id: e1\n\nid: e2\ndata: {}\n"), (some("e1"), some("e1"), None), "it has not ended");
+        assert_eq!(after("id: e1\n\nid\ndata: {}\n\n").0, None, "an empty one takes it back");
+        assert_eq!(after("id: e1\n\nid: a\0b\ndata: {}\n\n").0, some("e1"), "one with a NUL is none");
+        assert_eq!(after(&format!("id: e1\n\nid: {}\n\n", "x".repeat(513))).0, None, "a long one is not kept");
+        for retry in ["-1", "1.5", "x", "99999999999999999999", ""] {
+            assert_eq!(after(&format!("retry: 7\nretry: {retry}\n\n")).2, Some(7), "{retry}");
+        }
+        let mut resumed = Parser::resumed("e1", None);
+        resumed.push(b"data: {}\n\n");
+        assert_eq!(resumed.piece(), Ok(Some(Piece::Message("{}".into()))));
+        assert_eq!((resumed.id(), resumed.new_id()), (Some("e1"), None));
     }
 
     #[test]

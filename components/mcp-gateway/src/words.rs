@@ -101,10 +101,13 @@ pub async fn set_level<H: Host>(
                     },
                 };
                 match upstream::exchange(host, link, &write).await {
-                    Ok(answered) => match (upstream::answer(host, link, answered.content).await, answered.peer) {
-                        (Ok(Ok(_)), Peer::Legacy(session)) => Peer::Legacy(upstream::Session { level, ..session }),
-                        _ => return true,
-                    },
+                    Ok(answered) => {
+                        let peer = answered.peer.clone();
+                        match (upstream::answer(host, link, answered).await, peer) {
+                            (Ok(Ok(_)), Peer::Legacy(session)) => Peer::Legacy(upstream::Session { level, ..session }),
+                            _ => return true,
+                        }
+                    }
                     Err(failure) => {
                         host.log(&format!("gateway: {} at {}: {failure}", legacy::SET_LEVEL, server.prefix));
                         return true;

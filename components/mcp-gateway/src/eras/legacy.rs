@@ -18,6 +18,7 @@ use crate::lists::is_cacheable;
 use crate::session::{Capabilities, Session};
 use crate::structured;
 use crate::upstream::legacy::SET_LEVEL;
+use crate::upstream::messages::LAST_EVENT_ID;
 use json::{Edits, Object};
 
 pub const SESSION_ID: &str = "mcp-session-id";
@@ -61,6 +62,13 @@ impl Version {
 pub struct Client {
     pub session: Option<Session>,
     pub takes_events: bool,
+}
+
+impl Client {
+    /// Whether it takes an event that has an id and no data, by which a server says that the stream can be resumed.
+    pub fn takes_empty_events(&self) -> bool {
+        self.session.is_some_and(|session| session.version == Version::V20251125)
+    }
 }
 
 impl Dialect for Client {
@@ -150,7 +158,7 @@ pub fn decide<'a>(head: &Parts, message: Result<Incoming<'a>, Malformed<'a>>, si
 }
 
 /// GET: the stream of what is said outside of any answer.
-pub fn decide_stream<'a>(head: &Parts) -> Decision<'a> {
+pub fn decide_stream(head: &Parts) -> Decision<'_> {
     if !accepts(&head.headers, "text/event-stream") {
         let message = "Not Acceptable: Accept has to list text/event-stream";
         return Decision::Refuse(jsonrpc::refuse(StatusCode::NOT_ACCEPTABLE, Some("null"), message));
@@ -158,7 +166,9 @@ pub fn decide_stream<'a>(head: &Parts) -> Decision<'a> {
     match Context::read(&head.headers) {
         Ok(context) => {
             let client = AnyClient::Legacy(Client { session: context.session, takes_events: true });
-            Decision::Listen(Listen { client, request: None, filter: None })
+            let resumes =
+                head.headers.get(LAST_EVENT_ID).map(|id| id.to_str().unwrap_or("?")).filter(|id| !id.is_empty());
+            Decision::Listen(Listen { client, request: None, filter: None, resumes })
         }
         Err(refusal) => Decision::Refuse(refusal),
     }

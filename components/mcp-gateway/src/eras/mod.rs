@@ -150,6 +150,8 @@ pub struct Listen<'a> {
     pub request: Option<Request<'a>>,
     /// What a modern client wants to hear of.
     pub filter: Option<Object<'a>>,
+    /// The event after which a legacy client wants a stream to go on (`Last-Event-ID`).
+    pub resumes: Option<&'a str>,
 }
 
 pub struct SetLevel<'a> {

@@ -203,7 +203,9 @@ pub fn decide_request<'a>(head: &'a Parts, request: Request<'a>, site: &Site<'a>
     match &*request.method {
         "server/discover" => Decision::Describe(Describe { client, id: request.id, declared: None }),
         "subscriptions/listen" => match request.params.as_ref().map(|params| params.object("notifications")) {
-            Some(Ok(Some(filter))) => Decision::Listen(Listen { client, request: Some(request), filter: Some(filter) }),
+            Some(Ok(Some(filter))) => {
+                Decision::Listen(Listen { client, request: Some(request), filter: Some(filter), resumes: None })
+            }
             _ => {
                 let message = "Invalid params: \"notifications\" has to be one object";
                 Decision::Answer(client.error(request.id, jsonrpc::INVALID_PARAMS, message))

@@ -2,7 +2,7 @@
 
 use super::asking::{CAN, curious, is_answer, messages, modern_call, session};
 use super::upstreams::{
-    echo, event, events_reply, json_reply, legacy, legacy_stateless, legacy_that_can, modern, modern_that_can,
+    echo, event, events_reply, json_reply, legacy, legacy_stateless, legacy_that_can, modern, modern_that_can, silence,
 };
 use super::*;
 
@@ -209,7 +209,7 @@ fn what_servers_say_outside_of_any_call_says_whose_it_is() {
     for path in ["/mcp", "/mcp/up"] {
         let inner = legacy_that_can(r#"{"resources":{"subscribe":true},"logging":{}}"#, answers, Rc::default(), 404);
         let world = World::with(Box::new(move |sent| match sent.body.is_empty() {
-            true => events_reply(SAID.iter().map(event).collect()),
+            true => events_reply(SAID.iter().map(event).chain([silence()]).collect()),
             false => inner(sent),
         }));
         let session = session(&world, CAN);
@@ -258,7 +258,7 @@ fn a_server_says_that_a_watched_resource_was_updated_and_no_other() {
             let notifications = sent.json()["params"]["notifications"].clone();
             let accepted = serde_json::json!({"jsonrpc": "2.0", "method": "notifications/subscriptions/acknowledged",
                 "params": {"notifications": notifications}});
-            events_reply(vec![event(accepted), said("good://a"), said("own://a/b"), said("own://a")])
+            events_reply(vec![event(accepted), said("good://a"), said("own://a/b"), said("own://a"), silence()])
         }
         _ => inner(sent),
     }));

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -24,6 +25,11 @@ pub fn events_reply(pieces: Vec<Piece>) -> Reply {
 
 pub fn event(message: impl std::fmt::Display) -> Piece {
     Piece::Bytes(format!("event: message\nid: 1_2\ndata: {message}\n\n").into_bytes())
+}
+
+/// Longer than any stream of ours.
+pub fn silence() -> Piece {
+    Piece::Wait(Duration::from_secs(3600))
 }
 
 pub fn error(status: u16, id: &Value, code: i64) -> Reply {
@@ -157,6 +163,9 @@ pub fn legacy(answers: Answers) -> Upstream {
 /// Legacy without sessions: answers each request by itself, in JSON.
 pub fn legacy_stateless(answers: Answers) -> Upstream {
     Box::new(move |sent: &Sent| {
+        if sent.body.is_empty() {
+            return Reply::Answer(405, vec![], vec![]);
+        }
         let message = sent.json();
         let id = &message["id"];
         let result = match message["method"].as_str().unwrap() {

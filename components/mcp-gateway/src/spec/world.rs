@@ -61,6 +61,11 @@ impl Serving<'_> {
     pub fn is_over(&self) -> bool {
         self.future.is_none()
     }
+
+    /// What the client has got by now.
+    pub fn text(&self) -> String {
+        self.heard.borrow().pieces.concat()
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -71,12 +76,9 @@ pub struct Sent {
 }
 
 impl Sent {
-    /// Null: it is a GET or a DELETE.
+    /// What was sent; null if it has no body.
     pub fn json(&self) -> Value {
-        if self.body.is_empty() {
-            return Value::Null;
-        }
-        serde_json::from_str(&self.body).unwrap()
+        if self.body.is_empty() { Value::Null } else { serde_json::from_str(&self.body).unwrap() }
     }
 
     /// Empty: it is a GET, a DELETE or an answer.
@@ -117,7 +119,7 @@ pub struct World {
 }
 
 #[derive(Default)]
-struct Clock {
+pub struct Clock {
     now: Cell<Duration>,
     alarms: RefCell<Vec<Duration>>,
 }
@@ -267,6 +269,20 @@ impl World {
 
     pub fn elapsed(&self) -> Duration {
         self.clock.now.get()
+    }
+}
+
+/// Tells an upstream the time, which is made before its world.
+#[derive(Default, Clone)]
+pub struct Timer(Rc<RefCell<Option<Rc<Clock>>>>);
+
+impl Timer {
+    pub fn start(&self, world: &World) {
+        self.0.replace(Some(world.clock.clone()));
+    }
+
+    pub fn now(&self) -> Duration {
+        self.0.borrow().as_ref().map_or(Duration::ZERO, |clock| clock.now.get())
     }
 }
 

@@ -6,9 +6,9 @@ use http::response::Parts;
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_auth::coding;
 
+use super::messages::LAST_EVENT_ID;
 use super::{
-    Asked, Content, Failure, Link, Messages, NOTICE, Session, ask, builder, dispatch, facts_of, post, receive,
-    result_of, url,
+    Asked, Content, Failure, Link, NOTICE, Session, ask, builder, dispatch, facts_of, post, receive, result_of, url,
 };
 use crate::eras::legacy::{PROTOCOL_VERSION, SESSION_ID, Version};
 use crate::eras::modern::{META_CAPABILITIES, META_CLIENT, META_LOG_LEVEL, META_VERSION};
@@ -25,45 +25,33 @@ pub fn request(link: Link<'_>, session: &Session, body: Vec<u8>) -> Option<Reque
     of_session(session, post(link)?).body(body).ok()
 }
 
-/// Opens the stream of what a server says outside of any answer; none where it has none. A session has one such stream:
-/// where somebody else has it, or the session is gone, another session is opened, which is then the caller's to end.
-pub async fn listen<H: Host>(
+/// A request for the stream of `session`, or for the rest of a stream after the event `last`.
+pub fn get(link: Link<'_>, session: &Session, last: Option<&str>) -> Option<Request<Vec<u8>>> {
+    let get = of_session(session, builder(link, Request::get(url(link)))?);
+    let mut request = get.body(Vec::new()).ok()?;
+    request.headers_mut().remove(header::CONTENT_TYPE);
+    request.headers_mut().insert(header::ACCEPT, HeaderValue::from_static("text/event-stream"));
+    if let Some(last) = last {
+        request.headers_mut().insert(LAST_EVENT_ID, HeaderValue::from_bytes(last.as_bytes()).ok()?);
+    }
+    Some(request)
+}
+
+/// Opens the stream of `session`, or the rest of a stream after the event `last`.
+pub async fn open<H: Host>(
     host: &H,
     link: Link<'_>,
     session: &Session,
-) -> Result<Option<(Messages<H>, Option<Session>)>, Failure> {
-    match get(host, link, session).await? {
-        Content::Events(body) => Ok(Some((Messages::new(body), None))),
-        Content::Error(StatusCode::CONFLICT | StatusCode::NOT_FOUND, _) if session.id.is_some() => {
-            let (own, _) = initialize(host, link, None, link.server.patience).await?;
-            if let Content::Events(body) = get(host, link, &own).await? {
-                return Ok(Some((Messages::new(body), Some(own))));
-            }
-            end(host, link, &own).await;
-            Ok(None)
-        }
-        Content::Json(..) | Content::Error(..) => Ok(None),
-    }
-}
-
-async fn get<H: Host>(host: &H, link: Link<'_>, session: &Session) -> Result<Content<H::Body>, Failure> {
-    let request = stream_request(link, session).ok_or(Failure::NotMcp)?;
+    last: Option<&str>,
+) -> Result<Content<H::Body>, Failure> {
+    let request = get(link, session, last).ok_or(Failure::NotMcp)?;
     receive(host, link, dispatch(host, link, request, link.server.patience).await?).await
-}
-
-/// The GET that opens the stream of `session`.
-pub fn stream_request(link: Link<'_>, session: &Session) -> Option<Request<Vec<u8>>> {
-    let get = builder(link, Request::get(url(link))).map(|builder| of_session(session, builder));
-    let mut request = get.and_then(|get| get.body(Vec::new()).ok())?;
-    request.headers_mut().remove(header::CONTENT_TYPE);
-    request.headers_mut().insert(header::ACCEPT, HeaderValue::from_static("text/event-stream"));
-    Some(request)
 }
 
 /// The stream that a server answers GET with. `None`: it answers with something else.
 pub fn stream_in<B>(response: Response<B>) -> Option<B> {
     let (head, body) = response.into_parts();
-    let is_stream = head.status == StatusCode::OK && super::content_type(&head) == "text/event-stream";
+    let is_stream = head.status == StatusCode::OK && super::content_type_of(&head) == "text/event-stream";
     (is_stream && coding::of(&head.headers).is_none()).then_some(body)
 }
 

@@ -24,6 +24,7 @@
 
 pub mod bridge;
 pub mod legacy;
+pub mod messages;
 pub mod modern;
 
 use std::borrow::Cow;
@@ -44,9 +45,10 @@ use crate::host::{AccessToken, Caller, Host, SendError, Source, within};
 use crate::memory::Facts;
 use crate::names;
 use crate::session::Profile;
-use crate::sse::{Parser, Piece};
 use crate::{decisive, memory};
 use json::Object;
+
+pub use messages::{Heard, Messages};
 
 /// The most of an answer that is held at once.
 pub const ANSWER_LIMIT: usize = 16 * 1024 * 1024;
@@ -154,6 +156,8 @@ pub enum Failure {
     Coded(&'static str),
     #[error("its answer broke off")]
     BrokeOff,
+    #[error("the connection to the client ended, and the server cannot say again what came after that")]
+    NotResumed,
     #[error("it asks for input that this client has not offered to give")]
     AsksTooMuch,
     #[error("it asked for input, and no answer came in time")]
@@ -185,6 +189,15 @@ impl Failure {
     /// Returns true if somebody has waited for nothing.
     pub fn is_slow(&self) -> bool {
         matches!(self, Self::Late | Self::Unreachable(SendError::Timeout))
+    }
+
+    /// Returns true if the same may work a little later.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Unreachable(error) => *error != SendError::Denied,
+            Self::Busy { .. } | Self::Status(_) | Self::Late | Self::Rests(_) | Self::BrokeOff => true,
+            _ => false,
+        }
     }
 
     /// Returns true if the server has answered, and so does not work on the request.
@@ -412,9 +425,28 @@ async fn meet_again<H: Host>(host: &H, link: Link<'_>, before: &Peer) -> Result<
 /// A new session in the place of the one that was `before`. `None` if the upstream gives none.
 async fn open_again<H: Host>(host: &H, link: Link<'_>, before: &Peer) -> Option<Peer> {
     let Peer::Legacy(session) = before else { return None };
-    let (session, facts) = legacy::initialize(host, link, session.level.as_deref(), link.server.patience).await.ok()?;
+    renew(host, link, session.clone()).await.ok().map(Peer::Legacy)
+}
+
+/// The same for a session that the upstream has lost.
+pub async fn renew<H: Host>(host: &H, link: Link<'_>, lost: Session) -> Result<Session, Failure> {
+    let (session, facts) = legacy::initialize(host, link, lost.level.as_deref(), link.server.patience).await?;
     memory::keep_facts(host, link, &facts);
-    Some(settle(host, link, Peer::Legacy(session), Some(before)))
+    match settle(host, link, Peer::Legacy(session.clone()), Some(&Peer::Legacy(lost))) {
+        Peer::Legacy(settled) => Ok(settled),
+        Peer::Modern(_) => Ok(session),
+    }
+}
+
+/// Returns true if the upstream does not know `session` any more.
+pub async fn has_lost<H: Host>(host: &H, link: Link<'_>, session: &Session) -> bool {
+    let peer = Peer::Legacy(session.clone());
+    let ping = Outgoing { method: "ping", name: None, headers: Vec::new(), body: legacy::write_own(3, "ping", "") };
+    match send(host, link, &peer, ping).await {
+        Ok(Content::Error(status, body)) => peer.is_denied_by(status, &body),
+        Err(failure) => matches!(failure, Failure::Refused | Failure::Forbidden),
+        Ok(_) => false,
+    }
 }
 
 async fn send<H: Host>(
@@ -442,7 +474,7 @@ async fn receive<H: Host>(
     let coding = coding::of(&head.headers);
     match head.status.as_u16() {
         200..300 if coding.is_some() => Err(Failure::Coded(coding.unwrap_or_default())),
-        200..300 => match content_type(&head).as_str() {
+        200..300 => match content_type_of(&head).as_str() {
             "application/json" => Ok(Content::Json(body, head.headers.get(header::CONTENT_LENGTH).cloned())),
             "text/event-stream" => Ok(Content::Events(body)),
             _ => Err(Failure::NotMcp),
@@ -501,7 +533,7 @@ async fn ask<H: Host>(
     let kept = Parts::clone(&head);
     let asked = match receive(host, link, http::Response::from_parts(head, body)).await? {
         Content::Error(_, body) => Asked::Refused(body),
-        content => Asked::Message(message(host, content, patience).await?),
+        content => Asked::Message(message(host, link, None, content, patience).await?),
     };
     Ok((kept, asked))
 }
@@ -523,16 +555,17 @@ pub enum Discovered {
 pub async fn answer<H: Host>(
     host: &H,
     link: Link<'_>,
-    content: Content<H::Body>,
+    answered: Answered<H::Body>,
 ) -> Result<Result<String, i64>, Failure> {
     let code_of = |text: &str| Object::parse(text).map(|message| error_code(&message));
+    let Answered { peer, content } = answered;
     match content {
         Content::Error(status, body) => {
             let code = std::str::from_utf8(&body).ok().and_then(|text| code_of(text).ok()?);
             code.map(Err).ok_or(Failure::Status(status.as_u16()))
         }
         content => {
-            let text = message(host, content, link.server.patience).await?;
+            let text = message(host, link, Some(&peer), content, link.server.patience).await?;
             let code = code_of(&text).map_err(|_| Failure::NotMcp)?;
             Ok(code.map_or(Ok(text), Err))
         }
@@ -541,13 +574,22 @@ pub async fn answer<H: Host>(
 
 /// The answer that `content` brings, whole; what comes before it in a stream is read over. All of it has to be there in the
 /// within `patience`, however often the upstream says something.
-async fn message<H: Host>(host: &H, content: Content<H::Body>, patience: Duration) -> Result<String, Failure> {
+async fn message<H: Host>(
+    host: &H,
+    link: Link<'_>,
+    peer: Option<&Peer>,
+    content: Content<H::Body>,
+    patience: Duration,
+) -> Result<String, Failure> {
     let read = async {
         match content {
             Content::Error(status, _) => Err(Failure::Status(status.as_u16())),
             Content::Json(body, _) => text(collect(body, ANSWER_LIMIT).await?),
             Content::Events(body) => {
-                let mut messages = Messages::<H>::new(body);
+                let mut messages = match peer {
+                    Some(peer) => Messages::of_answer(host, link, peer, body),
+                    None => Messages::new(host, body),
+                };
                 while let Some(text) = messages.next().await? {
                     if Object::parse(&text).is_ok_and(|message| message.get("method") == Ok(None)) {
                         drain(host, messages.into_body()).await;
@@ -572,39 +614,6 @@ pub fn take_mark(body: &mut Vec<u8>) -> bool {
     let mark = body.len() - json::without_bom(body).len();
     body.drain(..mark);
     mark > 0
-}
-
-/// The messages of an event stream.
-pub struct Messages<H: Host> {
-    body: H::Body,
-    parser: Parser,
-    ended: bool,
-}
-
-impl<H: Host> Messages<H> {
-    pub fn new(body: H::Body) -> Self {
-        Self { body, parser: Parser::default(), ended: false }
-    }
-
-    /// The next one; none at the end of the stream.
-    pub async fn next(&mut self) -> Result<Option<String>, Failure> {
-        loop {
-            let piece = if self.ended { self.parser.end() } else { self.parser.piece() };
-            match piece.map_err(|_| Failure::TooLong)? {
-                Some(Piece::Message(message)) => return text(message.into_bytes()).map(Some),
-                Some(Piece::Comment) => {}
-                None if self.ended => return Ok(None),
-                None => match self.body.chunk().await? {
-                    Some(chunk) => self.parser.push(&chunk),
-                    None => self.ended = true,
-                },
-            }
-        }
-    }
-
-    pub fn into_body(self) -> H::Body {
-        self.body
-    }
 }
 
 /// Tells a legacy upstream something that it does not answer: a notification, or the answer to a request of its own.
@@ -696,7 +705,7 @@ fn seconds_in(head: &Parts) -> Option<u32> {
     Some(seconds.min(86_400))
 }
 
-fn content_type(head: &Parts) -> String {
+fn content_type_of(head: &Parts) -> String {
     head.headers.get(header::CONTENT_TYPE).map(media_type).unwrap_or_default()
 }
 

@@ -134,12 +134,17 @@ fn of_other_versions(supported: &[String]) -> Failure {
 }
 
 /// Opens a stream of what changes; `filter` is the text of the members of `notifications`. Its messages name it by `id`.
-pub async fn listen<H: Host>(host: &H, link: Link<'_>, id: &str, filter: &str) -> Result<Option<Messages<H>>, Failure> {
+pub async fn listen<'h, H: Host>(
+    host: &'h H,
+    link: Link<'_>,
+    id: &str,
+    filter: &str,
+) -> Result<Option<Messages<'h, H>>, Failure> {
     let method = "subscriptions/listen";
     let body = write_own(id, method, &format!(r#""notifications":{{{filter}}}"#));
     let request = request(link, Outgoing { method, name: None, headers: Vec::new(), body }).ok_or(Failure::NotMcp)?;
     match receive(host, link, dispatch(host, link, request, link.server.patience).await?).await? {
-        Content::Events(body) => Ok(Some(Messages::new(body))),
+        Content::Events(body) => Ok(Some(Messages::new(host, body))),
         Content::Json(..) | Content::Error(..) => Ok(None),
     }
 }
