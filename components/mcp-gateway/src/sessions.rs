@@ -102,6 +102,14 @@ pub fn is_open<H: Host>(host: &H, session: &Session, caller: &Caller) -> bool {
     true
 }
 
+/// Returns true if the client of `link` calls without a session, or in one that was not ended.
+pub fn is_alive<H: Host>(host: &H, link: Link<'_>) -> bool {
+    match link.profile.client {
+        ClientEra::Legacy(Some(nonce)) => read(host, link.caller, &nonce).is_some(),
+        _ => true,
+    }
+}
+
 /// What the client of `link` declared that its era has and [`Capabilities`] does not: the text of members.
 pub fn declared<H: Host>(host: &H, link: Link<'_>) -> String {
     let ClientEra::Legacy(Some(nonce)) = link.profile.client else { return String::new() };

@@ -13,12 +13,12 @@ use std::time::Duration;
 
 use super::{Filter, LONGEST, LOOK};
 use crate::host::{Host, within};
-use crate::letters;
 use crate::memory::{self, Facts};
 use crate::relay::nonce;
 use crate::session::ClientEra;
 use crate::subscriptions::{self, UPDATED};
 use crate::upstream::{self, Content, Failure, Heard, Link, Messages, Peer, Session, legacy, modern};
+use crate::{letters, sessions};
 use http::StatusCode;
 use json::quoted;
 
@@ -186,6 +186,9 @@ impl<'a, H: Host> Stream<'a, H> {
         loop {
             let pause = self.pause();
             self.host.sleep(pause).await;
+            if !sessions::is_alive(self.host, self.link) {
+                return None;
+            }
             match self.try_open().await {
                 Opened::Open(messages) => {
                     self.take(messages);
@@ -345,11 +348,12 @@ impl<'a, H: Host> Stream<'a, H> {
                 return None;
             }
         }
-        let now = memory::recall_anew(self.host, self.link);
-        if let (Peer::Legacy(own), Some(Peer::Legacy(known))) = (&self.peer, now)
-            && known.id != own.id
-        {
-            (self.messages, self.last) = (None, None);
+        match (&self.peer, memory::recall_anew(self.host, self.link)) {
+            (Peer::Legacy(own), Some(Peer::Legacy(known))) if known.id != own.id => {
+                (self.messages, self.last) = (None, None);
+            }
+            (_, None) if !sessions::is_alive(self.host, self.link) => return None,
+            _ => {}
         }
         Some(())
     }

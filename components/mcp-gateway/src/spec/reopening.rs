@@ -320,3 +320,30 @@ fn a_server_without_get_keeps_its_session() {
         assert_eq!(sessions.get(), 1, "{status}");
     }
 }
+
+/// R42: a stream that is still open when its session ends, by DELETE or by 64 newer ones.
+#[test]
+fn a_session_that_is_over_is_not_begun_again_by_its_stream() {
+    for by_delete in [true, false] {
+        let (world, open, sessions) = one_stream();
+        let session = client(&world);
+        let mut streams = vec![world.begin(with_header(get("/mcp"), "mcp-session-id", &session))];
+        world.go_on(&mut streams, |_| !open.borrow().is_empty());
+        if by_delete {
+            let mut request = with_header(get("/mcp"), "mcp-session-id", &session);
+            *request.method_mut() = http::Method::DELETE;
+            assert_eq!(world.serve(request).status, 204);
+        } else {
+            (0..64).for_each(|_| drop(client(&world)));
+        }
+        // The server has ended it too.
+        let before = sessions.get() + 1;
+        sessions.set(before);
+        let rows = world.store.borrow().len();
+        let until = world.elapsed() + Duration::from_secs(60);
+        world.go_on(&mut streams, |_| world.elapsed() >= until);
+        assert!(streams[0].is_over(), "{by_delete}");
+        assert_eq!(sessions.get(), before, "{by_delete}");
+        assert!(world.store.borrow().len() <= rows, "{by_delete}");
+    }
+}
