@@ -129,6 +129,33 @@ fn a_server_that_never_answers_is_asked_a_bounded_number_of_times() {
     }
 }
 
+/// R22: a call in which the client can be asked, which is made in a session with a stream of its own.
+#[test]
+fn a_call_that_may_ask_is_resumed_too() {
+    let called = RefCell::new(String::new());
+    let inner = legacy_that_can(r#"{"tools":{}}"#, echo, Rc::default(), 404);
+    let world = World::with(Box::new(move |sent| {
+        if sent.header("last-event-id") == Some("e1") {
+            return events_reply(vec![bytes(&answer(&called.borrow())), silence()]);
+        }
+        if sent.body.is_empty() && sent.header("accept") == Some("text/event-stream") {
+            return events_reply(vec![silence()]);
+        }
+        if sent.method() == "tools/call" && sent.header("mcp-session-id").is_some() {
+            called.replace(sent.json()["id"].to_string());
+            return events_reply(primed());
+        }
+        inner(sent)
+    }));
+    let mut request = Era::Modern.call("/mcp", "up__echo");
+    let body = String::from_utf8(request.body().clone()).unwrap();
+    let can = r#""io.modelcontextprotocol/clientCapabilities":{"elicitation":{}}"#;
+    let body = body.replace(r#""io.modelcontextprotocol/clientCapabilities":{}"#, can);
+    *request.body_mut() = body.into_bytes();
+    let got = world.serve(request);
+    assert_eq!(got.json()["result"]["content"][0]["text"], "late", "{}", got.text());
+}
+
 /// R22: a server that has no such streams is asked once, and the call has broken off.
 #[test]
 fn a_stream_that_cannot_be_resumed_has_broken_off() {
