@@ -102,7 +102,8 @@ pub fn passages(data: &[u8]) {
     });
     assert!(got.finished, "cut off: {}", got.text());
     assert!(world.sent().len() <= MOST_SENT, "asked without end");
-    assert!(world.elapsed() < Duration::from_secs(60), "waited for what was there");
+    // A server may have its client wait for a minute before it resumes a stream.
+    assert!(world.elapsed() < Duration::from_secs(120), "waited for what was there");
 
     let straight =
         (era == Era::Modern) == (server == Server::Modern) && server != Server::Sessions && (single || !is_list);
