@@ -177,7 +177,7 @@ async fn attempt<H: Host>(
     let met = std::mem::take(&mut visitor.caller.met);
     let caller = Caller { met, ..visitor.caller.clone() };
     let link = Link { server, token: token.as_ref(), caller: &caller, profile: relay.client.profile() };
-    let done = match exchange(host, relay, link, own, fit, line).await {
+    let done = match Box::pin(exchange(host, relay, link, own, fit, line)).await {
         Ok(None) => Ok(()),
         Ok(Some(call)) => Box::pin(held::hold(host, relay, server, visitor, call, fit, line)).await.map_err(Halt::from),
         Err(halt) => Err(halt),
@@ -227,7 +227,7 @@ async fn exchange<'c, 'h: 'c, H: Host>(
     };
     let own = long.as_deref().unwrap_or(own);
     if method == "tools/call" {
-        match line.wait(listed::verdict(host, link, own)).await?? {
+        match line.wait(Box::pin(listed::verdict(host, link, own))).await?? {
             Verdict::Allowed => {}
             Verdict::Held => {
                 line.answer(relay.client.result(relay.request.id, &pins::refusal(own, link.server))).await;
@@ -242,9 +242,9 @@ async fn exchange<'c, 'h: 'c, H: Host>(
     let key = relay.client.session().map_or_else(|| nonce(host), |session| request_key(session, relay.request.id));
     let key = quoted(&key);
     if askable_call::may_be(relay, link.profile)
-        && let Some(place) = line.wait(askable_call::find(host, link)).await??
+        && let Some(place) = line.wait(Box::pin(askable_call::find(host, link))).await??
     {
-        return askable_call::make(host, relay, link, place, (own, key), fit, line).await;
+        return Box::pin(askable_call::make(host, relay, link, place, (own, key), fit, line)).await;
     }
     let mut input = Input::default();
     let mut listed = false;
@@ -257,7 +257,7 @@ async fn exchange<'c, 'h: 'c, H: Host>(
             outlives.set(!relay.client.is_modern() && matches!(peer, Peer::Modern(_)));
             write(relay, link, own, &key, &input, peer)
         };
-        let sent = line.wait(upstream::exchange(host, link, &write)).await;
+        let sent = line.wait(Box::pin(upstream::exchange(host, link, &write))).await;
         let id = |peer: &Peer| if peer.shares_ids() { key.clone() } else { relay.request.id.to_owned() };
         let Answered { peer, content } = match sent {
             Ok(answered) => answered?,
@@ -281,7 +281,7 @@ async fn exchange<'c, 'h: 'c, H: Host>(
         let asked = id(&peer);
         let same_era = relay.client.is_modern() == matches!(peer, Peer::Modern(_));
         let fit = Fit { asked: &asked, renamed: peer.shares_ids(), same_era, ..*fit };
-        match deliver(line, link, &peer, content, &fit).await {
+        match Box::pin(deliver(line, link, &peer, content, &fit)).await {
             Ok(Delivered::Done) => return Ok(None),
             Ok(Delivered::Asks(questions, messages)) => {
                 let talk = Conversation::of(host, link, peer, messages);

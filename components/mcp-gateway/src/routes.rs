@@ -287,13 +287,15 @@ async fn carry_out<H: Host>(
     }
     let response = match decision {
         Decision::Answer(response) | Decision::Refuse(response) => response,
-        Decision::Describe(describe) => describe::describe(host, &describe, site, servers, visitor).await,
+        Decision::Describe(describe) => Box::pin(describe::describe(host, &describe, site, servers, visitor)).await,
         Decision::List(list) => match lists::passed_on(list, site, visitor) {
-            Ok(relay) => return relay::relay(host, &relay, site, servers, visitor, line).await,
-            Err(list) => lists::list(host, &list, site, servers, visitor).await,
+            Ok(relay) => return Box::pin(relay::relay(host, &relay, site, servers, visitor, line)).await,
+            Err(list) => Box::pin(lists::list(host, &list, site, servers, visitor)).await,
         },
-        Decision::Relay(relay) => return relay::relay(host, &relay, site, servers, visitor, line).await,
-        Decision::Listen(listen) => return listening::listen(host, listen, site, servers, visitor, line).await,
+        Decision::Relay(relay) => return Box::pin(relay::relay(host, &relay, site, servers, visitor, line)).await,
+        Decision::Listen(listen) => {
+            return Box::pin(listening::listen(host, listen, site, servers, visitor, line)).await;
+        }
         Decision::SetLevel(wanted) => words::set_level(host, &wanted, servers, visitor).await,
         Decision::Word(session, word) => {
             words::hear(host, &session, &word, site, servers, visitor).await;
