@@ -221,7 +221,7 @@ impl<'h, H: Host> Line<'h, H> {
         matches!(self.to, To::Client(_))
     }
 
-    /// An answer of which `first` has come, and the rest is to pass as it comes: cut off where `rest` is cut off.
+    /// Starts an answer with `first`, and passes `rest` as it comes. It is cut off where `rest` is cut off.
     pub async fn pipe(&mut self, head: Response<()>, first: &[u8], rest: &mut H::Body) -> Result<(), Stopped> {
         let To::Client(client) = &mut self.to else { return Err(Stopped::Gone) };
         client.start(head, first).await.map_err(|Gone| Stopped::Gone)?;

@@ -35,7 +35,7 @@ const TRIES_ALONE: usize = 4;
 /// The most bytes that are sealed in an id.
 const LONGEST: usize = 1024;
 
-/// After which event of which stream a client wants to go on.
+/// The event after which a client resumes a stream.
 pub struct Point {
     /// What tells the upstream's session.
     session: String,
