@@ -13,8 +13,8 @@ use wasi::clocks::monotonic_clock;
 use wasi::exports::http::incoming_handler;
 use wasi::http::types::{IncomingRequest, ResponseOutparam};
 
-use crate::doors::resolve::{self, Outcome, Question, ResolveError, Wanted};
 use crate::host::{ANSWER_LIMIT, CALL_LIMIT, Host, SendFault, StoreFault};
+use crate::http::resolve::{self, Outcome, Question, ResolveError, Wanted};
 use crate::settings::{SettingError, Settings};
 use crate::vault::rows::RowError;
 use sealing::Secret;

@@ -9,7 +9,7 @@ use http::{Request, Response, StatusCode};
 pub mod world;
 use world::{Browser, World, grant, owners, run};
 
-use crate::connections::Standing;
+use crate::connections::Status;
 use crate::vault::{Kind, Place};
 use crate::{Broker, Host};
 
@@ -63,14 +63,14 @@ pub fn answers(data: &[u8]) {
     world.pass(3600);
     let response = Response::builder().status(status).header("content-type", kind).body(body.to_vec());
     world.answers.borrow_mut().push_back(Ok(response.unwrap()));
-    let standing = run(Broker::new(&world).standing(&owners("forge"), None, &[])).unwrap();
+    let status = run(Broker::new(&world).status(&owners("forge"), None, &[])).unwrap();
     let kept = Broker::new(&world).connection(&owners("forge")).unwrap().unwrap();
     assert!(kept.refresh_token.is_some(), "a refresh token was lost");
-    if let Standing::NeedsReconnect { .. } = standing {
+    if let Status::NeedsReconnect { .. } = status {
         assert!(body.windows(5).any(|word| word == b"error"), "a grant was ended by what says no error");
     }
     if status >= 500 || status == 429 {
-        assert!(matches!(standing, Standing::Later(_)), "{standing:?}");
+        assert!(matches!(status, Status::RetryAfter(_)), "{status:?}");
     }
 }
 
@@ -109,7 +109,7 @@ pub fn stored(data: &[u8]) {
     for key in &keys {
         Host::set(&world, key, data).unwrap();
     }
-    let _ = run(broker.standing(&owners("forge"), None, &[])).unwrap();
+    let _ = run(broker.status(&owners("forge"), None, &[])).unwrap();
     tells_nothing(&world, &world.get("/connections"));
     for key in keys {
         assert_eq!(world.store.borrow().get(&key).map(Vec::as_slice), Some(data), "what cannot be read was changed");
@@ -118,7 +118,7 @@ pub fn stored(data: &[u8]) {
     let place = Place { kind: Kind::Connection, identity: &id.identity() };
     let sealed = broker.settings.vault().unwrap().seal(place, data, [7; 24]);
     Host::set(&world, &place.key(), &sealed).unwrap();
-    let _ = run(broker.standing(&owners("forge"), None, &[])).unwrap();
+    let _ = run(broker.status(&owners("forge"), None, &[])).unwrap();
     tells_nothing(&world, &world.get("/connections"));
 }
 

@@ -21,7 +21,7 @@
 //!
 //! Where the operator has set `local_owner` there is one owner and no login: *local mode* (see [`people`]).
 //!
-//! The rooms, in the order in which a request passes them: [`doors`] (routes, who may enter, the form of answers),
+//! The rooms, in the order in which a request passes them: [`http`] (routes, who may enter, the form of answers),
 //! [`people`] (who is calling), [`connect`] (the way to a grant), [`connections`] (what was granted, kept fresh),
 //! [`policy`] (what a service may have of it), [`provider`] (how each service speaks OAuth), [`catalogue`] (which services
 //! there are), [`discovery`] (how those are found of which only an MCP server's URL is known), [`vault`] (how anything is
@@ -35,8 +35,9 @@ pub mod catalogue;
 pub mod connect;
 pub mod connections;
 pub mod discovery;
-pub mod doors;
 pub mod host;
+pub mod http;
+pub mod maintenance;
 pub mod names;
 pub mod people;
 pub mod policy;
@@ -54,8 +55,8 @@ mod tests;
 #[cfg(fuzzing)]
 pub mod fuzz;
 
-pub use doors::resolve::{ResolveError, resolve};
-pub use doors::{handle, unreadable};
+pub use self::http::resolve::{ResolveError, resolve};
+pub use self::http::{handle, unreadable};
 pub use host::{Host, SendFault, StoreFault};
 
 use std::cell::Cell;

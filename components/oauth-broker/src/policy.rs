@@ -22,7 +22,7 @@ use serde::Deserialize;
 use crate::Broker;
 use crate::catalogue::without_values;
 use crate::connections::row::Connection;
-use crate::connections::{DisconnectError, Disconnected, Standing};
+use crate::connections::{DisconnectError, Disconnected, Status};
 use crate::host::Host;
 use crate::names::{ConnectionId, ServiceId};
 use crate::people::By;
@@ -101,22 +101,22 @@ impl From<Connection> for Handout {
 }
 
 impl<H: Host> Broker<'_, H> {
-    /// How `id` stands, for this caller: [`Broker::standing`] within the caller's rights.
-    pub(crate) async fn standing_for(
+    /// How `id` stands, for this caller: [`Broker::status`] within the caller's rights.
+    pub(crate) async fn status_for(
         &self,
         caller: &By,
         id: &ConnectionId,
         refused: Option<&str>,
         needed: &[String],
-    ) -> Result<Standing, SettingError> {
+    ) -> Result<Status, SettingError> {
         let limit = match self.rights(caller)? {
-            Rights::Everything => return self.standing(id, refused, needed).await,
+            Rights::Everything => return self.status(id, refused, needed).await,
             Rights::Nothing => None,
             Rights::These(allowed) => allowed.scopes(&id.service),
         };
         let Some(limit) = limit else { return self.nowhere(id).await };
         if is_any(limit) {
-            return self.standing(id, refused, needed).await;
+            return self.status(id, refused, needed).await;
         }
         // Before anything is renewed for a caller who does not get it. What cannot be read is not handed out either way.
         let beyond = |scopes: &[String]| scopes.is_empty() || !are_within(scopes, limit);
@@ -124,10 +124,10 @@ impl<H: Host> Broker<'_, H> {
         if too_much || !are_within(needed, limit) {
             return self.nowhere(id).await;
         }
-        match self.standing(id, refused, needed).await? {
+        match self.status(id, refused, needed).await? {
             // A refresh, or another consent, has changed what it may do.
-            Standing::Token(connection) if beyond(&connection.scopes) => Ok(Standing::UnknownService),
-            standing => Ok(standing),
+            Status::Token(connection) if beyond(&connection.scopes) => Ok(Status::UnknownService),
+            status => Ok(status),
         }
     }
 
@@ -160,8 +160,8 @@ impl<H: Host> Broker<'_, H> {
         })
     }
 
-    async fn nowhere(&self, id: &ConnectionId) -> Result<Standing, SettingError> {
-        self.standing(&nobodys(id), None, &[]).await
+    async fn nowhere(&self, id: &ConnectionId) -> Result<Status, SettingError> {
+        self.status(&nobodys(id), None, &[]).await
     }
 }
 

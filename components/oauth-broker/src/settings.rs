@@ -29,7 +29,7 @@ use url::Url;
 use zeroize::Zeroizing;
 
 use crate::audit::Kept;
-use crate::connect::way_back::ReturnUrl;
+use crate::connect::return_url::ReturnUrl;
 use crate::discovery::guard::Named;
 use crate::host::Host;
 use crate::people::keys::HashedKeys;

@@ -72,7 +72,7 @@
 //!
 //! What data does not say is code, one function each: OAuth 1.0a ([`oauth1`](crate::provider), for `request_token_url`), the
 //! signed callback of `callback_hmac`, the claims of an id token (for `id_token.` paths), and the callback that is posted
-//! (`doors`). No code knows a provider by name. Apple's client secret is a JWT that the operator makes, at most six months
+//! (`http`). No code knows a provider by name. Apple's client secret is a JWT that the operator makes, at most six months
 //! long, and sets like any other.
 
 mod endpoint;

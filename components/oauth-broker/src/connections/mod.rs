@@ -1,10 +1,10 @@
 //! What has a person connected, how is it handed out, and how does it end?
 
-pub mod ending;
-pub mod lasting;
+pub mod expiry;
+pub mod index;
 mod lease;
-pub mod list;
 pub mod refresh;
+pub mod revocation;
 pub mod row;
 
 use crate::Broker;
@@ -12,12 +12,12 @@ use crate::host::Host;
 use crate::names::ConnectionId;
 use crate::settings::SettingError;
 use crate::vault::rows::RowError;
-pub use ending::{DisconnectError, Disconnected};
+pub use revocation::{DisconnectError, Disconnected};
 use row::{Connection, State};
 
 /// How a subject stands with a service, for a caller who wants a token.
 #[derive(Debug)]
-pub enum Standing {
+pub enum Status {
     /// Call with this.
     Token(Box<Connection>),
     NotConnected,
@@ -26,7 +26,7 @@ pub enum Standing {
         missing_scopes: Vec<String>,
     },
     /// Nothing is lost; ask again after so many seconds.
-    Later(u32),
+    RetryAfter(u32),
     /// Not offered here.
     UnknownService,
 }
@@ -35,51 +35,51 @@ impl<H: Host> Broker<'_, H> {
     /// How a subject stands with a service now, after a refresh where one is due or `refused` is the fingerprint of the
     /// token at hand. `needed` are the scopes that the upstream has called for (RFC 6750 section 3.1,
     /// `insufficient_scope`). An unexpired token costs one read and no look at `oauth_clients`.
-    pub(crate) async fn standing(
+    pub(crate) async fn status(
         &self,
         id: &ConnectionId,
         refused: Option<&str>,
         needed: &[String],
-    ) -> Result<Standing, SettingError> {
+    ) -> Result<Status, SettingError> {
         let connection = match self.connection(id) {
             Ok(Some(connection)) => connection,
             Ok(None) => {
                 return Ok(match self.offered(&id.service)? {
-                    Some(_) => Standing::NotConnected,
-                    None => Standing::UnknownService,
+                    Some(_) => Status::NotConnected,
+                    None => Status::UnknownService,
                 });
             }
             Err(error) => return self.unreadable(error),
         };
         if let State::NeedsReconnect { .. } = connection.state {
-            return Ok(Standing::NeedsReconnect { missing_scopes: connection.missing_scopes });
+            return Ok(Status::NeedsReconnect { missing_scopes: connection.missing_scopes });
         }
         let missing: Vec<String> = needed.iter().filter(|scope| !connection.scopes.contains(scope)).cloned().collect();
         if !missing.is_empty() {
-            return Ok(Standing::NeedsReconnect { missing_scopes: missing });
+            return Ok(Status::NeedsReconnect { missing_scopes: missing });
         }
         // A refused token that is not the one at hand has been replaced already.
         let refused = refused.is_some_and(|refused| refused == connection.fingerprint());
         if !refused && !connection.is_due(self.host.now()) {
-            return Ok(Standing::Token(Box::new(connection)));
+            return Ok(Status::Token(Box::new(connection)));
         }
         self.refresh_connection(id, connection, refused).await
     }
 
     /// What a row that cannot be read means for a caller. It stays as it is.
-    fn unreadable(&self, error: RowError) -> Result<Standing, SettingError> {
-        let standing = match &error {
+    fn unreadable(&self, error: RowError) -> Result<Status, SettingError> {
+        let status = match &error {
             RowError::Setting(error) => return Err(error.clone()),
-            RowError::Store(_) => Standing::Later(5),
+            RowError::Store(_) => Status::RetryAfter(5),
             // The operator can put the key back; connecting anew would overwrite what it opens.
-            RowError::Open(crate::vault::OpenError::UnknownKey(_)) => Standing::Later(60),
+            RowError::Open(crate::vault::OpenError::UnknownKey(_)) => Status::RetryAfter(60),
             // Nothing opens it again: a new connection is the way on.
             RowError::Open(crate::vault::OpenError::Broken) | RowError::Form => {
-                Standing::NeedsReconnect { missing_scopes: Vec::new() }
+                Status::NeedsReconnect { missing_scopes: Vec::new() }
             }
         };
         self.host.log(&format!("a connection could not be read: {error}"));
-        Ok(standing)
+        Ok(status)
     }
 
     /// Keeps what a person has just granted. Whatever was connected in its place is replaced.
@@ -96,7 +96,7 @@ impl<H: Host> Broker<'_, H> {
             self.release(place, &lease);
         }
         kept?;
-        self.name(id, &connection.grant).await;
+        self.index_connection(id, &connection.grant).await;
         Ok(())
     }
 }

@@ -18,7 +18,7 @@
 //!   stored refresh token once more, at once: nothing else is known of the grant, a provider with a period of grace
 //!   takes it, and one that had not got so far does too. If it says `invalid_grant`, the connection ends with the reason
 //!   [`INTERRUPTED`]. If no answer comes again, the mark stays, and the next caller is as far as this one was.
-//! * What comes for a connection that was disconnected meanwhile is revoked ([`super::ending`]).
+//! * What comes for a connection that was disconnected meanwhile is revoked ([`super::revocation`]).
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ use serde::{Deserialize, Serialize};
 
 use super::lease::{Lease, POLL, Spends};
 use super::row::{self, Connection, State};
-use super::{PATIENCE, Standing};
+use super::{PATIENCE, Status};
 use crate::Broker;
 use crate::audit::{About, Actor, Event, Line};
 use crate::catalogue::Service;
@@ -45,18 +45,18 @@ impl<H: Host> Broker<'_, H> {
         id: &ConnectionId,
         mut connection: Connection,
         mut refused: bool,
-    ) -> Result<Standing, SettingError> {
+    ) -> Result<Status, SettingError> {
         let service = match self.service(&id.service, connection.issued.as_ref()).await {
             Ok(Some(service)) => service,
-            Ok(None) => return Ok(Standing::UnknownService),
+            Ok(None) => return Ok(Status::UnknownService),
             Err(error) => return self.without_service(id, connection, refused, error),
         };
         let identity = id.identity();
         let place = row::place(&identity);
         let end = self.host.ticks().saturating_add(PATIENCE);
         loop {
-            if let Some(standing) = self.without_provider(id, &service, &connection, refused) {
-                return Ok(standing);
+            if let Some(status) = self.without_provider(id, &service, &connection, refused) {
+                return Ok(status);
             }
             let now = match self.take_lease(place, Some(Spends::of(&connection))).await {
                 Ok(Some(lease)) => {
@@ -68,7 +68,7 @@ impl<H: Host> Broker<'_, H> {
                     turn?.now
                 }
                 Ok(None) if !refused && !connection.is_expired(self.host.now()) => {
-                    return Ok(Standing::Token(Box::new(connection)));
+                    return Ok(Status::Token(Box::new(connection)));
                 }
                 Ok(None) => {
                     self.host.sleep(POLL).await;
@@ -80,7 +80,7 @@ impl<H: Host> Broker<'_, H> {
                 }
             };
             match now {
-                Now::Settled(standing) => return Ok(standing),
+                Now::Settled(status) => return Ok(status),
                 Now::Due(newer) => (connection, refused) = (*newer, false),
                 Now::Same => {}
             }
@@ -97,11 +97,11 @@ impl<H: Host> Broker<'_, H> {
         connection: Connection,
         refused: bool,
         error: ServiceError,
-    ) -> Result<Standing, SettingError> {
+    ) -> Result<Status, SettingError> {
         let seconds = match error {
             ServiceError::Row(RowError::Setting(error)) => return Err(error),
             ServiceError::Moved if refused || connection.is_expired(self.host.now()) => {
-                return Ok(Standing::NeedsReconnect { missing_scopes: connection.missing_scopes });
+                return Ok(Status::NeedsReconnect { missing_scopes: connection.missing_scopes });
             }
             ServiceError::Moved | ServiceError::Row(_) | ServiceError::Silent { .. } => BRIEFLY,
             // This needs someone to do something.
@@ -118,7 +118,7 @@ impl<H: Host> Broker<'_, H> {
         service: &Service,
         connection: &Connection,
         refused: bool,
-    ) -> Option<Standing> {
+    ) -> Option<Status> {
         let now = self.host.now();
         // A token that renews itself has to be alive for that.
         let renews_itself = service.renew.is_some() && !connection.is_expired(now);
@@ -126,7 +126,7 @@ impl<H: Host> Broker<'_, H> {
             return Some(self.without_refresh_token(connection.clone(), refused));
         }
         if refused && connection.refused_at.is_some_and(|last| is_recent(last, now, REFUSAL_PAUSE - 1)) {
-            return Some(Standing::NeedsReconnect { missing_scopes: connection.missing_scopes.clone() });
+            return Some(Status::NeedsReconnect { missing_scopes: connection.missing_scopes.clone() });
         }
         let wait = self.wait_of(id, connection);
         let seconds =
@@ -162,8 +162,8 @@ impl<H: Host> Broker<'_, H> {
         }
         Ok(match refreshed {
             Ok(grant) => {
-                let (standing, is_stored) = self.renew(id, service, due, grant, refused).await;
-                Turn { now: Now::Settled(standing), in_doubt: !is_stored }
+                let (status, is_stored) = self.renew(id, service, due, grant, refused).await;
+                Turn { now: Now::Settled(status), in_doubt: !is_stored }
             }
             Err(Failure::Ended(_)) if was_in_doubt => {
                 Turn { now: self.end(id, due, INTERRUPTED.to_owned())?, in_doubt: false }
@@ -188,7 +188,7 @@ impl<H: Host> Broker<'_, H> {
             Ok(Some(current)) if current.is_same_generation(known) => Now::Same,
             Ok(Some(newer)) if newer.is_due(self.host.now()) => Now::Due(Box::new(newer)),
             Ok(Some(newer)) => Now::Settled(as_it_stands(newer)),
-            Ok(None) => Now::Settled(Standing::NotConnected),
+            Ok(None) => Now::Settled(Status::NotConnected),
             Err(error) => Now::Settled(self.unreadable(error)?),
         })
     }
@@ -201,7 +201,7 @@ impl<H: Host> Broker<'_, H> {
         old: &Connection,
         grant: Grant,
         refused: bool,
-    ) -> (Standing, bool) {
+    ) -> (Status, bool) {
         let now = self.host.now();
         let mut next = old.renewed(grant, now);
         next.missing_scopes = service.missing_scopes(&next.scopes);
@@ -220,21 +220,21 @@ impl<H: Host> Broker<'_, H> {
                 // Whoever disconnects writes that down and then looks here; we have written here, and look there.
                 Ok(()) if self.is_ending(id, &next.grant) => return self.was_disconnected(id, next).await,
                 Ok(()) => {
-                    self.name(id, &next.grant).await;
-                    return (Standing::Token(Box::new(next)), true);
+                    self.index_connection(id, &next.grant).await;
+                    return (Status::Token(Box::new(next)), true);
                 }
                 Err(error) => self.host.log(&format!("{}: a renewed token could not be stored: {error}", service.id)),
             }
             self.host.sleep(pause).await;
         }
-        (Standing::Later(BRIEFLY), false)
+        (Status::RetryAfter(BRIEFLY), false)
     }
 
-    async fn was_disconnected(&self, id: &ConnectionId, brought: Connection) -> (Standing, bool) {
+    async fn was_disconnected(&self, id: &ConnectionId, brought: Connection) -> (Status, bool) {
         if let Err(error) = self.end_late(id, brought).await {
             self.host.log(&format!("{}: what came after a disconnect could not be revoked: {error}", id.service));
         }
-        (Standing::NotConnected, true)
+        (Status::NotConnected, true)
     }
 
     /// Marks a grant that the provider has ended, if it still is what the row says. All that was stored stays.
@@ -251,31 +251,31 @@ impl<H: Host> Broker<'_, H> {
         if let Err(error) = self.keep(id, &connection) {
             self.host.log(&format!("{}: the end of a grant could not be noted: {error}", id.service));
         }
-        Ok(Now::Settled(Standing::NeedsReconnect { missing_scopes: connection.missing_scopes }))
+        Ok(Now::Settled(Status::NeedsReconnect { missing_scopes: connection.missing_scopes }))
     }
 
-    fn without_refresh_token(&self, connection: Connection, refused: bool) -> Standing {
+    fn without_refresh_token(&self, connection: Connection, refused: bool) -> Status {
         if refused || connection.is_expired(self.host.now()) {
             // Not marked: the clock tells it again, and one upstream's refusal is no proof against the grant.
-            return Standing::NeedsReconnect { missing_scopes: connection.missing_scopes };
+            return Status::NeedsReconnect { missing_scopes: connection.missing_scopes };
         }
-        Standing::Token(Box::new(connection))
+        Status::Token(Box::new(connection))
     }
 
-    fn old_or_later(&self, connection: Connection, refused: bool, seconds: u32) -> Standing {
+    fn old_or_later(&self, connection: Connection, refused: bool, seconds: u32) -> Status {
         if refused || connection.is_expired(self.host.now()) {
-            return Standing::Later(seconds);
+            return Status::RetryAfter(seconds);
         }
-        Standing::Token(Box::new(connection))
+        Status::Token(Box::new(connection))
     }
 
     /// The same while the provider is not to be asked: a person does not wait for one that has refused again and again.
-    fn while_waiting(&self, wait: &Wait, connection: Connection, refused: bool, seconds: u32) -> Standing {
+    fn while_waiting(&self, wait: &Wait, connection: Connection, refused: bool, seconds: u32) -> Status {
         match self.old_or_later(connection.clone(), refused, seconds) {
-            Standing::Later(_) if wait.needs_person() => {
-                Standing::NeedsReconnect { missing_scopes: connection.missing_scopes }
+            Status::RetryAfter(_) if wait.needs_person() => {
+                Status::NeedsReconnect { missing_scopes: connection.missing_scopes }
             }
-            standing => standing,
+            status => status,
         }
     }
 
@@ -339,7 +339,7 @@ enum Now {
     Same,
     /// A newer one, and due in its turn.
     Due(Box<Connection>),
-    Settled(Standing),
+    Settled(Status),
 }
 
 /// What is noted about asking a provider for a connection.
@@ -368,10 +368,10 @@ fn wait_place<'a>(identity: &'a [&'a str]) -> Place<'a> {
     Place { kind: Kind::Wait, identity }
 }
 
-fn as_it_stands(connection: Connection) -> Standing {
+fn as_it_stands(connection: Connection) -> Status {
     match connection.state {
-        State::Active => Standing::Token(Box::new(connection)),
-        State::NeedsReconnect { .. } => Standing::NeedsReconnect { missing_scopes: connection.missing_scopes },
+        State::Active => Status::Token(Box::new(connection)),
+        State::NeedsReconnect { .. } => Status::NeedsReconnect { missing_scopes: connection.missing_scopes },
     }
 }
 

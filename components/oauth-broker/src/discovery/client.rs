@@ -28,8 +28,8 @@ use super::{A_DAY, Issued, ServiceError, Unfit, documents};
 use crate::Broker;
 use crate::catalogue::{ClientAuth, Offered, Service};
 use crate::connect::start::redirect_uri;
-use crate::doors::{self, Refusal};
 use crate::host::Host;
+use crate::http::Refusal;
 use crate::names::ServiceId;
 use crate::provider::Failure;
 use crate::settings::PublicUrl;
@@ -150,7 +150,7 @@ pub fn document<H: Host>(broker: &Broker<'_, H>, id: &ServiceId) -> Result<Respo
     if !scopes.is_empty() {
         said["scope"] = json!(scopes.join(" "));
     }
-    let mut response = doors::json(StatusCode::OK, &said);
+    let mut response = crate::http::json(StatusCode::OK, &said);
     // It says what anyone may know, and authorization servers ask often.
     response.headers_mut().insert(header::CACHE_CONTROL, http::HeaderValue::from_static("max-age=3600"));
     response.headers_mut().remove(header::PRAGMA);

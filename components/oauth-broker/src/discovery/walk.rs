@@ -66,7 +66,7 @@ impl Found {
 impl<H: Host> Broker<'_, H> {
     pub(super) async fn walk(&self, server: &McpServer) -> Result<Found, ServiceError> {
         let end = self.host.ticks() + PATIENCE;
-        let (asked, bearer) = self.knock(server, end).await?;
+        let (asked, bearer) = self.probe(server, end).await?;
         let Some((resource, at)) = self.resource_metadata(server, &bearer, end).await? else {
             return self.of_2025_03_26(server, asked, &bearer, end).await;
         };
@@ -122,7 +122,7 @@ impl<H: Host> Broker<'_, H> {
 
     /// Whether the server turns away who has no token, and what it says then. The request changes nothing, and is one
     /// that a server of any era reads.
-    async fn knock(&self, server: &McpServer, end: u64) -> Result<(bool, Bearer), ServiceError> {
+    async fn probe(&self, server: &McpServer, end: u64) -> Result<(bool, Bearer), ServiceError> {
         let request = Request::builder()
             .method(Method::POST)
             .uri(server.url.as_str())
@@ -130,7 +130,7 @@ impl<H: Host> Broker<'_, H> {
             .header(header::ACCEPT, "application/json, text/event-stream")
             .header("mcp-protocol-version", "2026-07-28")
             .header("mcp-method", "tools/list");
-        let answer = self.call(request, KNOCK.to_vec(), &server.url, end).await?;
+        let answer = self.call(request, PROBE.to_vec(), &server.url, end).await?;
         let bearer = challenge::bearer(answer.headers()).unwrap_or_default();
         Ok((answer.status() == StatusCode::UNAUTHORIZED, bearer))
     }
@@ -373,7 +373,7 @@ pub(super) fn shown(text: &str) -> String {
 }
 
 /// `tools/list` of 2026-07-28, whose `_meta` means nothing to an older server.
-const KNOCK: &[u8] = br#"{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientInfo":{"name":"gatehouse","version":"0.1.0"},"io.modelcontextprotocol/clientCapabilities":{}}}}"#;
+const PROBE: &[u8] = br#"{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientInfo":{"name":"gatehouse","version":"0.1.0"},"io.modelcontextprotocol/clientCapabilities":{}}}}"#;
 /// The longest document that is looked at, in bytes.
 pub(super) const LONGEST: usize = 64 * 1024;
 /// The longest that one call lasts.

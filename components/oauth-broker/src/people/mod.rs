@@ -21,8 +21,8 @@ use http::{Method, Request};
 use http_auth::BearerError;
 
 use crate::Broker;
-use crate::doors::Refusal;
 use crate::host::Host;
+use crate::http::Refusal;
 use crate::names::Subject;
 
 /// Who asks, and for whom.

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::Grant;
 use super::dialect::Asking;
-use super::moment::{moment, number};
+use super::time::{number, timestamp};
 use crate::catalogue::{LifetimeUnit, Service};
 use sealing::Secret;
 
@@ -57,7 +57,7 @@ fn lifetime(service: &Service, lifetime: &Value, end: &Value, now: u64) -> Optio
     }
     match end {
         Value::Null => service.default_lifetime,
-        end => moment(end)?.checked_sub(now).filter(|left| *left > 0).map(|left| left.min(LONGEST)),
+        end => timestamp(end)?.checked_sub(now).filter(|left| *left > 0).map(|left| left.min(LONGEST)),
     }
 }
 

@@ -7,7 +7,7 @@ use sha2::Sha256;
 
 use super::{Failure, call};
 use crate::catalogue::Service;
-use crate::doors::params::Params;
+use crate::http::params::Params;
 use sealing::Secret;
 
 /// Checks what a row says of its provider's callbacks.

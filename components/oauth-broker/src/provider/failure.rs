@@ -9,7 +9,7 @@
 use http::{Response, StatusCode, header};
 use thiserror::Error;
 
-use super::moment::http_date;
+use super::time::http_date;
 use crate::catalogue::Service;
 use crate::host::SendFault;
 

@@ -11,8 +11,8 @@ mod callback;
 mod dialect;
 mod failure;
 mod id_token;
-mod moment;
 mod oauth1;
+mod time;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -26,8 +26,8 @@ use url::Url;
 pub use failure::Failure;
 
 use crate::catalogue::{Call, Pkce, Service};
-use crate::doors::params::Params;
 use crate::host::Host;
+use crate::http::params::Params;
 use crate::text;
 use dialect::Asking;
 use sealing::Secret;

@@ -109,7 +109,7 @@ fn the_shards_name_every_subject_that_has_connections() {
     }
     let subjects = |world: &World| -> Vec<String> {
         let broker = Broker::new(world);
-        let mut all: Vec<String> = (0..crate::connections::list::SHARDS)
+        let mut all: Vec<String> = (0..crate::connections::index::SHARDS)
             .flat_map(|n| broker.subjects_of_shard(n).unwrap())
             .map(String::from)
             .collect();

@@ -242,7 +242,7 @@ fn a_token_that_is_fresh_costs_one_read() {
 
 #[test]
 fn the_wit_interface_answers_the_same_without_a_service_key() {
-    use crate::doors::resolve::{Outcome, Question, ResolveError, Wanted, resolve};
+    use crate::http::resolve::{Outcome, Question, ResolveError, Wanted, resolve};
     let world = anns();
     let question = |bearer: Option<&str>, resource: &str| Question {
         subject_token: bearer.map(|bearer| bearer.to_owned().into()),

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::crowd::{Caller, Crowd};
 use super::*;
 use crate::Broker;
-use crate::connections::{Disconnected, Standing};
+use crate::connections::{Disconnected, Status};
 use crate::host::Host;
 
 fn connected() -> World {
@@ -137,7 +137,7 @@ fn a_disconnect_waits_for_a_refresh_in_flight_and_revokes_what_it_brings() {
         let mut crowd = Crowd::new(world, seed);
         crowd.lag = [0, 10, 99][seed as usize % 3];
         let refresh: Caller<'_, Disconnected> = Box::pin(async {
-            let _ = Broker::new(&crowd).standing(&owners("forge"), None, &[]).await.unwrap();
+            let _ = Broker::new(&crowd).status(&owners("forge"), None, &[]).await.unwrap();
             Disconnected::Forgotten
         });
         let delay = Duration::from_millis(seed * 5 % 900);
@@ -151,8 +151,8 @@ fn a_disconnect_waits_for_a_refresh_in_flight_and_revokes_what_it_brings() {
             assert_eq!(revoked(&crowd.world).last(), Some(&newest), "seed {seed}");
         }
         assert_eq!(rows(&crowd.world, "b.q."), 0, "seed {seed}");
-        let after = run(Broker::new(&crowd.world).standing(&owners("forge"), None, &[])).unwrap();
-        assert!(matches!(after, Standing::NotConnected), "seed {seed}");
+        let after = run(Broker::new(&crowd.world).status(&owners("forge"), None, &[])).unwrap();
+        assert!(matches!(after, Status::NotConnected), "seed {seed}");
     }
 }
 

@@ -144,7 +144,7 @@ fn to_disconnect_is_a_right_of_its_own() {
 
 #[test]
 fn the_wit_interface_is_bound_by_the_rights_of_gateway() {
-    use crate::doors::resolve::{Outcome, Question, Wanted, resolve};
+    use crate::http::resolve::{Outcome, Question, Wanted, resolve};
     let world = world(json!({ "services": { "*": ["*"] } }));
     let token = || {
         let question = Question {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::crowd::{Caller, Crowd};
 use super::*;
 use crate::Broker;
-use crate::connections::Standing;
+use crate::connections::Status;
 use crate::connections::row::State;
 use crate::host::{CALL_LIMIT, Host};
 use crate::vault::{Kind, Place};
@@ -23,12 +23,12 @@ fn crowd(left: u64, seed: u64) -> Crowd {
 fn caller<'a>(crowd: &'a Crowd, delay: u64, refused: Option<&'a str>) -> Caller<'a, String> {
     Box::pin(async move {
         crowd.sleep(Duration::from_millis(delay)).await;
-        match Broker::new(crowd).standing(&owners("forge"), refused, &[]).await.unwrap() {
-            Standing::Token(connection) => connection.access_token.reveal().to_owned(),
-            Standing::NeedsReconnect { .. } => "reconnect".to_owned(),
-            Standing::NotConnected => "not connected".to_owned(),
-            Standing::Later(_) => "later".to_owned(),
-            Standing::UnknownService => "unknown".to_owned(),
+        match Broker::new(crowd).status(&owners("forge"), refused, &[]).await.unwrap() {
+            Status::Token(connection) => connection.access_token.reveal().to_owned(),
+            Status::NeedsReconnect { .. } => "reconnect".to_owned(),
+            Status::NotConnected => "not connected".to_owned(),
+            Status::RetryAfter(_) => "later".to_owned(),
+            Status::UnknownService => "unknown".to_owned(),
         }
     })
 }

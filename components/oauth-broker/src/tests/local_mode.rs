@@ -59,7 +59,7 @@ fn on_loopback_nobody_is_the_owner_without_the_setting() {
 /// A25: the plugged-in broker gives the gateway no owner either.
 #[test]
 fn on_loopback_the_wit_interface_knows_no_owner_without_the_setting() {
-    use crate::doors::resolve::{Question, ResolveError, resolve};
+    use crate::http::resolve::{Question, ResolveError, resolve};
     let question = || Question { subject_token: None, resource: format!("{LOCAL}/mcp"), services: Vec::new() };
     assert!(matches!(run(resolve(&loopback(), question())).err(), Some(ResolveError::Bearer)));
     assert_eq!(run(resolve(&World::local(), question())).unwrap().caller.subject, "owner");

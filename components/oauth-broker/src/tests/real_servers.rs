@@ -414,7 +414,7 @@ fn every_request_asks_for_no_coding_and_one_that_comes_is_named() {
     world.offer("gitlab", json!({ "client_id": "the-id", "client_secret": "s" }));
     world.connect(&mut Browser::default(), "gitlab", grant("a", 3600, "r"));
     let sent = world.sent.borrow();
-    assert!(sent.len() >= 8, "knock, two documents, registration, token, refresh, revocation, whoami");
+    assert!(sent.len() >= 8, "probe, two documents, registration, token, refresh, revocation, whoami");
     for request in sent.iter() {
         assert_eq!(request.headers()["accept-encoding"], "identity", "{}", request.uri());
     }

@@ -16,7 +16,7 @@ use http::{Request, Response};
 
 use super::*;
 use crate::Broker;
-use crate::connections::Standing;
+use crate::connections::Status;
 use crate::connections::row::State;
 use crate::host::{Host, StoreFault};
 use crate::vault::{Kind, Place};
@@ -325,12 +325,12 @@ impl Actor<'_> {
     }
 
     fn ask(&self) -> String {
-        match run(Broker::new(self).standing(&owners("forge"), None, &[])).unwrap() {
-            Standing::Token(connection) => connection.access_token.reveal().to_owned(),
-            Standing::NeedsReconnect { .. } => "reconnect".to_owned(),
-            Standing::NotConnected => "not connected".to_owned(),
-            Standing::Later(_) => "later".to_owned(),
-            Standing::UnknownService => "unknown".to_owned(),
+        match run(Broker::new(self).status(&owners("forge"), None, &[])).unwrap() {
+            Status::Token(connection) => connection.access_token.reveal().to_owned(),
+            Status::NeedsReconnect { .. } => "reconnect".to_owned(),
+            Status::NotConnected => "not connected".to_owned(),
+            Status::RetryAfter(_) => "later".to_owned(),
+            Status::UnknownService => "unknown".to_owned(),
         }
     }
 

@@ -139,7 +139,7 @@ fn a_link_says_the_account_the_further_scopes_and_where_to_go() {
     assert_eq!(head(&done, "referrer-policy"), "no-referrer");
 }
 
-/// Item 17: only to a listed URL, letter by letter. (`way_back` has the list of tricks.)
+/// Item 17: only to a listed URL, letter by letter. (`return_url` has the list of tricks.)
 #[test]
 fn a_link_leads_back_to_a_listed_url_only() {
     let (world, _) = world();

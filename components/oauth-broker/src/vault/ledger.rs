@@ -2,7 +2,7 @@
 //!
 //! A key that is taken out of `encryption_keys` while rows are sealed under it takes them along, and a row does not say so
 //! before somebody wants it. So this row names the keys under which durable rows may be sealed: the first of
-//! `encryption_keys` from the first write on that happens under it, and every key that a [`sweep`](super::sweep) found in
+//! `encryption_keys` from the first write on that happens under it, and every key that a [sweep](crate::maintenance) found in
 //! use. A key leaves it when a whole sweep has found nothing under it.
 //!
 //! Where a key of this row is missing from `encryption_keys`, or is another one under the same name, `/health` fails, and
@@ -63,7 +63,7 @@ impl<H: Host> Broker<'_, H> {
 
     /// Puts in the keys that a sweep has found in use. After a whole one, those go that it has not found; not the first, nor
     /// one that is another key now, because under that one nothing can be found.
-    pub(super) fn settle_keys(&self, found: &BTreeMap<String, u64>, whole: bool) -> Result<(), RowError> {
+    pub(crate) fn update_keys_in_use(&self, found: &BTreeMap<String, u64>, whole: bool) -> Result<(), RowError> {
         let vault = self.settings.vault()?;
         self.note_key(vault);
         let before = self.ledger()?.unwrap_or_default();

@@ -18,9 +18,9 @@
 //! | `a` | audit lines | an event | subject, place in the week, slot | after a week, replaced | [`crate::audit::ring`] |
 //! | `h` | refusal limit | a service gets nothing | name of the service key | a minute, replaced by the next | [`crate::audit`] |
 //! | `r` | lease | a refresh or a change of a list begins | kind and identity of the row that it is for | when that ends, or after 40 seconds; a mark of doubt with the next refresh | [`crate::connections`] |
-//! | `i` | list of connections | a connection is made or removed | subject | with the last of them | [`crate::connections::list`] |
-//! | `u` | list of subjects | a subject's first connection, and its last | number of the shard | replaced by the next | [`crate::connections::list`] |
-//! | `q` | revocation to come | a connection is removed | subject, grant | when it is done, or after 7 days | [`crate::connections::ending`] |
+//! | `i` | list of connections | a connection is made or removed | subject | with the last of them | [`crate::connections::index`] |
+//! | `u` | list of subjects | a subject's first connection, and its last | number of the shard | replaced by the next | [`crate::connections::index`] |
+//! | `q` | revocation to come | a connection is removed | subject, grant | when it is done, or after 7 days | [`crate::connections::revocation`] |
 //! | `d` | discovered | an MCP server's authorization is looked for | service | replaced by the next, after a day | [`crate::discovery`] |
 //! | `n` | registration | a client is registered there | issuer, redirect URI | when it is forgotten there, or its secret ends | `crate::discovery::client` |
 //! | `l` | sign-in limit | a passphrase is tried | none, or one of 64 letters | a minute, replaced by the next | [`crate::people::sign_in`] |
@@ -42,7 +42,6 @@
 pub mod ledger;
 pub mod rows;
 pub(crate) mod spent;
-pub mod sweep;
 
 use std::cell::OnceCell;
 
@@ -60,8 +59,8 @@ pub struct Vault {
     keys: Vec<VaultKey>,
 }
 
-struct VaultKey {
-    id: String,
+pub(crate) struct VaultKey {
+    pub(crate) id: String,
     master: Zeroizing<[u8; 32]>,
     /// The key of the cipher, derived when it is first needed.
     sealing: OnceCell<Zeroizing<[u8; 32]>>,
@@ -166,7 +165,7 @@ impl Vault {
         self.key(id).is_some()
     }
 
-    fn first(&self) -> &VaultKey {
+    pub(crate) fn first(&self) -> &VaultKey {
         let Some(key) = self.keys.first() else { unreachable!("parse makes no vault without a key") };
         key
     }
@@ -260,7 +259,7 @@ fn fields<'a>(fields: impl IntoIterator<Item = impl AsRef<str> + 'a>) -> Vec<u8>
 
 /// The id of the key under which a value is sealed, as it says, and what follows it. Only what can be an id: a damaged
 /// value is not let into a log.
-fn key_id(sealed: &[u8]) -> Option<(&str, &[u8])> {
+pub(crate) fn key_id(sealed: &[u8]) -> Option<(&str, &[u8])> {
     let [VERSION, length, rest @ ..] = sealed else { return None };
     let (id, rest) = rest.split_at_checked(usize::from(*length))?;
     let id = std::str::from_utf8(id).ok()?;

@@ -7,7 +7,7 @@ use super::params::Params;
 use super::{Refusal, pages};
 use crate::Broker;
 use crate::catalogue::Offered;
-use crate::connections::lasting::{Lasting, lasting};
+use crate::connections::expiry::{Expiry, expiry};
 use crate::connections::row::State;
 use crate::host::Host;
 use crate::names::{AccountName, ConnectionId, ServiceId, Subject};
@@ -90,7 +90,7 @@ pub struct Listed {
     pub expires_at: Option<u64>,
     pub renewable: bool,
     #[serde(flatten)]
-    pub lasting: Lasting,
+    pub expiry: Expiry,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connected_at: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -146,7 +146,7 @@ fn listed<H: Host>(broker: &Broker<'_, H>, id: ConnectionId, service: Option<&Of
         missing_scopes: Vec::new(),
         expires_at: None,
         renewable: false,
-        lasting: Lasting::default(),
+        expiry: Expiry::default(),
         connected_at: None,
         refreshed_at: None,
         step_up_url: None,
@@ -176,7 +176,7 @@ fn listed<H: Host>(broker: &Broker<'_, H>, id: ConnectionId, service: Option<&Of
                     _ => None,
                 };
                 let idle = catalogue.and_then(|lifetime| lifetime.idle);
-                listed.lasting = lasting(&connection, idle, catalogue.and_then(|lifetime| lifetime.absolute), now);
+                listed.expiry = expiry(&connection, idle, catalogue.and_then(|lifetime| lifetime.absolute), now);
             }
             listed.reason = ended.map(|reason| text::plain(&reason, LABEL));
             listed.missing_scopes = match service {

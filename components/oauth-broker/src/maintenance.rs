@@ -6,7 +6,7 @@
 //! sealed cursor says how far it has come and what it has found.
 //!
 //! Rows are counted by the key under which they were *found*. So the first sweep after a new key moves rows, the second
-//! one finds none under the old key, and only then the old one leaves the row of keys ([`super::ledger`]). In between,
+//! one finds none under the old key, and only then the old one leaves the row of keys ([`crate::vault::ledger`]). In between,
 //! whatever an instance with the old settings still wrote comes to light.
 //!
 //! A connection or a list is sealed again by the holder of its [`lease`](crate::connections) only, who reads it once more:
@@ -24,13 +24,13 @@ use std::collections::BTreeMap;
 use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
 
-use super::rows::RowError;
-use super::{Kind, OpenError, Place};
 use crate::Broker;
 use crate::audit::ring::Spot;
-use crate::connections::list::SHARDS;
+use crate::connections::index::SHARDS;
 use crate::host::Host;
 use crate::names::Subject;
+use crate::vault::rows::RowError;
+use crate::vault::{Kind, OpenError, Place, key_id};
 use sealing::age::is_recent;
 
 /// How far a sweep has come, and what it has found.
@@ -113,7 +113,7 @@ impl<H: Host> Broker<'_, H> {
                     continue;
                 }
                 if subjects_left == 0 || self.host.ticks() >= end {
-                    return self.settle_keys(&sweep.found, false);
+                    return self.update_keys_in_use(&sweep.found, false);
                 }
                 subjects_left -= 1;
                 self.sweep_subject(sweep, &subject, lost).await?;
@@ -123,7 +123,7 @@ impl<H: Host> Broker<'_, H> {
             sweep.after = None;
         }
         self.sweep_rows(sweep, &ring(None), lost).await?;
-        self.settle_keys(&sweep.found, true)
+        self.update_keys_in_use(&sweep.found, true)
     }
 
     /// Those who have nothing connected and may have audit lines, or whose list does not open.
@@ -160,7 +160,7 @@ impl<H: Host> Broker<'_, H> {
             let identity = row.identity();
             let place = row.place(&identity);
             let Some(sealed) = self.host.get(&place.key())? else { continue };
-            let Some((id, _)) = super::key_id(&sealed) else {
+            let Some((id, _)) = key_id(&sealed) else {
                 sweep.unreadable += 1;
                 continue;
             };

@@ -10,7 +10,7 @@ use super::params::Params;
 use super::{Refusal, pages};
 use crate::Broker;
 use crate::audit::{About, Event, Line};
-use crate::connections::{DisconnectError, Disconnected, Standing};
+use crate::connections::{DisconnectError, Disconnected, Status};
 use crate::host::Host;
 use crate::names::{ConnectionId, ServiceId};
 use crate::people::{self, Asker, By};
@@ -27,17 +27,17 @@ pub async fn post<H: Host>(
     let asked = Asked::of(request)?;
     let people::Caller { subject, by } = broker.caller(asker, asked.subject_token.as_ref().map(Secret::reveal))?;
     let id = super::connection(subject, service, asked.account.as_deref())?;
-    let handout = match broker.standing_for(&by, &id, None, &[]).await? {
-        Standing::Token(connection) => Handout::from(*connection),
-        Standing::NotConnected => {
+    let handout = match broker.status_for(&by, &id, None, &[]).await? {
+        Status::Token(connection) => Handout::from(*connection),
+        Status::NotConnected => {
             return Err(Refusal::NotConnected { connect_url: broker.connect_url(&id, &[])? });
         }
-        Standing::NeedsReconnect { missing_scopes } => {
+        Status::NeedsReconnect { missing_scopes } => {
             let connect_url = broker.connect_url(&id, &missing_scopes)?;
             return Err(Refusal::NeedsReconnect { connect_url, missing_scopes });
         }
-        Standing::Later(seconds) => return Err(Refusal::Later(seconds)),
-        Standing::UnknownService => {
+        Status::RetryAfter(seconds) => return Err(Refusal::Later(seconds)),
+        Status::UnknownService => {
             broker.note_refused(&by, &id.subject, std::slice::from_ref(&id));
             return Err(Refusal::UnknownService);
         }

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use super::Refusal;
 use crate::Broker;
 use crate::audit::{About, Event, Line};
-use crate::connections::Standing;
+use crate::connections::Status;
 use crate::host::Host;
 use crate::names::{AccountName, ConnectionId, ServiceId, Subject};
 use crate::people::{self, By};
@@ -217,8 +217,8 @@ async fn one<H: Host>(
         return answered(None, None, Outcome::UnknownService);
     };
     let id = ConnectionId { subject: subject.clone(), service, account };
-    let outcome = match broker.standing_for(by, &id, wanted.refused.as_deref(), &wanted.scopes).await? {
-        Standing::Token(connection) => {
+    let outcome = match broker.status_for(by, &id, wanted.refused.as_deref(), &wanted.scopes).await? {
+        Status::Token(connection) => {
             let handout = Handout::from(*connection);
             let outcome = Outcome::Token {
                 access_token: handout.access_token,
@@ -230,12 +230,12 @@ async fn one<H: Host>(
             };
             return answered(Some(id), Some((handout.grant, handout.generation)), outcome);
         }
-        Standing::NotConnected => Outcome::NotConnected { connect_url: broker.connect_url(&id, &[])? },
-        Standing::NeedsReconnect { missing_scopes } => {
+        Status::NotConnected => Outcome::NotConnected { connect_url: broker.connect_url(&id, &[])? },
+        Status::NeedsReconnect { missing_scopes } => {
             Outcome::NeedsReconnect { connect_url: broker.connect_url(&id, &missing_scopes)?, missing_scopes }
         }
-        Standing::Later(retry_after) => Outcome::TemporarilyUnavailable { retry_after },
-        Standing::UnknownService => Outcome::UnknownService,
+        Status::RetryAfter(retry_after) => Outcome::TemporarilyUnavailable { retry_after },
+        Status::UnknownService => Outcome::UnknownService,
     };
     answered(Some(id), None, outcome)
 }

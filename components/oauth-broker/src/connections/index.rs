@@ -11,7 +11,7 @@
 //!
 //! A name carries the grant that it was written for. Disconnecting erases the connection before its name, so whoever
 //! finds a name without its connection can look for the revocation that must be there, and loses none
-//! ([`super::ending`]).
+//! ([`super::revocation`]).
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -24,14 +24,14 @@ use crate::vault::{Kind, Place};
 
 /// What is a subject's.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct List {
-    pub(super) connections: Vec<Named>,
+pub(super) struct Index {
+    pub(super) connections: Vec<Entry>,
     /// Grants that are to be revoked.
     pub(super) revocations: Vec<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Named {
+pub(super) struct Entry {
     pub(super) service: ServiceId,
     pub(super) account: AccountName,
     pub(super) grant: String,
@@ -40,13 +40,13 @@ pub(super) struct Named {
 impl<H: Host> Broker<'_, H> {
     /// What the subject's list names.
     pub fn connections_of(&self, subject: &Subject) -> Result<Vec<ConnectionId>, RowError> {
-        let list = self.list(subject)?;
+        let list = self.index_of(subject)?;
         Ok(list.connections.into_iter().map(|named| named.id(subject)).collect())
     }
 
     /// The grants of the subject for which there may be a revocation to come.
     pub(crate) fn revocations_of(&self, subject: &Subject) -> Result<Vec<String>, RowError> {
-        let List { connections, revocations } = self.list(subject)?;
+        let Index { connections, revocations } = self.index_of(subject)?;
         Ok(connections.into_iter().map(|named| named.grant).chain(revocations).collect())
     }
 
@@ -57,7 +57,7 @@ impl<H: Host> Broker<'_, H> {
 
     /// Whether one more may be connected.
     pub(crate) fn has_room_for(&self, id: &ConnectionId) -> Result<bool, RowError> {
-        let list = match self.list(&id.subject) {
+        let list = match self.index_of(&id.subject) {
             // Whoever cannot count does not hold people up.
             Err(RowError::Open(_)) => return Ok(true),
             list => list?,
@@ -66,10 +66,10 @@ impl<H: Host> Broker<'_, H> {
     }
 
     /// Sees to it that the list names a connection.
-    pub(super) async fn name(&self, id: &ConnectionId, grant: &str) {
-        let named = Named { service: id.service.clone(), account: id.account.clone(), grant: grant.to_owned() };
-        if !self.list(&id.subject).is_ok_and(|list| list.connections.contains(&named)) {
-            self.change_list(&id.subject, |list| {
+    pub(super) async fn index_connection(&self, id: &ConnectionId, grant: &str) {
+        let named = Entry { service: id.service.clone(), account: id.account.clone(), grant: grant.to_owned() };
+        if !self.index_of(&id.subject).is_ok_and(|list| list.connections.contains(&named)) {
+            self.change_index(&id.subject, |list| {
                 list.connections.retain(|other| !other.is(id));
                 list.connections.push(named);
             })
@@ -77,22 +77,22 @@ impl<H: Host> Broker<'_, H> {
         }
     }
 
-    pub(super) fn list(&self, subject: &Subject) -> Result<List, RowError> {
-        match self.read(list_place(&[subject.as_str()])) {
+    pub(super) fn index_of(&self, subject: &Subject) -> Result<Index, RowError> {
+        match self.read(index_place(&[subject.as_str()])) {
             // Nothing opens it again: what it named comes back by and by.
-            Err(RowError::Open(crate::vault::OpenError::Broken) | RowError::Form) => Ok(List::default()),
+            Err(RowError::Open(crate::vault::OpenError::Broken) | RowError::Form) => Ok(Index::default()),
             list => Ok(list?.unwrap_or_default()),
         }
     }
 
     /// Changes a subject's list, which nobody else does meanwhile. What cannot be written is made up for by whoever looks
     /// next, so that it is no error of what was to be written down.
-    pub(super) async fn change_list(&self, subject: &Subject, change: impl FnOnce(&mut List)) {
+    pub(super) async fn change_index(&self, subject: &Subject, change: impl FnOnce(&mut Index)) {
         let identity = [subject.as_str()];
-        let place = list_place(&identity);
+        let place = index_place(&identity);
         let changed = match self.wait_for_lease(place, PATIENCE).await {
             Ok(Some(lease)) => {
-                let changed = self.change_list_in_turn(subject, change).await;
+                let changed = self.change_index_in_turn(subject, change).await;
                 self.release(place, &lease);
                 changed
             }
@@ -104,8 +104,8 @@ impl<H: Host> Broker<'_, H> {
         }
     }
 
-    async fn change_list_in_turn(&self, subject: &Subject, change: impl FnOnce(&mut List)) -> Result<(), RowError> {
-        let before = self.list(subject)?;
+    async fn change_index_in_turn(&self, subject: &Subject, change: impl FnOnce(&mut Index)) -> Result<(), RowError> {
+        let before = self.index_of(subject)?;
         let mut list = before.clone();
         change(&mut list);
         if list == before {
@@ -114,9 +114,9 @@ impl<H: Host> Broker<'_, H> {
         let is_empty = list.connections.is_empty() && list.revocations.is_empty();
         if !is_empty {
             self.change_subjects(subject, true).await?;
-            return self.write(list_place(&[subject.as_str()]), &list);
+            return self.write(index_place(&[subject.as_str()]), &list);
         }
-        self.erase(list_place(&[subject.as_str()]))?;
+        self.erase(index_place(&[subject.as_str()]))?;
         self.change_subjects(subject, false).await
     }
 
@@ -147,7 +147,7 @@ impl<H: Host> Broker<'_, H> {
     }
 }
 
-impl Named {
+impl Entry {
     pub(super) fn is(&self, id: &ConnectionId) -> bool {
         (&self.service, &self.account) == (&id.service, &id.account)
     }
@@ -157,7 +157,7 @@ impl Named {
     }
 }
 
-fn list_place<'a>(identity: &'a [&'a str]) -> Place<'a> {
+fn index_place<'a>(identity: &'a [&'a str]) -> Place<'a> {
     Place { kind: Kind::Connections, identity }
 }
 

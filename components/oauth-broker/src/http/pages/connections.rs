@@ -5,8 +5,8 @@ use std::fmt::Write;
 use http::{Response, StatusCode};
 
 use super::{bdi, escape, page};
-use crate::connections::lasting::Warning;
-use crate::doors::listing::{Listed, Listing};
+use crate::connections::expiry::Warning;
+use crate::http::listing::{Listed, Listing};
 use crate::names::ServiceId;
 
 /// The services, each with its accounts and what can be done about them. `returns_to` is the address to which sign-ins
@@ -107,7 +107,7 @@ fn account(body: &mut String, one: &Listed, now: u64) {
             "active" if one.step_up_url.is_some() => "Grant what is missing",
             _ => "Connect again",
         };
-        let urgent = !one.connected || one.step_up_url.is_some() || one.lasting.warning.is_some();
+        let urgent = !one.connected || one.step_up_url.is_some() || one.expiry.warning.is_some();
         let class = if urgent { "button first" } else { "button" };
         let account = if own_name.is_empty() { String::new() } else { format!("?account={own_name}") };
         let _ = write!(body, "<a class=\"{class}\" href=\"/auth/{}{account}\">{again}{which}</a>", one.service);
@@ -129,13 +129,13 @@ fn scopes(body: &mut String, what: &str, scopes: &[String]) {
 
 /// When it ends: always, where nothing but the person can keep it; else when that is soon.
 fn ends(body: &mut String, one: &Listed, now: u64) {
-    let Some(end) = one.lasting.dies_at.filter(|_| !one.renewable || one.lasting.warning.is_some()) else { return };
+    let Some(end) = one.expiry.dies_at.filter(|_| !one.renewable || one.expiry.warning.is_some()) else { return };
     let left = match end.saturating_sub(now) / 60 {
         minutes @ 0..120 => format!("{minutes} minutes"),
         minutes @ 120..2880 => format!("{} hours", minutes / 60),
         minutes => format!("{} days", minutes / 1440),
     };
-    let unless = match one.lasting.warning {
+    let unless = match one.expiry.warning {
         Some(Warning::UseSoon) => "it is used before",
         _ => "you connect again",
     };

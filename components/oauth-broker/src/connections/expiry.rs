@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::row::Connection;
 
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Lasting {
+pub struct Expiry {
     /// When the refresh token ends unless it is used before.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refresh_idle_ends_at: Option<u64>,
@@ -35,10 +35,10 @@ pub enum Warning {
 }
 
 /// The lifetimes are those of a refresh token in the catalogue, in seconds.
-pub fn lasting(connection: &Connection, idle: Option<u64>, absolute: Option<u64>, now: u64) -> Lasting {
+pub fn expiry(connection: &Connection, idle: Option<u64>, absolute: Option<u64>, now: u64) -> Expiry {
     // A token without an end needs nobody to renew it.
-    let Some(token_ends) = connection.expires_at else { return Lasting::default() };
-    let mut lasting = Lasting::default();
+    let Some(token_ends) = connection.expires_at else { return Expiry::default() };
+    let mut ends = Expiry::default();
     let mut dies_at = token_ends;
     let mut since = connection.refreshed_at;
     let mut warning = Warning::ReconnectSoon;
@@ -46,8 +46,8 @@ pub fn lasting(connection: &Connection, idle: Option<u64>, absolute: Option<u64>
         let from = |start: u64, lifetime: Option<u64>| lifetime.map(|lifetime| start.saturating_add(lifetime));
         let idle_ends = connection.refresh_ends_at.or(from(connection.refreshed_at, idle));
         let absolute_ends = from(connection.connected_at, absolute);
-        (lasting.refresh_idle_ends_at, lasting.refresh_absolute_ends_at) = (idle_ends, absolute_ends);
-        let Some(refresh_ends) = idle_ends.into_iter().chain(absolute_ends).min() else { return lasting };
+        (ends.refresh_idle_ends_at, ends.refresh_absolute_ends_at) = (idle_ends, absolute_ends);
+        let Some(refresh_ends) = idle_ends.into_iter().chain(absolute_ends).min() else { return ends };
         if absolute_ends == Some(refresh_ends) {
             since = connection.connected_at;
         } else {
@@ -56,9 +56,9 @@ pub fn lasting(connection: &Connection, idle: Option<u64>, absolute: Option<u64>
         dies_at = dies_at.max(refresh_ends);
     }
     let lifetime = dies_at.saturating_sub(since);
-    lasting.dies_at = Some(dies_at);
-    lasting.warning = (dies_at.saturating_sub(now) <= (lifetime / 4).min(LONGEST_WARNING)).then_some(warning);
-    lasting
+    ends.dies_at = Some(dies_at);
+    ends.warning = (dies_at.saturating_sub(now) <= (lifetime / 4).min(LONGEST_WARNING)).then_some(warning);
+    ends
 }
 
 /// How many seconds before the end a warning begins, at most; for what lives shorter it is the last quarter.
@@ -92,37 +92,37 @@ mod tests {
 
     #[test]
     fn what_nobody_knows_is_not_said() {
-        assert_eq!(lasting(&connection(true, None), None, None, 0), Lasting::default());
+        assert_eq!(expiry(&connection(true, None), None, None, 0), Expiry::default());
     }
 
     #[test]
     fn a_token_that_cannot_be_renewed_ends_with_itself() {
-        let lasting = |now| lasting(&connection(false, None), Some(DAY), Some(DAY), now);
-        assert_eq!((lasting(0).dies_at, lasting(0).warning), (Some(3600), None));
-        assert_eq!(lasting(2700).warning, Some(Warning::ReconnectSoon));
+        let expiry = |now| expiry(&connection(false, None), Some(DAY), Some(DAY), now);
+        assert_eq!((expiry(0).dies_at, expiry(0).warning), (Some(3600), None));
+        assert_eq!(expiry(2700).warning, Some(Warning::ReconnectSoon));
     }
 
     #[test]
     fn an_idle_lifetime_begins_anew_with_every_refresh() {
         let mut connection = connection(true, None);
         connection.refreshed_at = 40 * DAY;
-        let lasting = |now| lasting(&connection, Some(60 * DAY), None, now);
-        assert_eq!((lasting(0).dies_at, lasting(0).refresh_idle_ends_at), (Some(100 * DAY), Some(100 * DAY)));
-        assert_eq!((lasting(92 * DAY).warning, lasting(93 * DAY).warning), (None, Some(Warning::UseSoon)));
+        let expiry = |now| expiry(&connection, Some(60 * DAY), None, now);
+        assert_eq!((expiry(0).dies_at, expiry(0).refresh_idle_ends_at), (Some(100 * DAY), Some(100 * DAY)));
+        assert_eq!((expiry(92 * DAY).warning, expiry(93 * DAY).warning), (None, Some(Warning::UseSoon)));
     }
 
     #[test]
     fn an_absolute_lifetime_does_not() {
         let mut connection = connection(true, None);
         connection.refreshed_at = 6 * DAY;
-        let lasting = |now| lasting(&connection, Some(60 * DAY), Some(7 * DAY), now);
-        assert_eq!((lasting(0).dies_at, lasting(0).refresh_absolute_ends_at), (Some(7 * DAY), Some(7 * DAY)));
-        assert_eq!((lasting(5 * DAY).warning, lasting(6 * DAY).warning), (None, Some(Warning::ReconnectSoon)));
+        let expiry = |now| expiry(&connection, Some(60 * DAY), Some(7 * DAY), now);
+        assert_eq!((expiry(0).dies_at, expiry(0).refresh_absolute_ends_at), (Some(7 * DAY), Some(7 * DAY)));
+        assert_eq!((expiry(5 * DAY).warning, expiry(6 * DAY).warning), (None, Some(Warning::ReconnectSoon)));
     }
 
     #[test]
     fn what_the_answer_says_counts_more_than_the_catalogue() {
-        let said = lasting(&connection(true, Some(2 * DAY)), Some(60 * DAY), None, 0);
+        let said = expiry(&connection(true, Some(2 * DAY)), Some(60 * DAY), None, 0);
         assert_eq!(said.dies_at, Some(2 * DAY));
     }
 

@@ -6,8 +6,8 @@ use http::{HeaderValue, Response, StatusCode, header};
 
 use super::{bdi, escape, page};
 use crate::connect::offer::Offer;
+use crate::connect::return_url::ReturnUrl;
 use crate::connect::start::Started;
-use crate::connect::way_back::ReturnUrl;
 use crate::names::ConnectionId;
 
 /// What will be connected, and the button that does it. `changed`: the button was pressed, but what its page had shown is

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 /// Seconds or milliseconds since the epoch, or the form of RFC 3339.
-pub fn moment(said: &Value) -> Option<u64> {
+pub fn timestamp(said: &Value) -> Option<u64> {
     match number(said) {
         Some(moment) if moment > 1e11 => Some((moment / 1000.0) as u64),
         Some(moment) if moment > 0.0 => Some(moment as u64),
@@ -93,10 +93,10 @@ mod tests {
             (serde_json::json!("2024-02-29T00:00:00Z"), 1_709_164_800),
             (serde_json::json!("1970-01-01T00:00:00Z"), 0),
         ] {
-            assert_eq!(moment(&said), Some(seconds), "{said}");
+            assert_eq!(timestamp(&said), Some(seconds), "{said}");
         }
         for bad in ["", "soon", "2023-11-14", "2023-13-14T22:13:20Z", "2023-11-14T22:13:20", "20é3-11-14T22:13:20Z"] {
-            assert_eq!(moment(&serde_json::json!(bad)), None, "{bad}");
+            assert_eq!(timestamp(&serde_json::json!(bad)), None, "{bad}");
         }
     }
 

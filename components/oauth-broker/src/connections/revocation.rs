@@ -25,7 +25,7 @@ use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
 
 use super::PATIENCE;
-use super::list::{List, SHARDS};
+use super::index::{Index, SHARDS};
 use super::refresh::{LONGEST_WAIT, retry_after};
 use super::row::{self, Connection};
 use crate::Broker;
@@ -75,7 +75,7 @@ impl<H: Host> Broker<'_, H> {
         let connection = match self.connection(id) {
             Err(RowError::Open(_) | RowError::Form) => {
                 self.forget(id)?;
-                self.unname(id, None).await;
+                self.unindex_connection(id, None).await;
                 return Ok(Disconnected::NotRevoked("what was stored of it cannot be read"));
             }
             connection => connection?,
@@ -97,7 +97,7 @@ impl<H: Host> Broker<'_, H> {
 
     /// Goes on with the subject's revocations that are due, and takes the names of what is gone out of its list.
     pub async fn retry_revocations(&self, subject: &Subject) -> Result<(), RowError> {
-        let list = self.list(subject)?;
+        let list = self.index_of(subject)?;
         let mut due = Vec::new();
         let mut has_changed = false;
         for named in &list.connections {
@@ -118,7 +118,7 @@ impl<H: Host> Broker<'_, H> {
             ended?;
         }
         if has_changed {
-            self.change_list(subject, |list| self.take_out_what_is_gone(subject, list)).await;
+            self.change_index(subject, |list| self.take_out_what_is_gone(subject, list)).await;
         }
         Ok(())
     }
@@ -161,7 +161,7 @@ impl<H: Host> Broker<'_, H> {
         };
         erased?;
         if !is_alone {
-            self.unname(&id, Some(&revocation)).await;
+            self.unindex_connection(&id, Some(&revocation)).await;
             return Ok(Disconnected::Queued);
         }
         // A refresh that has ended meanwhile may have brought newer tokens.
@@ -215,11 +215,11 @@ impl<H: Host> Broker<'_, H> {
             if self.is_ending(&id, &revocation.connection.grant) {
                 self.write_revocation(&revocation)?;
             }
-            self.unname(&id, Some(&revocation)).await;
+            self.unindex_connection(&id, Some(&revocation)).await;
             return Ok(Disconnected::Queued);
         }
         self.erase(revocation_place(&[id.subject.as_str(), &revocation.connection.grant]))?;
-        self.unname(&id, None).await;
+        self.unindex_connection(&id, None).await;
         if ended == Disconnected::Queued {
             self.host.log(&format!("{}: a revocation is given up: the provider did not do it in a week", id.service));
             return Ok(Disconnected::NotRevoked("the provider could not be asked, or refused"));
@@ -285,8 +285,8 @@ impl<H: Host> Broker<'_, H> {
     }
 
     /// Takes the connection's name out of the list if it is gone, and puts in that of the revocation that is left.
-    async fn unname(&self, id: &ConnectionId, left: Option<&Revocation>) {
-        self.change_list(&id.subject, |list| {
+    async fn unindex_connection(&self, id: &ConnectionId, left: Option<&Revocation>) {
+        self.change_index(&id.subject, |list| {
             if let Some(left) = left {
                 list.revocations.push(left.connection.grant.clone());
             }
@@ -296,8 +296,8 @@ impl<H: Host> Broker<'_, H> {
     }
 
     /// What cannot be read now stays.
-    fn take_out_what_is_gone(&self, subject: &Subject, list: &mut List) {
-        let List { connections, revocations } = list;
+    fn take_out_what_is_gone(&self, subject: &Subject, list: &mut Index) {
+        let Index { connections, revocations } = list;
         connections.retain_mut(|named| {
             let Ok(connection) = self.connection(&named.clone().id(subject)) else { return true };
             if connection.as_ref().is_some_and(|connection| connection.grant == named.grant) {
