@@ -9,9 +9,10 @@ use http::{Request, Response, StatusCode};
 pub mod world;
 use world::{Browser, World, grant, owners, run};
 
+use crate::broker::Broker;
 use crate::connections::Status;
-use crate::vault::{Kind, Place};
-use crate::{Broker, Host};
+use crate::host::Host;
+use crate::vault::{RowId, RowKind};
 
 /// Any request: the method and the path on the first line, headers on the next ones, then the body.
 pub fn requests(data: &[u8]) {
@@ -63,8 +64,8 @@ pub fn answers(data: &[u8]) {
     world.pass(3600);
     let response = Response::builder().status(status).header("content-type", kind).body(body.to_vec());
     world.answers.borrow_mut().push_back(Ok(response.unwrap()));
-    let status = run(Broker::new(&world).status(&owners("forge"), None, &[])).unwrap();
-    let kept = Broker::new(&world).connection(&owners("forge")).unwrap().unwrap();
+    let status = run(Broker::new(&world).connections().status(&owners("forge"), None, &[])).unwrap();
+    let kept = Broker::new(&world).connections().get(&owners("forge")).unwrap().unwrap();
     assert!(kept.refresh_token.is_some(), "a refresh token was lost");
     if let Status::NeedsReconnect { .. } = status {
         assert!(body.windows(5).any(|word| word == b"error"), "a grant was ended by what says no error");
@@ -109,16 +110,16 @@ pub fn stored(data: &[u8]) {
     for key in &keys {
         Host::set(&world, key, data).unwrap();
     }
-    let _ = run(broker.status(&owners("forge"), None, &[])).unwrap();
+    let _ = run(broker.connections().status(&owners("forge"), None, &[])).unwrap();
     tells_nothing(&world, &world.get("/connections"));
     for key in keys {
         assert_eq!(world.store.borrow().get(&key).map(Vec::as_slice), Some(data), "what cannot be read was changed");
     }
     let id = owners("forge");
-    let place = Place { kind: Kind::Connection, identity: &id.identity() };
-    let sealed = broker.settings.vault().unwrap().seal(place, data, [7; 24]);
+    let place = RowId { kind: RowKind::Connection, identity: &id.identity() };
+    let sealed = broker.vault().keyring().unwrap().seal(place, data, [7; 24]);
     Host::set(&world, &place.key(), &sealed).unwrap();
-    let _ = run(broker.status(&owners("forge"), None, &[])).unwrap();
+    let _ = run(broker.connections().status(&owners("forge"), None, &[])).unwrap();
     tells_nothing(&world, &world.get("/connections"));
 }
 

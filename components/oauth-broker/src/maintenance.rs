@@ -1,4 +1,4 @@
-//! How does what is stored move on to a new key, and when may the old one go?
+//! Sweeps over everything that is stored, to move it to a new key and to find out which keys are still in use.
 //!
 //! A sweep goes over every row that is there for longer than minutes: the shards of the list of subjects, and for each
 //! subject its list, its connections, its revocations to come and its audit lines. What is not under the first key is
@@ -24,13 +24,16 @@ use std::collections::BTreeMap;
 use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
 
-use crate::Broker;
 use crate::audit::ring::Spot;
+use crate::connections::Connections;
 use crate::connections::index::SHARDS;
-use crate::host::Host;
+use crate::host::{Host, random};
+use crate::lease::Leases;
 use crate::names::Subject;
-use crate::vault::rows::RowError;
-use crate::vault::{Kind, OpenError, Place, key_id};
+use crate::people::keys::HashedKeys;
+use crate::settings::{Setting, Settings};
+use crate::vault::keyring::key_id;
+use crate::vault::{OpenError, RowError, RowId, RowKind, Vault};
 use sealing::age::is_recent;
 
 /// How far a sweep has come, and what it has found.
@@ -52,9 +55,9 @@ pub struct Sweep {
     pub deleted: u64,
 }
 
-/// A row's place, owned.
-struct Row {
-    kind: Kind,
+/// A [`RowId`] that owns its identity.
+struct OwnedRowId {
+    kind: RowKind,
     identity: Vec<String>,
 }
 
@@ -64,10 +67,19 @@ impl Sweep {
     }
 }
 
-impl<H: Host> Broker<'_, H> {
-    pub(crate) fn new_sweep(&self) -> Result<Sweep, RowError> {
+/// Sweeps over what is stored.
+pub(crate) struct Maintenance<'b, H> {
+    pub host: &'b H,
+    pub settings: &'b Settings<'b, H>,
+    pub vault: Vault<'b, H>,
+    pub leases: Leases<'b, H>,
+    pub connections: Connections<'b, H>,
+}
+
+impl<H: Host> Maintenance<'_, H> {
+    pub fn begin(&self) -> Result<Sweep, RowError> {
         Ok(Sweep {
-            key: self.settings.vault()?.first().id.clone(),
+            key: self.vault.keyring()?.first_id().to_owned(),
             began: self.host.now(),
             shard: 0,
             after: None,
@@ -79,32 +91,32 @@ impl<H: Host> Broker<'_, H> {
     }
 
     /// The sweep that a cursor stands for; none when it is not one of this day and of the key that is the first now.
-    pub(crate) fn sweep_at(&self, cursor: &[u8]) -> Result<Option<Sweep>, RowError> {
-        let vault = self.settings.vault()?;
-        let Ok(plain) = vault.open(CURSOR, cursor) else { return Ok(None) };
+    pub fn resume(&self, cursor: &[u8]) -> Result<Option<Sweep>, RowError> {
+        let keyring = self.vault.keyring()?;
+        let Ok(plain) = keyring.open(CURSOR, cursor) else { return Ok(None) };
         let sweep: Option<Sweep> = serde_json::from_slice(&plain).ok();
-        let is_good = |sweep: &Sweep| sweep.key == vault.first().id && is_recent(sweep.began, self.host.now(), A_DAY);
+        let is_good = |sweep: &Sweep| sweep.key == keyring.first_id() && is_recent(sweep.began, self.host.now(), A_DAY);
         Ok(sweep.filter(is_good))
     }
 
-    pub(crate) fn cursor(&self, sweep: &Sweep) -> Result<Vec<u8>, RowError> {
-        self.seal(CURSOR, sweep)
+    pub fn cursor(&self, sweep: &Sweep) -> Result<Vec<u8>, RowError> {
+        self.vault.seal(CURSOR, sweep)
     }
 
     /// Goes on with a sweep, for a while. Rows under the key `lost` are deleted. Errors leave every row as it was, and the
     /// same step can be taken again.
-    pub(crate) async fn go_on(&self, sweep: &mut Sweep, lost: Option<&str>) -> Result<(), RowError> {
+    pub async fn advance(&self, sweep: &mut Sweep, lost: Option<&str>) -> Result<(), RowError> {
         let end = self.host.ticks().saturating_add(STEP);
         let mut subjects_left = SUBJECTS;
         while !sweep.is_whole() {
             let mut subjects = match sweep.shard {
                 SHARDS => self.others()?,
                 shard => {
-                    let row = Row::new(Kind::Subjects, [shard.to_string()]);
+                    let row = OwnedRowId::new(RowKind::SubjectIndex, [shard.to_string()]);
                     if sweep.after.is_none() {
                         self.sweep_rows(sweep, &[row], lost).await?;
                     }
-                    readable(self.subjects_of_shard(shard))?.unwrap_or_default()
+                    readable(self.connections.index.subjects_of_shard(shard))?.unwrap_or_default()
                 }
             };
             subjects.sort_unstable();
@@ -113,7 +125,7 @@ impl<H: Host> Broker<'_, H> {
                     continue;
                 }
                 if subjects_left == 0 || self.host.ticks() >= end {
-                    return self.update_keys_in_use(&sweep.found, false);
+                    return self.vault.update_keys_in_use(&sweep.found, false);
                 }
                 subjects_left -= 1;
                 self.sweep_subject(sweep, &subject, lost).await?;
@@ -123,63 +135,65 @@ impl<H: Host> Broker<'_, H> {
             sweep.after = None;
         }
         self.sweep_rows(sweep, &ring(None), lost).await?;
-        self.update_keys_in_use(&sweep.found, true)
+        self.vault.update_keys_in_use(&sweep.found, true)
     }
 
     /// Those who have nothing connected and may have audit lines, or whose list does not open.
     fn others(&self) -> Result<Vec<Subject>, RowError> {
-        let keys = self.settings.api_keys()?;
+        let keys = HashedKeys::of_setting(self.settings, Setting::ApiKeys)?;
         let mut subjects: Vec<Subject> = keys.names().filter_map(|name| Subject::parse(name).ok()).collect();
         subjects.push(Subject::owner());
         subjects.sort_unstable();
         subjects.dedup();
-        subjects.retain(|subject| !self.connections_of(subject).is_ok_and(|connections| !connections.is_empty()));
+        subjects.retain(|subject| {
+            !self.connections.index.connections_of(subject).is_ok_and(|connections| !connections.is_empty())
+        });
         Ok(subjects)
     }
 
     async fn sweep_subject(&self, sweep: &mut Sweep, subject: &Subject, lost: Option<&str>) -> Result<(), RowError> {
-        let mut rows = vec![Row::new(Kind::Connections, [subject.as_str()])];
-        if let Some(ids) = readable(self.connections_of(subject))? {
-            rows.extend(ids.iter().map(|id| Row::new(Kind::Connection, id.identity())));
+        let mut rows = vec![OwnedRowId::new(RowKind::ConnectionIndex, [subject.as_str()])];
+        if let Some(ids) = readable(self.connections.index.connections_of(subject))? {
+            rows.extend(ids.iter().map(|id| OwnedRowId::new(RowKind::Connection, id.identity())));
         }
-        if let Some(grants) = readable(self.revocations_of(subject))? {
-            rows.extend(grants.iter().map(|grant| Row::new(Kind::Revocation, [subject.as_str(), grant])));
+        if let Some(grants) = readable(self.connections.index.revocations_of(subject))? {
+            rows.extend(grants.iter().map(|grant| OwnedRowId::new(RowKind::Revocation, [subject.as_str(), grant])));
         }
         rows.extend(ring(Some(subject)));
         self.sweep_rows(sweep, &rows, lost).await?;
-        if let Err(error) = self.retry_revocations(subject).await {
+        if let Err(error) = self.connections.retry_revocations(subject).await {
             self.host.log(&format!("revocations were not looked after: {error}"));
         }
         Ok(())
     }
 
-    async fn sweep_rows(&self, sweep: &mut Sweep, rows: &[Row], lost: Option<&str>) -> Result<(), RowError> {
-        let vault = self.settings.vault()?;
+    async fn sweep_rows(&self, sweep: &mut Sweep, rows: &[OwnedRowId], lost: Option<&str>) -> Result<(), RowError> {
+        let keyring = self.vault.keyring()?;
         let mut to_move = Vec::new();
         for row in rows {
             let identity = row.identity();
-            let place = row.place(&identity);
-            let Some(sealed) = self.host.get(&place.key())? else { continue };
-            let Some((id, _)) = key_id(&sealed) else {
+            let id = row.row_id(&identity);
+            let Some(sealed) = self.host.get(&id.key())? else { continue };
+            let Some((key, _)) = key_id(&sealed) else {
                 sweep.unreadable += 1;
                 continue;
             };
-            if lost == Some(id) {
-                self.erase(place)?;
+            if lost == Some(key) {
+                self.vault.erase(id)?;
                 sweep.deleted += 1;
                 continue;
             }
-            match vault.open(place, &sealed) {
+            match keyring.open(id, &sealed) {
                 // Under whichever key: it does not open, and keeps no key here.
                 Err(OpenError::Broken) => {
                     sweep.unreadable += 1;
                     continue;
                 }
                 Err(OpenError::UnknownKey(_)) => sweep.unreadable += 1,
-                Ok(_) if vault.is_newest(&sealed) => {}
+                Ok(_) if keyring.is_newest(&sealed) => {}
                 Ok(_) => to_move.push(row),
             }
-            *sweep.found.entry(id.to_owned()).or_default() += 1;
+            *sweep.found.entry(key.to_owned()).or_default() += 1;
         }
         for rows in to_move.chunks(AT_ONCE) {
             for moved in join_all(rows.iter().map(|row| self.move_row(row))).await {
@@ -190,30 +204,30 @@ impl<H: Host> Broker<'_, H> {
     }
 
     /// Seals a row under the first key. What somebody else is about to write moves by that.
-    async fn move_row(&self, row: &Row) -> Result<bool, RowError> {
+    async fn move_row(&self, row: &OwnedRowId) -> Result<bool, RowError> {
         let identity = row.identity();
-        let place = row.place(&identity);
+        let id = row.row_id(&identity);
         if !row.has_lease() {
-            return self.seal_again(place);
+            return self.seal_again(id);
         }
-        self.in_its_turn(place, || self.seal_again(place)).await?.unwrap_or(Ok(false))
+        self.leases.with(id, || self.seal_again(id)).await?.unwrap_or(Ok(false))
     }
 
-    fn seal_again(&self, place: Place) -> Result<bool, RowError> {
-        let vault = self.settings.vault()?;
-        let key = place.key();
+    fn seal_again(&self, id: RowId) -> Result<bool, RowError> {
+        let keyring = self.vault.keyring()?;
+        let key = id.key();
         let Some(sealed) = self.host.get(&key)? else { return Ok(false) };
-        let plain = match vault.open(place, &sealed) {
-            Ok(plain) if !vault.is_newest(&sealed) => plain,
+        let plain = match keyring.open(id, &sealed) {
+            Ok(plain) if !keyring.is_newest(&sealed) => plain,
             _ => return Ok(false),
         };
-        self.host.set(&key, &vault.seal(place, &plain, self.random()))?;
+        self.host.set(&key, &keyring.seal(id, &plain, random(self.host)))?;
         Ok(true)
     }
 }
 
-impl Row {
-    fn new(kind: Kind, identity: impl IntoIterator<Item = impl Into<String>>) -> Self {
+impl OwnedRowId {
+    fn new(kind: RowKind, identity: impl IntoIterator<Item = impl Into<String>>) -> Self {
         Self { kind, identity: identity.into_iter().map(Into::into).collect() }
     }
 
@@ -221,18 +235,18 @@ impl Row {
         self.identity.iter().map(String::as_str).collect()
     }
 
-    fn place<'a>(&self, identity: &'a [&'a str]) -> Place<'a> {
-        Place { kind: self.kind, identity }
+    fn row_id<'a>(&self, identity: &'a [&'a str]) -> RowId<'a> {
+        RowId { kind: self.kind, identity }
     }
 
     fn has_lease(&self) -> bool {
-        matches!(self.kind, Kind::Connection | Kind::Connections | Kind::Subjects)
+        matches!(self.kind, RowKind::Connection | RowKind::ConnectionIndex | RowKind::SubjectIndex)
     }
 }
 
 /// The audit rows of a subject, or those of nobody.
-fn ring(subject: Option<&Subject>) -> Vec<Row> {
-    Spot::all().map(|spot| Row::new(Kind::Audit, spot.identity(subject))).collect()
+fn ring(subject: Option<&Subject>) -> Vec<OwnedRowId> {
+    Spot::all().map(|spot| OwnedRowId::new(RowKind::Audit, spot.identity(subject))).collect()
 }
 
 /// What a list says; none when it does not open, which has been counted.
@@ -243,7 +257,7 @@ fn readable<T>(list: Result<T, RowError>) -> Result<Option<T>, RowError> {
     }
 }
 
-const CURSOR: Place = Place { kind: Kind::SweepCursor, identity: &[] };
+const CURSOR: RowId = RowId { kind: RowKind::SweepCursor, identity: &[] };
 /// Subjects of a step.
 const SUBJECTS: usize = 64;
 /// Milliseconds after which a step begins with no further subject.

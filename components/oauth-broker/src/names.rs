@@ -1,4 +1,4 @@
-//! What do we call people and services?
+//! Names people, services and connections, and says who is calling.
 
 use std::fmt;
 
@@ -30,6 +30,22 @@ pub struct ConnectionId {
     pub account: AccountName,
 }
 
+/// Who calls, and for whom.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller {
+    pub subject: Subject,
+    pub by: CalledBy,
+}
+
+/// Who calls.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CalledBy {
+    /// The person, by an API key, or the owner in local mode.
+    Person,
+    /// A service, by the name that its key has in `service_keys`.
+    Service(String),
+}
+
 /// The name is not of the permitted form.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum NameError {
@@ -46,8 +62,8 @@ impl ServiceId {
         if is_word(id, 64) { Ok(Self(id.to_owned())) } else { Err(NameError::Service) }
     }
 
-    /// What no service is called: whoever is to be told that there is no such service asks for this one.
-    pub(crate) fn nobodys() -> Self {
+    /// An id that no service can have. What a caller may not have is answered as this unknown service is.
+    pub(crate) fn unknown() -> Self {
         Self("-".to_owned())
     }
 
@@ -57,7 +73,7 @@ impl ServiceId {
 }
 
 impl Subject {
-    /// Whom local mode and the owner's passphrase stand for.
+    /// The owner: the person in local mode, and the holder of the owner's passphrase.
     pub fn owner() -> Self {
         Self("owner".to_owned())
     }
@@ -82,7 +98,7 @@ impl AccountName {
         &self.0
     }
 
-    /// Whether it is the one that is meant when none is named.
+    /// Returns true for the account that is meant when none is named.
     pub fn is_default(&self) -> bool {
         self.0.is_empty()
     }

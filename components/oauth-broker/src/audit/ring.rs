@@ -1,4 +1,4 @@
-//! Where do audit lines lie? (rows of kind `a`)
+//! Stores audit lines in a ring of rows (kind `a`).
 //!
 //! The store can neither be appended to nor listed. So the lines of a subject go round in a ring of [`BLOCKS`] blocks of
 //! [`BLOCK`] seconds: a week. Each block is [`SLOTS`] rows, and a line goes to one of them by chance: it is read, the
@@ -23,11 +23,10 @@ use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use crate::Broker;
-use crate::host::Host;
+use super::Audit;
+use crate::host::{Host, random};
 use crate::names::Subject;
-use crate::vault::rows::RowError;
-use crate::vault::{Kind, OpenError, Place};
+use crate::vault::{OpenError, RowError, RowId, RowKind};
 use sealing::age::is_recent;
 
 /// The lines of a time, oldest first.
@@ -57,24 +56,24 @@ pub(super) enum Lines {
     Alike,
 }
 
-impl<H: Host> Broker<'_, H> {
+impl<H: Host> Audit<'_, H> {
     pub(super) fn append(&self, subject: Option<&Subject>, line: &str, lines: Lines) -> Result<(), RowError> {
-        let vault = self.settings.vault()?;
+        let keyring = self.vault.keyring()?;
         let block = self.host.now() / BLOCK;
         let dice = match lines {
-            Lines::Each => u8::from_le_bytes(self.random::<1>()),
+            Lines::Each => u8::from_le_bytes(random::<1>(self.host)),
             Lines::Alike => Sha256::digest(without_time(line)).first().copied().unwrap_or_default(),
         };
         let spot = Spot::new(block, u64::from(dice) % SLOTS);
         let identity = spot.identity(subject);
-        let place = Place { kind: Kind::Audit, identity: &identity };
-        let key = place.key();
+        let id = RowId { kind: RowKind::Audit, identity: &identity };
+        let key = id.key();
         let old = self.host.get(&key)?;
-        if !old.as_ref().is_some_and(|sealed| vault.is_newest(sealed)) {
-            self.note_key(vault);
+        if !old.as_ref().is_some_and(|sealed| keyring.is_newest(sealed)) {
+            self.vault.note_key(keyring);
         }
         // One that does not open is begun anew: it is of this block or a week old, and must not stand in the way.
-        let old = old.and_then(|sealed| vault.open(place, &sealed).ok());
+        let old = old.and_then(|sealed| keyring.open(id, &sealed).ok());
         let row = old.as_ref().and_then(|plain| Row::parse(plain)).filter(|row| row.block == block);
         let Row { dropped, lines: stored, .. } = row.unwrap_or(Row { block, dropped: 0, lines: "" });
         let now = self.host.now();
@@ -90,12 +89,12 @@ impl<H: Host> Broker<'_, H> {
         lines.retain(|_| kept.next().unwrap_or(true));
         let dropped = dropped + gone.iter().filter(|gone| **gone).count() as u64;
         let plain = Zeroizing::new(format!("{block} {dropped}\n{}", lines.join("\n")));
-        Ok(self.host.set(&key, &vault.seal(place, plain.as_bytes(), self.random()))?)
+        Ok(self.host.set(&key, &keyring.seal(id, plain.as_bytes(), random(self.host)))?)
     }
 
     /// The lines of a subject, or those of nobody, from `from` to `until`.
-    pub(crate) fn record(&self, subject: Option<&Subject>, from: u64, until: u64) -> Result<Record, RowError> {
-        let vault = self.settings.vault()?;
+    pub(crate) fn read(&self, subject: Option<&Subject>, from: u64, until: u64) -> Result<Record, RowError> {
+        let keyring = self.vault.keyring()?;
         let mut record = Record::default();
         let mut found = Vec::new();
         let newest = until / BLOCK;
@@ -103,9 +102,9 @@ impl<H: Host> Broker<'_, H> {
             for slot in 0..SLOTS {
                 let spot = Spot::new(block, slot);
                 let identity = spot.identity(subject);
-                let place = Place { kind: Kind::Audit, identity: &identity };
-                let Some(sealed) = self.host.get(&place.key())? else { continue };
-                let plain = match vault.open(place, &sealed) {
+                let id = RowId { kind: RowKind::Audit, identity: &identity };
+                let Some(sealed) = self.host.get(&id.key())? else { continue };
+                let plain = match keyring.open(id, &sealed) {
                     Ok(plain) => plain,
                     Err(OpenError::UnknownKey(_) | OpenError::Broken) => {
                         record.unreadable += 1;

@@ -1,4 +1,4 @@
-//! Which URLs may the broker send a secret to, or a person?
+//! Checks the URLs to which the broker sends secrets or people.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! What may be written about a service, in the catalogue and in the settings?
+//! Lists the fields of a service, in the catalogue and in the settings.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! What is one service, once its row is read and checked?
+//! Describes one service, whose row is read and checked.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -11,10 +11,10 @@ use super::endpoint::{Address, Endpoint, Variables};
 use super::fields::{
     AnswerPaths, Body, CallAuth, CallFields, ClientAuth, Fields, LifetimeUnit, Pkce, RefreshLifetime, Rotation,
 };
-use super::{fields, over_catalogue, setting, without_values};
-use crate::discovery::Issued;
+use super::{Issued, fields, over_catalogue, setting};
+use crate::maps::map_of;
 use crate::names::ServiceId;
-use crate::settings::SettingError;
+use crate::settings::{SettingError, json_problem};
 use sealing::Secret;
 
 /// A service that this installation offers: its client, and how its provider speaks.
@@ -99,14 +99,14 @@ pub struct Whoami {
 }
 
 impl Service {
-    pub(super) fn read(id: &ServiceId, entry: &RawValue) -> Result<Self, SettingError> {
+    pub(crate) fn read(id: &ServiceId, entry: &RawValue) -> Result<Self, SettingError> {
         let wrong = |what: &str| setting(format!("`{id}`: {what}"));
-        let mut fields = fields(entry.get()).map_err(|error| wrong(&without_values(&error)))?;
+        let mut fields = fields(entry.get()).map_err(|error| wrong(&json_problem(&error)))?;
         let is_elsewhere = fields.token_url.is_some();
         let row = over_catalogue(id, entry);
         let is_catalogues = row.is_some() && !is_elsewhere;
         if let Some(row) = row {
-            fields = row.map_err(|error| wrong(&without_values(&error)))?;
+            fields = row.map_err(|error| wrong(&json_problem(&error)))?;
         }
         let service = Self::of(id, fields).map_err(|what| wrong(&what))?;
         Ok(Self { is_catalogues, ..service })
@@ -116,7 +116,7 @@ impl Service {
     pub(crate) fn described(id: &ServiceId, described: &serde_json::Value) -> Result<Self, SettingError> {
         let wrong = |what: &str| setting(format!("`{id}`: {what}"));
         let described = serde_json::to_string(described).unwrap_or_default();
-        let fields = fields(&described).map_err(|error| wrong(&without_values(&error)))?;
+        let fields = fields(&described).map_err(|error| wrong(&json_problem(&error)))?;
         Self::of(id, fields).map_err(|what| wrong(&what))
     }
 
@@ -216,7 +216,7 @@ impl Service {
                 Some(mut revoke) => {
                     // The request of RFC 7009 section 2.1.
                     let usual = [("token", "{token}"), ("token_type_hint", "{token_kind}")];
-                    let usual = || crate::map_of(usual.map(|(name, value)| (name.to_owned(), value.to_owned())));
+                    let usual = || map_of(usual.map(|(name, value)| (name.to_owned(), value.to_owned())));
                     if revoke.auth.is_none_or(|auth| auth == CallAuth::Client) {
                         revoke.params.get_or_insert_with(usual);
                         revoke.send.get_or_insert(fields.token_body);

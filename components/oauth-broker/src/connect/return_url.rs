@@ -1,4 +1,4 @@
-//! Where does a person go when it is over?
+//! Checks the URL to which a person goes when a flow is over.
 //!
 //! To our own page, or to a URL that the operator has listed in `return_urls`. What is asked for has to be one of these
 //! letter by letter, and they are listed in the form that the one parser here, the one that browsers have, writes them
@@ -7,17 +7,16 @@
 use http_auth::address::Place;
 use url::Url;
 
-use crate::Broker;
 use crate::host::Host;
 use crate::names::ConnectionId;
-use crate::settings::{SettingError, is_loopback};
+use crate::settings::{Setting, SettingError, Settings, is_loopback};
 
 /// A URL of `return_urls`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReturnUrl(Url);
 
 impl ReturnUrl {
-    /// None for what is no such URL, or is not written as it is sent.
+    /// `None` if it is no such URL, or is not written as it is sent.
     pub fn parse(text: &str) -> Option<Self> {
         let url = Url::parse(text).ok()?;
         let web = url.scheme() == "https" || url.scheme() == "http" && is_loopback(&url);
@@ -46,12 +45,23 @@ impl ReturnUrl {
     }
 }
 
-impl<H: Host> Broker<'_, H> {
-    /// The listed URL that is asked for. What is not listed (any more) is none.
-    pub(crate) fn return_url(&self, asked: Option<&str>) -> Result<Option<ReturnUrl>, SettingError> {
-        let Some(asked) = asked else { return Ok(None) };
-        Ok(self.settings.return_urls()?.into_iter().find(|listed| listed.0.as_str() == asked))
-    }
+/// The setting `return_urls`.
+pub fn return_urls<H: Host>(settings: &Settings<'_, H>) -> Result<Vec<ReturnUrl>, SettingError> {
+    let parse = |(position, entry): (usize, &str)| {
+        ReturnUrl::parse(entry).ok_or_else(|| {
+            let problem = format!(
+                "entry {position} is not an https URL in the form that a browser would show, without user and fragment"
+            );
+            SettingError::new(Setting::ReturnUrls, problem)
+        })
+    };
+    settings.entries(Setting::ReturnUrls).map(parse).collect()
+}
+
+/// The listed URL that is asked for. `None` if it is not listed (any more).
+pub fn listed<H: Host>(settings: &Settings<'_, H>, asked: Option<&str>) -> Result<Option<ReturnUrl>, SettingError> {
+    let Some(asked) = asked else { return Ok(None) };
+    Ok(return_urls(settings)?.into_iter().find(|listed| listed.0.as_str() == asked))
 }
 
 #[cfg(test)]
@@ -64,8 +74,8 @@ mod tests {
     fn only_a_listed_url_leads_away_and_only_letter_by_letter() {
         let world = World::public();
         world.set("return_urls", "https://app.example/done?a=b, http://127.0.0.1:8080/");
-        let broker = Broker::new(&world);
-        let listed = |asked: &str| broker.return_url(Some(asked)).unwrap().is_some();
+        let settings = Settings::new(&world);
+        let listed = |asked: &str| listed(&settings, Some(asked)).unwrap().is_some();
         assert!(listed("https://app.example/done?a=b") && listed("http://127.0.0.1:8080/"));
         for bad in [
             "",

@@ -1,4 +1,4 @@
-//! What has a subject connected, and who has connected anything? (rows of kinds `i` and `u`)
+//! Indexes the connections of each subject, and the subjects that have any (rows of kinds `i` and `u`).
 //!
 //! A store with get, set and delete cannot be listed. So one row per subject names its connections and its revocations
 //! to come, and [`SHARDS`] rows name the subjects that have such a row, for those who look after all of them.
@@ -6,7 +6,7 @@
 //! The lists are for finding; what counts is the connection's own row. A connection whose name was lost (two changes
 //! met on a store that is later than assumed, an instance died between two writes) works as before, and its name comes
 //! back when it is connected again or refreshed. A name whose connection is gone is taken out when somebody looks. Each
-//! list changes under a [`lease`](super::lease) of its own; a subject's list is changed before that of the subjects is,
+//! list changes under a [`lease`](crate::lease) of its own; a subject's list is changed before that of the subjects is,
 //! under the first one's lease, so that the two agree.
 //!
 //! A name carries the grant that it was written for. Disconnecting erases the connection before its name, so whoever
@@ -16,11 +16,10 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::Broker;
 use crate::host::Host;
+use crate::lease::Leases;
 use crate::names::{AccountName, ConnectionId, ServiceId, Subject};
-use crate::vault::rows::RowError;
-use crate::vault::{Kind, Place};
+use crate::vault::{OpenError, RowError, RowId, RowKind, Vault};
 
 /// What is a subject's.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,7 +36,14 @@ pub(super) struct Entry {
     pub(super) grant: String,
 }
 
-impl<H: Host> Broker<'_, H> {
+/// The index of connections, by subject, and the index of subjects.
+pub(crate) struct ConnectionIndex<'b, H> {
+    pub host: &'b H,
+    pub vault: Vault<'b, H>,
+    pub leases: Leases<'b, H>,
+}
+
+impl<H: Host> ConnectionIndex<'_, H> {
     /// What the subject's list names.
     pub fn connections_of(&self, subject: &Subject) -> Result<Vec<ConnectionId>, RowError> {
         let list = self.index_of(subject)?;
@@ -52,7 +58,7 @@ impl<H: Host> Broker<'_, H> {
 
     /// The subjects of one of the [`SHARDS`] lists that have connections, or revocations to come.
     pub fn subjects_of_shard(&self, shard: u8) -> Result<Vec<Subject>, RowError> {
-        Ok(self.read(Place { kind: Kind::Subjects, identity: &[&shard.to_string()] })?.unwrap_or_default())
+        Ok(self.vault.read(RowId { kind: RowKind::SubjectIndex, identity: &[&shard.to_string()] })?.unwrap_or_default())
     }
 
     /// Whether one more may be connected.
@@ -78,9 +84,9 @@ impl<H: Host> Broker<'_, H> {
     }
 
     pub(super) fn index_of(&self, subject: &Subject) -> Result<Index, RowError> {
-        match self.read(index_place(&[subject.as_str()])) {
+        match self.vault.read(index_place(&[subject.as_str()])) {
             // Nothing opens it again: what it named comes back by and by.
-            Err(RowError::Open(crate::vault::OpenError::Broken) | RowError::Form) => Ok(Index::default()),
+            Err(RowError::Open(OpenError::Broken) | RowError::Form) => Ok(Index::default()),
             list => Ok(list?.unwrap_or_default()),
         }
     }
@@ -90,10 +96,10 @@ impl<H: Host> Broker<'_, H> {
     pub(super) async fn change_index(&self, subject: &Subject, change: impl FnOnce(&mut Index)) {
         let identity = [subject.as_str()];
         let place = index_place(&identity);
-        let changed = match self.wait_for_lease(place, PATIENCE).await {
+        let changed = match self.leases.wait(place, PATIENCE).await {
             Ok(Some(lease)) => {
                 let changed = self.change_index_in_turn(subject, change).await;
-                self.release(place, &lease);
+                self.leases.release(place, &lease);
                 changed
             }
             Ok(None) => return self.host.log("a list of connections was not changed: somebody else holds its lease"),
@@ -114,9 +120,9 @@ impl<H: Host> Broker<'_, H> {
         let is_empty = list.connections.is_empty() && list.revocations.is_empty();
         if !is_empty {
             self.change_subjects(subject, true).await?;
-            return self.write(index_place(&[subject.as_str()]), &list);
+            return self.vault.write(index_place(&[subject.as_str()]), &list);
         }
-        self.erase(index_place(&[subject.as_str()]))?;
+        self.vault.erase(index_place(&[subject.as_str()]))?;
         self.change_subjects(subject, false).await
     }
 
@@ -125,11 +131,11 @@ impl<H: Host> Broker<'_, H> {
         let shard = shard_of(subject);
         let number = shard.to_string();
         let identity = [number.as_str()];
-        let place = Place { kind: Kind::Subjects, identity: &identity };
+        let place = RowId { kind: RowKind::SubjectIndex, identity: &identity };
         if self.subjects_of_shard(shard)?.contains(subject) == named {
             return Ok(());
         }
-        let Some(lease) = self.wait_for_lease(place, PATIENCE).await? else {
+        let Some(lease) = self.leases.wait(place, PATIENCE).await? else {
             self.host.log("a list of subjects was not changed: somebody else holds its lease");
             return Ok(());
         };
@@ -140,9 +146,9 @@ impl<H: Host> Broker<'_, H> {
             } else if named {
                 self.host.log("a list of subjects is full: one is left out of sweeps");
             }
-            self.write(place, &subjects)
+            self.vault.write(place, &subjects)
         });
-        self.release(place, &lease);
+        self.leases.release(place, &lease);
         changed
     }
 }
@@ -157,8 +163,8 @@ impl Entry {
     }
 }
 
-fn index_place<'a>(identity: &'a [&'a str]) -> Place<'a> {
-    Place { kind: Kind::Connections, identity }
+fn index_place<'a>(identity: &'a [&'a str]) -> RowId<'a> {
+    RowId { kind: RowKind::ConnectionIndex, identity }
 }
 
 fn shard_of(subject: &Subject) -> u8 {

@@ -1,17 +1,19 @@
-//! What has a person connected, how is it handed out, and how does it end?
+//! Keeps what people have connected: stores it, refreshes its tokens, and ends it.
 
 pub mod expiry;
 pub mod index;
-mod lease;
 pub mod refresh;
 pub mod revocation;
 pub mod row;
 
-use crate::Broker;
+use crate::audit::Audit;
 use crate::host::Host;
+use crate::lease::Leases;
 use crate::names::ConnectionId;
+use crate::services::Services;
 use crate::settings::SettingError;
-use crate::vault::rows::RowError;
+use crate::vault::{OpenError, RowError, Vault};
+use index::ConnectionIndex;
 pub use revocation::{DisconnectError, Disconnected};
 use row::{Connection, State};
 
@@ -31,7 +33,17 @@ pub enum Status {
     UnknownService,
 }
 
-impl<H: Host> Broker<'_, H> {
+/// The connections of all people.
+pub(crate) struct Connections<'b, H> {
+    pub host: &'b H,
+    pub vault: Vault<'b, H>,
+    pub leases: Leases<'b, H>,
+    pub audit: Audit<'b, H>,
+    pub services: Services<'b, H>,
+    pub index: ConnectionIndex<'b, H>,
+}
+
+impl<H: Host> Connections<'_, H> {
     /// How a subject stands with a service now, after a refresh where one is due or `refused` is the fingerprint of the
     /// token at hand. `needed` are the scopes that the upstream has called for (RFC 6750 section 3.1,
     /// `insufficient_scope`). An unexpired token costs one read and no look at `oauth_clients`.
@@ -41,10 +53,10 @@ impl<H: Host> Broker<'_, H> {
         refused: Option<&str>,
         needed: &[String],
     ) -> Result<Status, SettingError> {
-        let connection = match self.connection(id) {
+        let connection = match self.get(id) {
             Ok(Some(connection)) => connection,
             Ok(None) => {
-                return Ok(match self.offered(&id.service)? {
+                return Ok(match self.services.offered(&id.service)? {
                     Some(_) => Status::NotConnected,
                     None => Status::UnknownService,
                 });
@@ -72,11 +84,9 @@ impl<H: Host> Broker<'_, H> {
             RowError::Setting(error) => return Err(error.clone()),
             RowError::Store(_) => Status::RetryAfter(5),
             // The operator can put the key back; connecting anew would overwrite what it opens.
-            RowError::Open(crate::vault::OpenError::UnknownKey(_)) => Status::RetryAfter(60),
+            RowError::Open(OpenError::UnknownKey(_)) => Status::RetryAfter(60),
             // Nothing opens it again: a new connection is the way on.
-            RowError::Open(crate::vault::OpenError::Broken) | RowError::Form => {
-                Status::NeedsReconnect { missing_scopes: Vec::new() }
-            }
+            RowError::Open(OpenError::Broken) | RowError::Form => Status::NeedsReconnect { missing_scopes: Vec::new() },
         };
         self.host.log(&format!("a connection could not be read: {error}"));
         Ok(status)
@@ -86,17 +96,17 @@ impl<H: Host> Broker<'_, H> {
     pub(crate) async fn adopt(&self, id: &ConnectionId, connection: &Connection) -> Result<(), RowError> {
         let identity = id.identity();
         let place = row::place(&identity);
-        let lease = match self.connection(id) {
+        let lease = match self.get(id) {
             Ok(None) => None,
             // A refresh of it may be in flight, and must not write over the new one.
-            _ => self.wait_for_lease(place, PATIENCE).await.ok().flatten(),
+            _ => self.leases.wait(place, PATIENCE).await.ok().flatten(),
         };
-        let kept = self.keep(id, connection);
+        let kept = self.save(id, connection);
         if let Some(lease) = lease {
-            self.release(place, &lease);
+            self.leases.release(place, &lease);
         }
         kept?;
-        self.index_connection(id, &connection.grant).await;
+        self.index.index_connection(id, &connection.grant).await;
         Ok(())
     }
 }

@@ -1,4 +1,4 @@
-//! When a token has to be renewed, what may happen to the connection?
+//! Refreshes the access token of a connection when it is due.
 //!
 //! * A grant ends only when the provider says so *and* the row still is the one that was refreshed: if another instance
 //!   has brought a newer token meanwhile, that one counts (and is renewed in its turn if it is due).
@@ -11,7 +11,7 @@
 //!   to connect again. The grant is kept all the same: a later refresh that succeeds makes it good.
 //! * An upstream that refuses every token cannot make us renew at every call: a token that came of a refusal and is
 //!   refused within [`REFUSAL_PAUSE`] is not renewed again.
-//! * One instance at a time asks the provider: the one that holds the connection's [`lease`](super::lease). Whoever finds
+//! * One instance at a time asks the provider: the one that holds the connection's [`lease`](crate::lease). Whoever finds
 //!   it taken hands out the old token while that is valid, and otherwise looks every [`POLL`] for what the holder
 //!   brings: a newer token, the end of the grant, or the lease back. That wait is at most [`PATIENCE`].
 //! * A refresh that was cut off after the provider was asked leaves a mark in the lease. Whoever comes next sends the
@@ -24,29 +24,27 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::lease::{Lease, POLL, Spends};
 use super::row::{self, Connection, State};
-use super::{PATIENCE, Status};
-use crate::Broker;
+use super::{Connections, PATIENCE, Status};
 use crate::audit::{About, Actor, Event, Line};
 use crate::catalogue::Service;
-use crate::discovery::ServiceError;
 use crate::host::{Host, SendFault};
+use crate::lease::{GrantGeneration, Lease, POLL};
 use crate::names::ConnectionId;
 use crate::provider::{self, Failure, Grant};
+use crate::services::ServiceError;
 use crate::settings::SettingError;
-use crate::vault::rows::RowError;
-use crate::vault::{Kind, Place};
+use crate::vault::{RowError, RowId, RowKind};
 use sealing::age::{SKEW, is_recent, left};
 
-impl<H: Host> Broker<'_, H> {
+impl<H: Host> Connections<'_, H> {
     pub(super) async fn refresh_connection(
         &self,
         id: &ConnectionId,
         mut connection: Connection,
         mut refused: bool,
     ) -> Result<Status, SettingError> {
-        let service = match self.service(&id.service, connection.issued.as_ref()).await {
+        let service = match self.services.service(&id.service, connection.issued.as_ref()).await {
             Ok(Some(service)) => service,
             Ok(None) => return Ok(Status::UnknownService),
             Err(error) => return self.without_service(id, connection, refused, error),
@@ -58,12 +56,12 @@ impl<H: Host> Broker<'_, H> {
             if let Some(status) = self.without_provider(id, &service, &connection, refused) {
                 return Ok(status);
             }
-            let now = match self.take_lease(place, Some(Spends::of(&connection))).await {
+            let now = match self.leases.take(place, Some(connection.spends())).await {
                 Ok(Some(lease)) => {
                     let turn = self.in_turn(id, &service, &connection, refused, &lease).await;
                     match &turn {
-                        Ok(Turn { in_doubt: true, .. }) => self.leave_in_doubt(place, &lease),
-                        _ => self.release(place, &lease),
+                        Ok(Turn { in_doubt: true, .. }) => self.leases.leave_in_doubt(place, &lease),
+                        _ => self.leases.release(place, &lease),
                     }
                     turn?.now
                 }
@@ -158,7 +156,7 @@ impl<H: Host> Broker<'_, H> {
         let refreshed = provider::refresh(self.host, service, due.held()).await;
         if let Err(failure) = &refreshed {
             // Where the client is gone, the next flow needs another.
-            self.client_was_tried(service, Some(failure));
+            self.services.client_was_tried(service, Some(failure));
         }
         Ok(match refreshed {
             Ok(grant) => {
@@ -183,7 +181,7 @@ impl<H: Host> Broker<'_, H> {
 
     /// What has become of the connection since `known` was read.
     fn look_again(&self, id: &ConnectionId, known: &Connection) -> Result<Now, SettingError> {
-        Ok(match self.connection(id) {
+        Ok(match self.get(id) {
             Ok(Some(current)) if current.state != State::Active => Now::Settled(as_it_stands(current)),
             Ok(Some(current)) if current.is_same_generation(known) => Now::Same,
             Ok(Some(newer)) if newer.is_due(self.host.now()) => Now::Due(Box::new(newer)),
@@ -207,7 +205,7 @@ impl<H: Host> Broker<'_, H> {
         next.missing_scopes = service.missing_scopes(&next.scopes);
         next.refused_at = if refused { Some(now) } else { old.refused_at };
         next.issued = next.issued.map(|issued| issued.accepted(service));
-        match self.connection(id) {
+        match self.get(id) {
             Ok(Some(current)) if current.is_same_generation(old) => {}
             Ok(Some(newer)) => return (as_it_stands(newer), true),
             Ok(None) => return self.was_disconnected(id, next).await,
@@ -216,11 +214,11 @@ impl<H: Host> Broker<'_, H> {
         }
         // The old refresh token may be spent: this write is worth some patience.
         for pause in STORING {
-            match self.keep(id, &next) {
+            match self.save(id, &next) {
                 // Whoever disconnects writes that down and then looks here; we have written here, and look there.
                 Ok(()) if self.is_ending(id, &next.grant) => return self.was_disconnected(id, next).await,
                 Ok(()) => {
-                    self.index_connection(id, &next.grant).await;
+                    self.index.index_connection(id, &next.grant).await;
                     return (Status::Token(Box::new(next)), true);
                 }
                 Err(error) => self.host.log(&format!("{}: a renewed token could not be stored: {error}", service.id)),
@@ -246,9 +244,9 @@ impl<H: Host> Broker<'_, H> {
         let mut connection = due.clone();
         self.host.log(&format!("{}: the provider ended a grant ({reason})", id.service));
         let about = [About::new(id).token(&connection.grant, connection.generation)];
-        self.note(Line::new(Event::GrantEnded, Actor::Provider, Some(&id.subject)).about(&about).reason(&reason));
+        self.audit.note(Line::new(Event::GrantEnded, Actor::Provider, Some(&id.subject)).about(&about).reason(&reason));
         connection.state = State::NeedsReconnect { reason };
-        if let Err(error) = self.keep(id, &connection) {
+        if let Err(error) = self.save(id, &connection) {
             self.host.log(&format!("{}: the end of a grant could not be noted: {error}", id.service));
         }
         Ok(Now::Settled(Status::NeedsReconnect { missing_scopes: connection.missing_scopes }))
@@ -288,8 +286,8 @@ impl<H: Host> Broker<'_, H> {
     /// What was noted about asking the provider for this very connection. What a refusal of an earlier generation has led to
     /// is over.
     fn wait_of(&self, id: &ConnectionId, connection: &Connection) -> Wait {
-        let noted: Option<Wait> = self.read(wait_place(&id.identity())).ok().flatten();
-        let of_this = |wait: &Wait| wait.of.as_ref().is_none_or(|of| *of == Spends::of(connection));
+        let noted: Option<Wait> = self.vault.read(wait_place(&id.identity())).ok().flatten();
+        let of_this = |wait: &Wait| wait.of.as_ref().is_none_or(|of| *of == connection.spends());
         noted.filter(of_this).unwrap_or_default()
     }
 
@@ -300,7 +298,7 @@ impl<H: Host> Broker<'_, H> {
         let pause = match failure {
             Failure::Busy { retry_after: Some(_), .. } => retry_after(failure),
             Failure::Refused(_) | Failure::Misconfigured(_) => {
-                wait.of = Some(Spends::of(due));
+                wait.of = Some(due.spends());
                 wait.refusals = wait.refusals.saturating_add(1);
                 // Connecting again is of no use with a client that is not accepted, and the operator may mend it soon.
                 wait.reason = match failure {
@@ -319,7 +317,7 @@ impl<H: Host> Broker<'_, H> {
         let least = if due.refresh_token.is_none() { RENEWAL_PAUSE } else { 0 };
         wait.until = now + u64::from(pause.max(least));
         if (wait.until > now || wait.refusals > 0)
-            && let Err(error) = self.write(wait_place(&id.identity()), &wait)
+            && let Err(error) = self.vault.write(wait_place(&id.identity()), &wait)
         {
             self.host.log(&format!("{}: when to come back could not be noted: {error}", id.service));
         }
@@ -349,7 +347,7 @@ struct Wait {
     until: u64,
     /// The generation that it has refused.
     #[serde(default)]
-    of: Option<Spends>,
+    of: Option<GrantGeneration>,
     /// How often.
     #[serde(default)]
     refusals: u32,
@@ -364,8 +362,8 @@ impl Wait {
     }
 }
 
-fn wait_place<'a>(identity: &'a [&'a str]) -> Place<'a> {
-    Place { kind: Kind::Wait, identity }
+fn wait_place<'a>(identity: &'a [&'a str]) -> RowId<'a> {
+    RowId { kind: RowKind::RefreshWait, identity }
 }
 
 fn as_it_stands(connection: Connection) -> Status {

@@ -1,4 +1,4 @@
-//! How does a connection end, here and at its provider? (rows of kind `q`)
+//! Ends connections, here and at their providers (rows of kind `q`).
 //!
 //! **The order of writes.** First a row that says what is to be revoked, with all that is held of the grant; then the
 //! connection is erased, and from there on it is served to nobody; then the provider is asked; then the first row goes,
@@ -14,7 +14,7 @@
 //!
 //! **When the provider does not do it**, it is asked again after a minute, and then after ever longer, up to a day,
 //! whenever the subject's connections are listed or ended, or somebody looks after all subjects
-//! ([`Broker::retry_revocations`]). After [`GIVEN_UP`] seconds that ends with a line in the log.
+//! ([`Connections::retry_revocations`]). After [`GIVEN_UP`] seconds that ends with a line in the log.
 //!
 //! **What is not revoked**, because it could end more than it should: a grant whose place has been connected anew (at
 //! many providers a person's new consent is the same grant as the old, and Google ends all of it with any of its tokens).
@@ -24,18 +24,16 @@
 use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
 
-use super::PATIENCE;
 use super::index::{Index, SHARDS};
 use super::refresh::{LONGEST_WAIT, retry_after};
 use super::row::{self, Connection};
-use crate::Broker;
-use crate::discovery::ServiceError;
+use super::{Connections, PATIENCE};
 use crate::host::Host;
 use crate::names::{ConnectionId, Subject};
 use crate::provider::{self, Failure, Revoked};
+use crate::services::ServiceError;
 use crate::settings::SettingError;
-use crate::vault::rows::RowError;
-use crate::vault::{Kind, Place};
+use crate::vault::{RowError, RowId, RowKind};
 use sealing::age::{SKEW, left};
 
 /// What became of a connection that was to end. It is forgotten here in any case.
@@ -68,11 +66,11 @@ struct Revocation {
     next: u64,
 }
 
-impl<H: Host> Broker<'_, H> {
+impl<H: Host> Connections<'_, H> {
     /// Forgets a connection, and ends its grant at the provider.
     pub(crate) async fn disconnect(&self, id: &ConnectionId) -> Result<Disconnected, DisconnectError> {
-        let is_offered = self.offered(&id.service)?.is_some();
-        let connection = match self.connection(id) {
+        let is_offered = self.services.offered(&id.service)?.is_some();
+        let connection = match self.get(id) {
             Err(RowError::Open(_) | RowError::Form) => {
                 self.forget(id)?;
                 self.unindex_connection(id, None).await;
@@ -97,12 +95,12 @@ impl<H: Host> Broker<'_, H> {
 
     /// Goes on with the subject's revocations that are due, and takes the names of what is gone out of its list.
     pub async fn retry_revocations(&self, subject: &Subject) -> Result<(), RowError> {
-        let list = self.index_of(subject)?;
+        let list = self.index.index_of(subject)?;
         let mut due = Vec::new();
         let mut has_changed = false;
         for named in &list.connections {
             due.extend(self.revocation(subject, &named.grant)?);
-            let connection = self.connection(&named.clone().id(subject));
+            let connection = self.get(&named.clone().id(subject));
             has_changed |= connection.is_ok_and(|row| row.is_none_or(|row| row.grant != named.grant));
         }
         for grant in &list.revocations {
@@ -118,7 +116,7 @@ impl<H: Host> Broker<'_, H> {
             ended?;
         }
         if has_changed {
-            self.change_index(subject, |list| self.take_out_what_is_gone(subject, list)).await;
+            self.index.change_index(subject, |list| self.take_out_what_is_gone(subject, list)).await;
         }
         Ok(())
     }
@@ -150,11 +148,11 @@ impl<H: Host> Broker<'_, H> {
         self.erase_grant(&mut revocation)?;
         let identity = id.identity();
         let place = row::place(&identity);
-        let lease = self.wait_for_lease(place, patience).await;
+        let lease = self.leases.wait(place, patience).await;
         let erased = self.erase_grant(&mut revocation);
         let is_alone = match lease {
             Ok(Some(lease)) => {
-                self.release(place, &lease);
+                self.leases.release(place, &lease);
                 true
             }
             Ok(None) | Err(_) => false,
@@ -180,7 +178,7 @@ impl<H: Host> Broker<'_, H> {
         revocation.since = revocation.since.min(now);
         // Seconds that the provider has asked for.
         let mut least = 0;
-        let ended = match self.service(&id.service, revocation.connection.issued.as_ref()).await {
+        let ended = match self.services.service(&id.service, revocation.connection.issued.as_ref()).await {
             Ok(None) => Disconnected::NotRevoked("there is no client of this service any more"),
             Err(ServiceError::Row(error)) => return Err(error),
             Err(ServiceError::Moved) => Disconnected::NotRevoked("the service has another authorization server now"),
@@ -188,7 +186,7 @@ impl<H: Host> Broker<'_, H> {
                 self.host.log(&format!("{}: revocation failed: {error}", id.service));
                 Disconnected::Queued
             }
-            Ok(Some(service)) => match self.connection(&id) {
+            Ok(Some(service)) => match self.get(&id) {
                 Ok(Some(newer)) if newer.grant != revocation.connection.grant => {
                     Disconnected::NotRevoked("it was connected anew, and that could end with it")
                 }
@@ -218,7 +216,7 @@ impl<H: Host> Broker<'_, H> {
             self.unindex_connection(&id, Some(&revocation)).await;
             return Ok(Disconnected::Queued);
         }
-        self.erase(revocation_place(&[id.subject.as_str(), &revocation.connection.grant]))?;
+        self.vault.erase(revocation_place(&[id.subject.as_str(), &revocation.connection.grant]))?;
         self.unindex_connection(&id, None).await;
         if ended == Disconnected::Queued {
             self.host.log(&format!("{}: a revocation is given up: the provider did not do it in a week", id.service));
@@ -232,15 +230,15 @@ impl<H: Host> Broker<'_, H> {
     fn lives_on_elsewhere(&self, revocation: &Revocation) -> Result<bool, RowError> {
         let mut looked = 0;
         for shard in 0..SHARDS {
-            for subject in self.subjects_of_shard(shard)? {
+            for subject in self.index.subjects_of_shard(shard)? {
                 looked += 1;
                 if looked > MOST_SUBJECTS {
                     return Ok(true);
                 }
                 let others =
-                    self.connections_of(&subject)?.into_iter().filter(|id| id.service == revocation.id.service);
+                    self.index.connections_of(&subject)?.into_iter().filter(|id| id.service == revocation.id.service);
                 for id in others {
-                    let Ok(Some(other)) = self.connection(&id) else { continue };
+                    let Ok(Some(other)) = self.get(&id) else { continue };
                     let (ours, theirs) = (&revocation.connection.label, &other.label);
                     if ours.is_none() || theirs.is_none() || ours == theirs {
                         return Ok(true);
@@ -253,7 +251,7 @@ impl<H: Host> Broker<'_, H> {
 
     /// Erases the connection, if it is of the grant that is to be revoked, after taking over what is newer in it.
     fn erase_grant(&self, revocation: &mut Revocation) -> Result<(), RowError> {
-        match self.connection(&revocation.id)? {
+        match self.get(&revocation.id)? {
             Some(connection) if connection.grant == revocation.connection.grant => {
                 self.take_over(revocation, connection)?;
                 self.forget(&revocation.id)
@@ -276,30 +274,31 @@ impl<H: Host> Broker<'_, H> {
     }
 
     fn revocation(&self, subject: &Subject, grant: &str) -> Result<Option<Revocation>, RowError> {
-        self.read(revocation_place(&[subject.as_str(), grant]))
+        self.vault.read(revocation_place(&[subject.as_str(), grant]))
     }
 
     fn write_revocation(&self, revocation: &Revocation) -> Result<(), RowError> {
         let identity = [revocation.id.subject.as_str(), revocation.connection.grant.as_str()];
-        self.write(revocation_place(&identity), revocation)
+        self.vault.write(revocation_place(&identity), revocation)
     }
 
     /// Takes the connection's name out of the list if it is gone, and puts in that of the revocation that is left.
     async fn unindex_connection(&self, id: &ConnectionId, left: Option<&Revocation>) {
-        self.change_index(&id.subject, |list| {
-            if let Some(left) = left {
-                list.revocations.push(left.connection.grant.clone());
-            }
-            self.take_out_what_is_gone(&id.subject, list);
-        })
-        .await;
+        self.index
+            .change_index(&id.subject, |list| {
+                if let Some(left) = left {
+                    list.revocations.push(left.connection.grant.clone());
+                }
+                self.take_out_what_is_gone(&id.subject, list);
+            })
+            .await;
     }
 
     /// What cannot be read now stays.
     fn take_out_what_is_gone(&self, subject: &Subject, list: &mut Index) {
         let Index { connections, revocations } = list;
         connections.retain_mut(|named| {
-            let Ok(connection) = self.connection(&named.clone().id(subject)) else { return true };
+            let Ok(connection) = self.get(&named.clone().id(subject)) else { return true };
             if connection.as_ref().is_some_and(|connection| connection.grant == named.grant) {
                 return true;
             }
@@ -312,7 +311,7 @@ impl<H: Host> Broker<'_, H> {
         while revocations.len() > MOST {
             let grant = revocations.remove(0);
             self.host.log("a revocation is given up: too many of one subject are left");
-            if let Err(error) = self.erase(revocation_place(&[subject.as_str(), &grant])) {
+            if let Err(error) = self.vault.erase(revocation_place(&[subject.as_str(), &grant])) {
                 self.host.log(&format!("and stays in the store: {error}"));
             }
         }
@@ -341,8 +340,8 @@ fn pause(attempts: u32) -> u64 {
     (FIRST_PAUSE << attempts.saturating_mul(2).min(16)).min(LONGEST_PAUSE)
 }
 
-fn revocation_place<'a>(identity: &'a [&'a str]) -> Place<'a> {
-    Place { kind: Kind::Revocation, identity }
+fn revocation_place<'a>(identity: &'a [&'a str]) -> RowId<'a> {
+    RowId { kind: RowKind::Revocation, identity }
 }
 
 /// Seconds until a revocation that failed is tried again, at first and at most.

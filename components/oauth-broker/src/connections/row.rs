@@ -1,4 +1,4 @@
-//! What is kept of a connection? (rows of kind `c`)
+//! Stores a connection (rows of kind `c`).
 //!
 //! One row for each account of a subject at a service.
 //!
@@ -13,13 +13,13 @@ use base64ct::{Base64UrlUnpadded, Encoding};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::Broker;
-use crate::discovery::Issued;
+use super::Connections;
+use crate::catalogue::Issued;
 use crate::host::Host;
+use crate::lease::GrantGeneration;
 use crate::names::ConnectionId;
 use crate::provider::{Grant, Held};
-use crate::vault::rows::RowError;
-use crate::vault::{Kind, Place};
+use crate::vault::{RowError, RowId, RowKind};
 use sealing::Secret;
 use sealing::age::SKEW;
 
@@ -141,28 +141,33 @@ impl Connection {
         Base64UrlUnpadded::encode_string(&digest[..12])
     }
 
-    /// Whether `self` and `other` are the same state of the same grant.
+    /// The generation of the grant whose refresh token is held.
+    pub(crate) fn spends(&self) -> GrantGeneration {
+        GrantGeneration { grant: self.grant.clone(), generation: self.generation }
+    }
+
+    /// Returns true if `self` and `other` are the same state of the same grant.
     pub fn is_same_generation(&self, other: &Self) -> bool {
         self.grant == other.grant && self.generation == other.generation
     }
 }
 
-impl<H: Host> Broker<'_, H> {
-    pub(crate) fn connection(&self, id: &ConnectionId) -> Result<Option<Connection>, RowError> {
-        self.read(place(&id.identity()))
+impl<H: Host> Connections<'_, H> {
+    pub(crate) fn get(&self, id: &ConnectionId) -> Result<Option<Connection>, RowError> {
+        self.vault.read(place(&id.identity()))
     }
 
-    pub(crate) fn keep(&self, id: &ConnectionId, connection: &Connection) -> Result<(), RowError> {
-        self.write(place(&id.identity()), connection)
+    pub(crate) fn save(&self, id: &ConnectionId, connection: &Connection) -> Result<(), RowError> {
+        self.vault.write(place(&id.identity()), connection)
     }
 
     pub(crate) fn forget(&self, id: &ConnectionId) -> Result<(), RowError> {
-        self.erase(place(&id.identity()))
+        self.vault.erase(place(&id.identity()))
     }
 }
 
-pub(super) fn place<'a>(identity: &'a [&'a str]) -> Place<'a> {
-    Place { kind: Kind::Connection, identity }
+pub(super) fn place<'a>(identity: &'a [&'a str]) -> RowId<'a> {
+    RowId { kind: RowKind::Connection, identity }
 }
 
 /// How long before its end a token is renewed, in seconds.

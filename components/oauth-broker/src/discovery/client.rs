@@ -1,4 +1,4 @@
-//! As which client does the broker come to an authorization server that it has just found? (rows of kind `n`)
+//! Chooses or registers the client with which the broker comes to a discovered authorization server (rows of kind `n`).
 //!
 //! In the specification's order: the client that the operator has registered; the broker's own client id metadata document,
 //! one for each service, at an https URL under `public_url` (where there is one that others can reach); dynamic
@@ -17,43 +17,26 @@
 //! end: at most [`MOST_A_DAY`] of a service in a day (of UTC), counted before each is asked for. One instance at a time
 //! registers; the others wait for what it brings.
 
-use http::{Method, Request, Response, StatusCode, header};
+use http::{Method, Request, Response, header};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 use url::Url;
 
 use super::entry::Preregistered;
 use super::walk::{Found, shown};
-use super::{A_DAY, Issued, ServiceError, Unfit, documents};
-use crate::Broker;
-use crate::catalogue::{ClientAuth, Offered, Service};
-use crate::connect::start::redirect_uri;
+use super::{A_DAY, Discovery, McpServer, ServiceError, Unfit, documents};
+use crate::catalogue::{ClientAuth, Issued, IssuedClient, Service};
 use crate::host::Host;
-use crate::http::Refusal;
 use crate::names::ServiceId;
 use crate::provider::Failure;
 use crate::settings::PublicUrl;
-use crate::vault::rows::RowError;
-use crate::vault::{Kind, Place};
-use sealing::Secret;
-
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct Client {
-    pub id: String,
-    pub secret: Option<Secret>,
-    pub auth: ClientAuth,
-    /// Dynamically.
-    pub registered: bool,
-    /// The scopes that it may ask for, if the server has said so.
-    #[serde(default)]
-    pub scopes: Option<Vec<String>>,
-}
+use crate::vault::{RowError, RowId, RowKind};
 
 #[derive(Default, Serialize, Deserialize)]
 struct Registration {
     issuer: String,
     /// None: there was none yet, or the server has forgotten it.
-    client: Option<Client>,
+    client: Option<IssuedClient>,
     /// Seconds since the Unix epoch.
     ends: Option<u64>,
     /// Flows that have not come back.
@@ -66,24 +49,6 @@ struct Registration {
     asked: u8,
 }
 
-impl Client {
-    /// Without a secret: PKCE and its redirect URI are what stands for it.
-    pub fn public(id: String) -> Self {
-        Self { id, secret: None, auth: ClientAuth::None, registered: false, scopes: None }
-    }
-
-    /// The other way to authenticate, if it is worth a try: servers do not always do what their metadata say.
-    pub fn other_auth(&self, found: &Found) -> Option<ClientAuth> {
-        let other = match self.auth {
-            ClientAuth::Basic => ClientAuth::Post,
-            ClientAuth::Post => ClientAuth::Basic,
-            _ => return None,
-        };
-        let may = |methods: &Vec<String>| methods.iter().any(|name| *name == method(other));
-        Some(other).filter(|_| self.secret.is_some() && found.client_auth.as_ref().is_none_or(may))
-    }
-}
-
 /// A way to authenticate by its name in RFC 7591 section 2.
 fn method(auth: ClientAuth) -> &'static str {
     match auth {
@@ -91,6 +56,17 @@ fn method(auth: ClientAuth) -> &'static str {
         ClientAuth::Post => "client_secret_post",
         _ => "none",
     }
+}
+
+/// The other way to authenticate, if it is worth a try: servers do not always do what their metadata say.
+pub(super) fn other_auth(client: &IssuedClient, found: &Found) -> Option<ClientAuth> {
+    let other = match client.auth {
+        ClientAuth::Basic => ClientAuth::Post,
+        ClientAuth::Post => ClientAuth::Basic,
+        _ => return None,
+    };
+    let may = |methods: &Vec<String>| methods.iter().any(|name| *name == method(other));
+    Some(other).filter(|_| client.secret.is_some() && found.client_auth.as_ref().is_none_or(may))
 }
 
 pub(super) fn auth_of(name: &str) -> Option<ClientAuth> {
@@ -107,13 +83,13 @@ fn choose(found: &Found, wanted: &[ClientAuth]) -> Result<ClientAuth, Unfit> {
     chosen.ok_or_else(|| Unfit::ClientAuth(shown(&found.issuer)))
 }
 
-pub(super) fn preregistered(client: &Preregistered, found: &Found) -> Result<Client, Unfit> {
+pub(super) fn preregistered(client: &Preregistered, found: &Found) -> Result<IssuedClient, Unfit> {
     let auth = match (&client.secret, client.auth) {
         (None, _) => ClientAuth::None,
         (_, Some(auth)) => auth,
         (_, None) => choose(found, &[ClientAuth::Basic, ClientAuth::Post])?,
     };
-    Ok(Client { id: client.id.clone(), secret: client.secret.clone(), auth, registered: false, scopes: None })
+    Ok(IssuedClient { id: client.id.clone(), secret: client.secret.clone(), auth, registered: false, scopes: None })
 }
 
 /// Whether the server would get a client id metadata document from here, and take it without a secret.
@@ -127,37 +103,31 @@ pub(super) fn document_url(public_url: &str, id: &ServiceId) -> String {
     format!("{public_url}/client/{id}")
 }
 
-/// `GET /client/{service}`: the client id metadata document for that service's authorization server
-/// (draft-ietf-oauth-client-id-metadata-document).
-pub fn document<H: Host>(broker: &Broker<'_, H>, id: &ServiceId) -> Result<Response<Vec<u8>>, Refusal> {
-    let public_url = broker.settings.public_url()?;
-    let server = match broker.offered(id)? {
-        Some(Offered::McpServer(server)) if server.client.is_none() && public_url.is_secure() => server,
-        _ => return Err(Refusal::UnknownService),
-    };
-    let scopes = broker.asked_scopes(&server)?;
-    let public_url = public_url.as_str();
-    let mut said = json!({
-        "client_id": document_url(public_url, id),
-        "client_name": NAME,
-        "client_uri": public_url,
-        "redirect_uris": [redirect_uri(public_url, id)],
-        "grant_types": ["authorization_code", "refresh_token"],
-        "response_types": ["code"],
-        "token_endpoint_auth_method": "none",
-        "application_type": "web",
-    });
-    if !scopes.is_empty() {
-        said["scope"] = json!(scopes.join(" "));
+impl<H: Host> Discovery<'_, H> {
+    /// The client id metadata document for the authorization server of `server`
+    /// (draft-ietf-oauth-client-id-metadata-document). `None` if the broker has none for it.
+    pub fn client_document(&self, server: &McpServer) -> Result<Option<Value>, RowError> {
+        let public_url = self.settings.public_url()?;
+        if server.client.is_some() || !public_url.is_secure() {
+            return Ok(None);
+        }
+        let scopes = self.asked_scopes(server)?;
+        let mut document = json!({
+            "client_id": document_url(public_url.as_str(), &server.id),
+            "client_name": NAME,
+            "client_uri": public_url.as_str(),
+            "redirect_uris": [public_url.redirect_uri(&server.id)],
+            "grant_types": ["authorization_code", "refresh_token"],
+            "response_types": ["code"],
+            "token_endpoint_auth_method": "none",
+            "application_type": "web",
+        });
+        if !scopes.is_empty() {
+            document["scope"] = json!(scopes.join(" "));
+        }
+        Ok(Some(document))
     }
-    let mut response = crate::http::json(StatusCode::OK, &said);
-    // It says what anyone may know, and authorization servers ask often.
-    response.headers_mut().insert(header::CACHE_CONTROL, http::HeaderValue::from_static("max-age=3600"));
-    response.headers_mut().remove(header::PRAGMA);
-    Ok(response)
-}
 
-impl<H: Host> Broker<'_, H> {
     /// The client that is registered there for `scopes`, which may have to be made first. Whether a flow `begins` with it
     /// counts.
     pub(super) async fn registration(
@@ -166,22 +136,22 @@ impl<H: Host> Broker<'_, H> {
         redirect_uri: &str,
         scopes: &[String],
         begins: bool,
-    ) -> Result<Client, ServiceError> {
+    ) -> Result<IssuedClient, ServiceError> {
         let place = [redirect_uri];
-        let place = place_of(&place);
+        let place = row_id(&place);
         let mut row = self.registered(place)?;
         if self.is_to_register(&row, found, scopes) {
-            let lease = self.wait_for_lease(place, MAKING).await?.ok_or_else(|| ServiceError::Silent {
+            let lease = self.leases.wait(place, MAKING).await?.ok_or_else(|| ServiceError::Silent {
                 who: shown(&found.issuer),
                 why: "it is being asked for a client".to_owned(),
             })?;
             let made = self.make(found, redirect_uri, scopes).await;
-            self.release(place, &lease);
+            self.leases.release(place, &lease);
             row = made?;
         }
         if begins {
             row.begun = row.begun.saturating_add(1);
-            self.write(place, &row)?;
+            self.vault.write(place, &row)?;
         }
         row.client.ok_or_else(|| Unfit::TooManyClients(shown(&found.issuer)).into())
     }
@@ -200,7 +170,7 @@ impl<H: Host> Broker<'_, H> {
     /// Registers, unless somebody has done so meanwhile. Called by the holder of the lease.
     async fn make(&self, found: &Found, redirect_uri: &str, scopes: &[String]) -> Result<Registration, ServiceError> {
         let place = [redirect_uri];
-        let place = place_of(&place);
+        let place = row_id(&place);
         let mut row = self.registered(place)?;
         if !self.is_to_register(&row, found, scopes) {
             return Ok(row);
@@ -211,12 +181,12 @@ impl<H: Host> Broker<'_, H> {
             return Err(Unfit::TooManyClients(shown(&found.issuer)).into());
         }
         (row.day, row.asked) = (day, asked + 1);
-        self.write(place, &row)?;
+        self.vault.write(place, &row)?;
         // Other people ask for others: no two of them shall replace each other's without end.
         let others = if row.issuer == found.issuer { row.scopes } else { Vec::new() };
         let scopes = documents::scopes(scopes.iter().chain(&others).map(String::as_str));
         let made = Registration { day, asked: row.asked, ..self.register(found, redirect_uri, scopes).await? };
-        self.write(place, &made)?;
+        self.vault.write(place, &made)?;
         Ok(made)
     }
 
@@ -288,7 +258,7 @@ impl<H: Host> Broker<'_, H> {
                 shown(&given.join(" "))
             ));
         }
-        let client = Client { id: said.client_id, secret, auth, registered: true, scopes: fewer };
+        let client = IssuedClient { id: said.client_id, secret, auth, registered: true, scopes: fewer };
         let (issuer, client) = (found.issuer.clone(), Some(client));
         Ok(Registration { issuer, client, ends, scopes, ..Registration::default() })
     }
@@ -302,9 +272,9 @@ impl<H: Host> Broker<'_, H> {
         }
         let is_gone = matches!(failure, Some(Failure::Ended(error)) if GONE.contains(&error.as_str()));
         let learnt = self.settings.public_url().map_err(RowError::from).and_then(|public_url| {
-            let redirect_uri = redirect_uri(public_url.as_str(), &service.id);
+            let redirect_uri = public_url.redirect_uri(&service.id);
             let place = [redirect_uri.as_str()];
-            let place = place_of(&place);
+            let place = row_id(&place);
             let mut row = self.registered(place)?;
             let is_ours = row.issuer == *issuer;
             let Some(known) = row.client.as_mut().filter(|known| is_ours && known.id == client.id) else {
@@ -319,15 +289,15 @@ impl<H: Host> Broker<'_, H> {
                 }
                 (row.begun, known.auth) = (0, auth);
             }
-            self.write(place, &row)
+            self.vault.write(place, &row)
         });
         if let Err(error) = learnt {
             self.host.log(&format!("{}: what became of its client could not be noted: {error}", service.id));
         }
     }
 
-    fn registered(&self, place: Place) -> Result<Registration, RowError> {
-        Ok(self.read_if_it_opens(place)?.unwrap_or_default())
+    fn registered(&self, row: RowId) -> Result<Registration, RowError> {
+        Ok(self.vault.read_if_it_opens(row)?.unwrap_or_default())
     }
 }
 
@@ -340,8 +310,8 @@ fn reason(answer: &Response<Vec<u8>>) -> String {
     }
 }
 
-fn place_of<'a>(identity: &'a [&'a str]) -> Place<'a> {
-    Place { kind: Kind::Registration, identity }
+fn row_id<'a>(identity: &'a [&'a str]) -> RowId<'a> {
+    RowId { kind: RowKind::Registration, identity }
 }
 
 /// What people read on the page of an authorization server.

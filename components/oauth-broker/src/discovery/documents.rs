@@ -1,4 +1,4 @@
-//! What do the metadata documents say? (RFC 9728 section 3.2, RFC 8414 section 2, OpenID Connect Discovery 1.0)
+//! Reads the metadata documents (RFC 9728 section 3.2, RFC 8414 section 2, OpenID Connect Discovery 1.0)
 //!
 //! What is asked of them is taken out, and what is of another form than it should be counts as not said: few of these
 //! documents are written by hand, and many have more in them than any specification.

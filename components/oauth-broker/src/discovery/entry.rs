@@ -1,4 +1,4 @@
-//! What does an operator write about an MCP server?
+//! Reads an entry of `oauth_clients` that names an MCP server.
 
 use std::collections::BTreeMap;
 

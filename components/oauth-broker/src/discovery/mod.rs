@@ -1,4 +1,4 @@
-//! How is a service found of which nothing is known but its MCP server's URL?
+//! Discovers how to connect a service of which only its MCP server's URL is known.
 //!
 //! ```json
 //! {"notion": {"mcp_server": "https://mcp.notion.com/mcp"}}
@@ -52,31 +52,18 @@ use serde_json::json;
 use thiserror::Error;
 
 pub(crate) use client::GONE;
-pub use client::document;
 pub use entry::McpServer;
 
-use crate::Broker;
-use crate::catalogue::{ClientAuth, Service};
-use crate::connect::start::redirect_uri;
-use crate::host::{Host, is_own};
-use crate::settings::SettingError;
-use crate::vault::rows::RowError;
-use crate::vault::{Kind, Place};
-use client::{Client, MOST_A_DAY};
+use crate::catalogue::{Issued, IssuedClient, Service};
+use crate::host::Host;
+use crate::lease::Leases;
+use crate::outbound::is_own;
+use crate::settings::{SettingError, Settings};
+use crate::vault::{RowError, RowId, RowKind, Vault};
+use client::MOST_A_DAY;
 use guard::AddressError;
 use sealing::age::{SKEW, is_recent, left};
 use walk::{Found, is_same_issuer};
-
-/// Where a grant comes from, and with which client. Nothing of it goes to another issuer or with another client.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Issued {
-    issuer: String,
-    /// None: the one that the operator has registered.
-    client: Option<Client>,
-    /// How the token endpoint has accepted the client.
-    #[serde(default)]
-    auth: Option<ClientAuth>,
-}
 
 /// Why a service cannot be used now. It says nothing about any grant.
 #[derive(Debug, Error)]
@@ -157,7 +144,15 @@ pub enum Unfit {
     TooManyClients(String),
 }
 
-impl<H: Host> Broker<'_, H> {
+/// Discovers authorization servers, and registers clients there.
+pub(crate) struct Discovery<'b, H> {
+    pub host: &'b H,
+    pub settings: &'b Settings<'b, H>,
+    pub vault: Vault<'b, H>,
+    pub leases: Leases<'b, H>,
+}
+
+impl<H: Host> Discovery<'_, H> {
     /// The service as it is found now, and with a client, for whoever thinks of connecting it. A flow that begins says the
     /// scopes that it will ask for (`asks`); what was found a moment ago will do for it.
     pub(crate) async fn discover(&self, server: &McpServer, asks: Option<&[String]>) -> Result<Service, ServiceError> {
@@ -194,19 +189,24 @@ impl<H: Host> Broker<'_, H> {
         asks: Option<&[String]>,
     ) -> Result<Service, ServiceError> {
         let public_url = self.settings.public_url()?;
-        let redirect_uri = redirect_uri(public_url.as_str(), &server.id);
+        let redirect_uri = public_url.redirect_uri(&server.id);
         let scopes = asks.unwrap_or(server.scopes.as_ref().unwrap_or(&found.scopes));
         let client = match &server.client {
             Some(client) => {
-                return service(server, found, client::preregistered(client, found)?, Issued::by(found, None));
+                return service(
+                    server,
+                    found,
+                    client::preregistered(client, found)?,
+                    Issued::new(found.issuer.clone(), None),
+                );
             }
             None if client::takes_documents(public_url, found) => {
                 self.note_asked_scopes(server, scopes)?;
-                Client::public(client::document_url(public_url.as_str(), &server.id))
+                IssuedClient::public(client::document_url(public_url.as_str(), &server.id))
             }
             None => self.registration(found, &redirect_uri, scopes, asks.is_some()).await?,
         };
-        service(server, found, client.clone(), Issued::by(found, Some(client)))
+        service(server, found, client.clone(), Issued::new(found.issuer.clone(), Some(client)))
     }
 
     /// The scopes that flows ask for, as far as is known now.
@@ -226,7 +226,7 @@ impl<H: Host> Broker<'_, H> {
         };
         known.extend_from_slice(scopes);
         row.asked = documents::scopes(known.iter().map(String::as_str));
-        self.write(place_of(&[server.id.as_str()]), &row)
+        self.vault.write(row_id(&[server.id.as_str()]), &row)
     }
 
     /// What is known of the server: at most a day old, or older while nobody answers.
@@ -240,12 +240,12 @@ impl<H: Host> Broker<'_, H> {
             return before.ok_or_else(|| ServiceError::Silent { who: walk::shown(server.url.as_str()), why });
         }
         let place = [server.id.as_str()];
-        let place = place_of(&place);
+        let place = row_id(&place);
         let mut next = row.unwrap_or_else(|| Row::of(server, None, Vec::new(), 0));
         let last = std::mem::replace(&mut next.again, now + LATER);
         // Ahead of the walk, which may lead over other gateways back to here: `resolve` says nothing of the Gatehouses that
         // a request has passed.
-        self.write(place, &next)?;
+        self.vault.write(place, &next)?;
         match (self.find_anew(server).await, before) {
             (Err(error @ ServiceError::Silent { .. }), Some(before)) => {
                 self.host.log(&format!("{}: {error}; what was known of it still serves", server.id));
@@ -253,7 +253,7 @@ impl<H: Host> Broker<'_, H> {
             }
             (Err(error), Some(_)) => {
                 next.again = last;
-                self.write(place, &next)?;
+                self.vault.write(place, &next)?;
                 Err(error)
             }
             (found, _) => found,
@@ -275,33 +275,15 @@ impl<H: Host> Broker<'_, H> {
             return Err(Unfit::OthersClient { old: before.issuer.clone(), new: found.issuer }.into());
         }
         let asked = before.map(|row| row.asked).unwrap_or_default();
-        self.write(place_of(&[server.id.as_str()]), &Row::of(server, Some(found.clone()), asked, self.host.now()))?;
+        self.vault
+            .write(row_id(&[server.id.as_str()]), &Row::of(server, Some(found.clone()), asked, self.host.now()))?;
         Ok(found)
     }
 
     /// The row of this very server: a changed entry is another's.
     fn kept(&self, server: &McpServer) -> Result<Option<Row>, RowError> {
-        let row: Option<Row> = self.read_if_it_opens(place_of(&[server.id.as_str()]))?;
+        let row: Option<Row> = self.vault.read_if_it_opens(row_id(&[server.id.as_str()]))?;
         Ok(row.filter(|row| row.server == server.url.as_str()))
-    }
-}
-
-impl Issued {
-    fn by(found: &Found, client: Option<Client>) -> Self {
-        Self { issuer: found.issuer.clone(), client, auth: None }
-    }
-
-    /// The scopes of a flow without those for which the server has not registered the client.
-    pub(crate) fn askable(&self, mut scopes: Vec<String>) -> Vec<String> {
-        if let Some(registered) = self.client.as_ref().and_then(|client| client.scopes.as_ref()) {
-            scopes.retain(|scope| registered.contains(scope));
-        }
-        scopes
-    }
-
-    /// The same after `service` has got tokens: how its client was accepted is kept with the grant.
-    pub(crate) fn accepted(self, service: &Service) -> Self {
-        Self { auth: service.other_auth.map(|_| service.client_auth.get()).or(self.auth), ..self }
     }
 }
 
@@ -329,7 +311,7 @@ impl Row {
 }
 
 /// What was found, in the form of a catalogue row.
-fn service(server: &McpServer, found: &Found, client: Client, issued: Issued) -> Result<Service, ServiceError> {
+fn service(server: &McpServer, found: &Found, client: IssuedClient, issued: Issued) -> Result<Service, ServiceError> {
     let resource = json!({ "resource": found.resource });
     let mut fields = json!({
         "name": server.name,
@@ -355,15 +337,15 @@ fn service(server: &McpServer, found: &Found, client: Client, issued: Issued) ->
     let mut service = Service::described(&server.id, &fields)?;
     service.client_auth.set(client.auth);
     if server.client.as_ref().is_none_or(|client| client.auth.is_none()) {
-        service.other_auth = client.other_auth(found);
+        service.other_auth = client::other_auth(&client, found);
     }
     service.client_secret = client.secret;
     service.issued = Some(issued);
     Ok(service)
 }
 
-fn place_of<'a>(identity: &'a [&'a str]) -> Place<'a> {
-    Place { kind: Kind::Discovered, identity }
+fn row_id<'a>(identity: &'a [&'a str]) -> RowId<'a> {
+    RowId { kind: RowKind::Discovery, identity }
 }
 
 /// For a refresh token (OpenID Connect Core 1.0 section 11).

@@ -1,4 +1,4 @@
-//! Which way leads from an MCP server's URL to its authorization server?
+//! Walks from an MCP server's URL to its authorization server.
 //!
 //! 1. A request without a token. Its 401 may name the metadata of the server and the scopes that it wants.
 //! 2. The metadata of the MCP server (RFC 9728): where the challenge says, then at the well-known place of its path, then
@@ -28,9 +28,9 @@ use url::Url;
 
 use super::documents::{self, ResourceMetadata, ServerMetadata};
 use super::guard::{self, AddressError, Named};
-use super::{McpServer, OFFLINE, ServiceError, Unfit};
-use crate::Broker;
-use crate::host::{self, Host, SendFault};
+use super::{Discovery, McpServer, OFFLINE, ServiceError, Unfit};
+use crate::host::{Host, SendFault};
+use crate::outbound;
 use crate::provider::{Failure, USER_AGENT};
 use http_auth::challenge::{self, Bearer};
 use http_auth::coding;
@@ -63,7 +63,7 @@ impl Found {
     }
 }
 
-impl<H: Host> Broker<'_, H> {
+impl<H: Host> Discovery<'_, H> {
     pub(super) async fn walk(&self, server: &McpServer) -> Result<Found, ServiceError> {
         let end = self.host.ticks() + PATIENCE;
         let (asked, bearer) = self.probe(server, end).await?;
@@ -226,7 +226,7 @@ impl<H: Host> Broker<'_, H> {
         if self.host.ticks() >= end {
             return Err(silent(SendFault::Timeout.to_string()));
         }
-        let sent = host::send(self.host, request).map_err(|_| Unfit::Own(shown(url.as_str())))?;
+        let sent = outbound::send(self.host, request).map_err(|_| Unfit::Own(shown(url.as_str())))?;
         let answer = match select(pin!(sent), pin!(self.host.sleep(CALL))).await {
             Either::Left((answer, _)) => answer,
             Either::Right(_) => Err(SendFault::Timeout),

@@ -10,18 +10,18 @@ use http::{Request, Response, StatusCode};
 use serde::Serialize;
 
 use super::Refusal;
-use super::params::Params;
-use crate::Broker;
 use crate::audit::ring::{BLOCKS, Record};
 use crate::audit::{Actor, Event, Line};
+use crate::broker::Broker;
 use crate::host::Host;
 use crate::names::Subject;
-use crate::people::Asker;
-use crate::vault::rows::RowError;
+use crate::params::Params;
+use crate::people::{CallerError, Sender};
+use crate::vault::RowError;
 
 /// `GET /admin/audit?subject=…&hours=…`: without a subject, what belongs to nobody.
 pub fn audit<H: Host>(broker: &Broker<'_, H>, request: &Request<Vec<u8>>) -> Result<Response<Vec<u8>>, Refusal> {
-    let admin = broker.admin(request)?;
+    let admin = broker.people().admin(request)?;
     let params = Params::of(request.uri())?;
     let subject = params.get("subject").map(Subject::parse).transpose();
     let subject = subject.map_err(|_| Refusal::Request("subject is not the name of a subject"))?;
@@ -30,8 +30,8 @@ pub fn audit<H: Host>(broker: &Broker<'_, H>, request: &Request<Vec<u8>>) -> Res
     let hours = hours.ok_or(Refusal::Request("hours is not a number from 1 to 168"))?;
     let until = broker.host.now();
     let from = until.saturating_sub(hours * 3600);
-    let record = broker.record(subject.as_ref(), from, until)?;
-    broker.note(Line::new(Event::Read, Actor::Admin(&admin), subject.as_ref()));
+    let record = broker.audit().read(subject.as_ref(), from, until)?;
+    broker.audit().note(Line::new(Event::Read, Actor::Admin(&admin), subject.as_ref()));
     let encryption_keys = keys(broker)?;
     Ok(super::json(StatusCode::OK, &Audit { subject, from, until, record, encryption_keys }))
 }
@@ -50,24 +50,24 @@ struct Audit {
 pub async fn sweep<H: Host>(
     broker: &Broker<'_, H>,
     request: &Request<Vec<u8>>,
-    asker: &Asker,
+    sender: &Sender,
 ) -> Result<Response<Vec<u8>>, Refusal> {
-    let Asker::Admin(admin) = asker else { return Err(Refusal::Admin) };
+    let Sender::Admin(admin) = sender else { return Err(CallerError::Admin.into()) };
     let params = Params::parse(request.body())?;
     let mut sweep = match params.get("cursor") {
-        None => broker.new_sweep()?,
+        None => broker.maintenance().begin()?,
         Some(cursor) => {
             let cursor = Base64UrlUnpadded::decode_vec(cursor).unwrap_or_default();
-            broker.sweep_at(&cursor)?.ok_or(Refusal::Request("this cursor is over: begin without one"))?
+            broker.maintenance().resume(&cursor)?.ok_or(Refusal::Request("this cursor is over: begin without one"))?
         }
     };
     let lost = params.get("lost");
-    if lost.is_some_and(|lost| broker.settings.vault().is_ok_and(|vault| vault.has_key(lost))) {
+    if lost.is_some_and(|lost| broker.vault().keyring().is_ok_and(|vault| vault.has_key(lost))) {
         return Err(Refusal::Request("lost names a key that is not lost: it is in encryption_keys"));
     }
-    broker.go_on(&mut sweep, lost).await?;
-    broker.note(Line::new(Event::Swept, Actor::Admin(admin), None));
-    let cursor = broker.cursor(&sweep)?;
+    broker.maintenance().advance(&mut sweep, lost).await?;
+    broker.audit().note(Line::new(Event::Swept, Actor::Admin(admin), None));
+    let cursor = broker.maintenance().cursor(&sweep)?;
     let answer = Swept {
         done: sweep.is_whole(),
         cursor: (!sweep.is_whole()).then(|| Base64UrlUnpadded::encode_string(&cursor)),
@@ -75,7 +75,7 @@ pub async fn sweep<H: Host>(
         unreadable: sweep.unreadable,
         deleted: sweep.deleted,
         rows: sweep.found,
-        keys_in_use: broker.keys_in_use()?,
+        keys_in_use: broker.vault().keys_in_use()?,
         encryption_keys: keys(broker)?,
     };
     Ok(super::json(StatusCode::OK, &answer))
@@ -97,7 +97,7 @@ struct Swept {
 
 /// `ok`, or which key is missing.
 fn keys<H: Host>(broker: &Broker<'_, H>) -> Result<String, RowError> {
-    match broker.check_keys() {
+    match broker.vault().check_keys() {
         Ok(()) => Ok("ok".to_owned()),
         Err(RowError::Setting(error)) => Ok(error.problem),
         Err(error) => Err(error),

@@ -1,59 +1,90 @@
-//! How does a person come in to connect, and how do they leave?
+//! Answers the requests with which a person connects a service.
 
-use http::{Method, Request, Response, StatusCode, header};
+use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_auth::scope::CALLED_FOR;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::params::Params;
-use super::{Refusal, pages};
-use crate::Broker;
+use super::sign_in::Next;
+use super::{Refusal, pages, set_cookie};
+use crate::broker::Broker;
 use crate::connect::callback::Answered;
-use crate::connect::{ConnectError, ticket};
+use crate::connect::{ConnectError, return_url, ticket};
 use crate::host::Host;
-use crate::names::ServiceId;
+use crate::names::{Caller, ConnectionId, ServiceId};
+use crate::params::Params;
 use crate::people::cookies::Cookie;
-use crate::people::sign_in::{self, Next};
-use crate::people::{Asker, Caller, local};
+use crate::people::{Sender, local};
 use sealing::Secret;
 
-/// `GET /auth/{service}`: what will be connected, and the button that does it. `POST /auth/{service}`: that button.
-///
-/// A page and not a redirect takes the person to the provider: a redirect would be a part of the form's submission, which
-/// our own policy (form-action) ends at our own door. If what was shown has changed, the page is shown again instead.
-pub async fn auth<H: Host>(
+/// `GET /auth/{service}`: shows what will be connected, and the button that does it.
+pub async fn show_offer<H: Host>(
     broker: &Broker<'_, H>,
     request: &Request<Vec<u8>>,
     service: ServiceId,
-    asker: Asker,
 ) -> Result<Response<Vec<u8>>, Refusal> {
-    let pressed = request.method() == Method::POST;
-    let params = if pressed { Params::parse(request.body()) } else { Params::of(request.uri()) }?;
-    let (ticket, account) = (params.get("ticket"), params.get("account").filter(|_| !pressed));
-    let next = |ticket| Next::connect(&service, account, ticket).path();
-    let person = match asker {
-        Asker::Person(person) => Some(person),
-        _ if pressed => None,
-        _ => broker.person(request)?,
+    let params = Params::of(request.uri())?;
+    let (ticket, account) = (params.get("ticket"), params.get("account"));
+    let next = Next::connect(&service, account, ticket).path();
+    let subject = broker.people().person(request)?.ok_or(Refusal::SignIn(next))?;
+    let id = super::connection(subject, service, account)?;
+    offer(broker, request, id, ticket, false).await
+}
+
+/// `POST /auth/{service}`: the button of that page starts the flow.
+///
+/// A page and not a redirect takes the person to the provider: a redirect would be a part of the form's submission, which
+/// our own policy (form-action) does not let leave our pages. If the service has changed since the page was shown, the page
+/// is shown again instead.
+pub async fn start_flow<H: Host>(
+    broker: &Broker<'_, H>,
+    request: &Request<Vec<u8>>,
+    service: ServiceId,
+    sender: Sender,
+) -> Result<Response<Vec<u8>>, Refusal> {
+    let params = Params::parse(request.body())?;
+    let ticket = params.get("ticket");
+    let Sender::Person(subject) = sender else {
+        return Err(Refusal::SignIn(Next::connect(&service, None, ticket).path()));
     };
-    let subject = person.ok_or_else(|| Refusal::SignIn(next(ticket)))?;
-    if pressed {
-        let ticket = ticket.ok_or(Refusal::Request("ticket is missing"))?;
-        match broker.start(&subject, &service, ticket, request.headers()).await {
-            Ok(started) => {
-                let mut response = pages::connect::leave(&started);
-                sign_in::set(&mut response, &started.cookie);
-                return Ok(response);
-            }
-            Err(ConnectError::Changed) => {}
-            Err(error) => return Err(refused(error, next(None))),
+    let text = ticket.ok_or(Refusal::Request("ticket is missing"))?;
+    match broker.connect().start(&subject, &service, text, request.headers()).await {
+        Ok(started) => {
+            let mut response = pages::connect::leave(&started);
+            set_cookie(&mut response, &started.cookie);
+            Ok(response)
         }
+        Err(ConnectError::Changed) => {
+            let id = super::connection(subject, service, None)?;
+            offer(broker, request, id, ticket, true).await
+        }
+        Err(error) => Err(refused(error, Next::connect(&service, None, None).path())),
     }
-    let id = super::connection(subject, service.clone(), account)?;
-    let offer = broker.offer(id, ticket, request.headers()).await.map_err(|error| refused(error, next(None)))?;
-    let return_to = broker.return_url(offer.return_to.as_deref())?;
-    let mut response = pages::connect::offer(&offer, return_to.as_ref(), pressed);
-    sign_in::set(&mut response, &offer.cookie);
+}
+
+/// The page that offers a connection. `changed`: the service is not what the page before has shown.
+async fn offer<H: Host>(
+    broker: &Broker<'_, H>,
+    request: &Request<Vec<u8>>,
+    id: ConnectionId,
+    ticket: Option<&str>,
+    changed: bool,
+) -> Result<Response<Vec<u8>>, Refusal> {
+    let again = Next::connect(&id.service, Some(id.account.as_str()), None).path();
+    let offer = broker.connect().offer(id, ticket, request.headers()).await.map_err(|error| refused(error, again))?;
+    let return_to = return_url::listed(&broker.settings, offer.return_to.as_deref())?;
+    let mut response = pages::connect::offer(&offer, return_to.as_ref(), changed);
+    set_cookie(&mut response, &offer.cookie);
+    Ok(response)
+}
+
+/// `GET /client/{service}`: the client id metadata document for that service's authorization server.
+pub fn client_document<H: Host>(broker: &Broker<'_, H>, id: &ServiceId) -> Result<Response<Vec<u8>>, Refusal> {
+    let document = broker.services().client_document(id)?.ok_or(Refusal::UnknownService)?;
+    let mut response = super::json(StatusCode::OK, &document);
+    // It says what anyone may know, and authorization servers ask often.
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("max-age=3600"));
+    response.headers_mut().remove(header::PRAGMA);
     Ok(response)
 }
 
@@ -66,7 +97,7 @@ pub fn posted<H: Host>(
 ) -> Result<Response<Vec<u8>>, Refusal> {
     let params = Params::parse(request.body())?;
     let again = Next::connect(&service, None, None).path();
-    broker.posted(&service, &params, request.headers()).map_err(|error| refused(error, again))?;
+    broker.connect().posted(&service, &params, request.headers()).map_err(|error| refused(error, again))?;
     let state = params.get("state").unwrap_or_default();
     pages::see_other(&format!("/callback/{service}?state={state}"))
 }
@@ -78,13 +109,13 @@ pub async fn callback<H: Host>(
     service: ServiceId,
 ) -> Result<Response<Vec<u8>>, Refusal> {
     let params = Params::of(request.uri())?;
-    let person = broker.person(request)?;
+    let person = broker.people().person(request)?;
     let again = |account| Next::connect(&service, account, None).path();
-    let answered = broker.answered(&service, &params, request.headers(), person.as_ref());
+    let answered = broker.connect().answered(&service, &params, request.headers(), person.as_ref());
     let Answered { flow, cookie } = answered.map_err(|error| refused(error, again(None)))?;
     let id = flow.connection.clone();
-    let return_to = broker.return_url(flow.return_to.as_deref())?;
-    let result = broker.finish(flow, &params).await;
+    let return_to = return_url::listed(&broker.settings, flow.return_to.as_deref())?;
+    let result = broker.connect().finish(flow, &params).await;
     // Away from the URL that has the code in it.
     let mut response = match (result, return_to) {
         (Ok(()), Some(url)) => pages::see_other(&url.telling("connected", id.service.as_str(), &id))?,
@@ -99,43 +130,44 @@ pub async fn callback<H: Host>(
         }
     };
     let secure = broker.settings.public_url()?.is_secure();
-    sign_in::set(&mut response, &Cookie::over(cookie, secure));
+    set_cookie(&mut response, &Cookie::expired(cookie, secure));
     Ok(response)
 }
 
-/// Who may have a link made. A link is no token, and of use to this person only: their browser may have it, on our own
+/// The sender of a request for a link. A link is no token, and of use to this person only: their browser may have it, on our own
 /// pages.
-pub fn asker<H: Host>(broker: &Broker<'_, H>, request: &Request<Vec<u8>>) -> Result<Asker, Refusal> {
-    let asker = broker.asker(request);
-    if asker.is_ok() || request.headers().contains_key(header::AUTHORIZATION) {
-        return asker;
+pub fn ticket_sender<H: Host>(broker: &Broker<'_, H>, request: &Request<Vec<u8>>) -> Result<Sender, Refusal> {
+    let sender = broker.people().sender(request);
+    if sender.is_ok() || request.headers().contains_key(header::AUTHORIZATION) {
+        return Ok(sender?);
     }
     local::check_origin(request, broker.settings.public_url()?)?;
-    broker.person(request)?.map(Asker::Person).ok_or_else(|| Refusal::SignIn("/".to_owned()))
+    broker.people().person(request)?.map(Sender::Person).ok_or_else(Refusal::sign_in)
 }
 
 /// `POST /tickets`: a link with which the person whom the caller speaks for can connect a service.
 pub async fn ticket<H: Host>(
     broker: &Broker<'_, H>,
     request: &Request<Vec<u8>>,
-    asker: Asker,
+    sender: Sender,
 ) -> Result<Response<Vec<u8>>, Refusal> {
     let wish = json::check(request.body())
         .and_then(serde_json::from_slice::<Wish>)
         .map_err(|_| Refusal::Request("the body is not JSON of service, account, scopes, return_to"))?;
-    let Caller { subject, by } = broker.caller(asker, wish.subject_token.as_ref().map(Secret::reveal))?;
+    let Caller { subject, by } = broker.people().caller(sender, wish.subject_token.as_ref().map(Secret::reveal))?;
     let service = ServiceId::parse(&wish.service).map_err(|_| Refusal::UnknownService)?;
     if !CALLED_FOR.hold(&wish.scopes) {
         return Err(Refusal::Request(SCOPES));
     }
-    if wish.return_to.is_some() && broker.return_url(wish.return_to.as_deref())?.is_none() {
+    if wish.return_to.is_some() && return_url::listed(&broker.settings, wish.return_to.as_deref())?.is_none() {
         return Err(Refusal::Request("return_to is not one of the setting return_urls, letter by letter"));
     }
-    let may = broker.may_ask(&by, &service, &wish.scopes)?;
-    broker.offered(&service)?.filter(|_| may).ok_or(Refusal::UnknownService)?;
-    let mut ticket = broker.new_ticket(super::connection(subject, service, wish.account.as_deref())?, wish.scopes);
+    let may = broker.handouts().may_ask(&by, &service, &wish.scopes)?;
+    broker.services().offered(&service)?.filter(|_| may).ok_or(Refusal::UnknownService)?;
+    let mut ticket =
+        broker.tickets().create(super::connection(subject, service, wish.account.as_deref())?, wish.scopes);
     ticket.return_to = wish.return_to;
-    let answer = json!({ "connect_url": broker.link(&ticket)?, "expires_in": ticket::LIFETIME });
+    let answer = json!({ "connect_url": broker.tickets().link(&ticket)?, "expires_in": ticket::LIFETIME });
     Ok(super::json(StatusCode::OK, &answer))
 }
 

@@ -6,36 +6,26 @@
 use http::{Request, Response, StatusCode};
 use serde_json::{Map, Value, json};
 
-use crate::Broker;
+use crate::broker::Broker;
+use crate::connect::return_url::return_urls;
+use crate::discovery::guard::internal_hosts;
 use crate::host::Host;
-use crate::settings::SettingError;
-use crate::vault::rows::RowError;
-use crate::vault::{Kind, Place};
+use crate::people::keys::{HashedKeys, check_gateway_keys};
+use crate::settings::{Setting, SettingError};
+use crate::vault::RowError;
+use crate::vault::{RowId, RowKind};
 
 pub fn answer<H: Host>(broker: &Broker<'_, H>, request: &Request<Vec<u8>>) -> Response<Vec<u8>> {
     let settings = &broker.settings;
-    let store = broker.host.get(&Place { kind: Kind::SignInLimit, identity: &[] }.key());
-    let checks: [(&str, Option<SettingError>); 13] = [
-        ("public_url", settings.public_url().err()),
-        ("gateway_url", settings.gateway_url().err()),
-        ("local_owner", settings.is_local_mode().err()),
-        ("encryption_keys", keys(broker)),
-        ("service_keys", settings.service_keys().err()),
-        ("gateway_keys", settings.check_gateway_keys().err()),
-        ("api_keys", settings.api_keys().err()),
-        ("return_urls", settings.return_urls().err()),
-        ("internal_hosts", settings.internal_hosts().err()),
-        ("admin_keys", settings.admin_keys().err()),
-        ("handout_policy", settings.handout_policy().err()),
-        ("audit", settings.audit().err()),
-        ("oauth_clients", broker.offers().err()),
-    ];
+    let store = broker.host.get(&RowId { kind: RowKind::SignInLimit, identity: &[] }.key());
+    let checks = Setting::ALL.map(|setting| (setting, problem(broker, setting)));
     let well = store.is_ok() && checks.iter().all(|(_, error)| error.is_none());
-    let is_admin = broker.admin(request).is_ok();
+    let is_admin = broker.people().admin(request).is_ok();
     let mut said = Map::new();
-    for (name, error) in &checks {
-        let problem = error.as_ref().map_or("ok", |error| if is_admin { &error.problem } else { error.word() });
-        said.insert((*name).to_owned(), Value::from(problem));
+    for (setting, error) in checks.iter().filter(|(setting, _)| *setting != Setting::OwnerPassphrase) {
+        let problem =
+            error.as_ref().map_or("ok", |error| if is_admin { &error.problem } else { error.public_problem() });
+        said.insert(setting.name().to_owned(), Value::from(problem));
     }
     let problem = store.err().map_or_else(|| "ok".to_owned(), |fault| fault.to_string());
     said.insert("store".to_owned(), Value::from(problem));
@@ -44,9 +34,29 @@ pub fn answer<H: Host>(broker: &Broker<'_, H>, request: &Request<Vec<u8>>) -> Re
     super::json(status, &json!({ "status": word, "local_mode": local_mode, "checks": said }))
 }
 
+/// What is wrong with a setting.
+fn problem<H: Host>(broker: &Broker<'_, H>, setting: Setting) -> Option<SettingError> {
+    let settings = &broker.settings;
+    match setting {
+        Setting::PublicUrl => settings.public_url().err(),
+        Setting::GatewayUrl => settings.gateway_url().err(),
+        Setting::LocalOwner => settings.is_local_mode().err(),
+        Setting::EncryptionKeys => keys(broker),
+        Setting::ServiceKeys | Setting::ApiKeys | Setting::AdminKeys => HashedKeys::of_setting(settings, setting).err(),
+        Setting::GatewayKeys => check_gateway_keys(settings).err(),
+        Setting::ReturnUrls => return_urls(settings).err(),
+        Setting::InternalHosts => internal_hosts(settings).err(),
+        Setting::HandoutPolicy => broker.policies().policy().err(),
+        Setting::Audit => broker.audit().storage().err(),
+        Setting::OauthClients => broker.services().all_offered().err(),
+        // Any text is a passphrase.
+        Setting::OwnerPassphrase => None,
+    }
+}
+
 /// The keys, and whether one is missing that rows were sealed under.
 fn keys<H: Host>(broker: &Broker<'_, H>) -> Option<SettingError> {
-    match broker.check_keys() {
+    match broker.vault().check_keys() {
         Err(RowError::Setting(error)) => Some(error),
         // That the store does not answer is told under its own name.
         _ => None,

@@ -3,28 +3,28 @@
 use http::{Request, Response, StatusCode};
 use serde::Serialize;
 
-use super::params::Params;
 use super::{Refusal, pages};
-use crate::Broker;
-use crate::catalogue::Offered;
+use crate::broker::Broker;
 use crate::connections::expiry::{Expiry, expiry};
 use crate::connections::row::State;
 use crate::host::Host;
 use crate::names::{AccountName, ConnectionId, ServiceId, Subject};
+use crate::params::Params;
 use crate::people::local;
 use crate::provider::LABEL;
+use crate::services::Offered;
 use crate::text;
-use crate::vault::rows::RowError;
+use crate::vault::RowError;
 
 /// `GET /connections`
 pub async fn json<H: Host>(broker: &Broker<'_, H>, request: &Request<Vec<u8>>) -> Result<Response<Vec<u8>>, Refusal> {
-    let subject = broker.person(request)?.ok_or_else(|| Refusal::SignIn("/".to_owned()))?;
+    let subject = broker.people().person(request)?.ok_or_else(Refusal::sign_in)?;
     Ok(super::json(StatusCode::OK, &listing(broker, subject).await?))
 }
 
 /// `GET /`
 pub async fn page<H: Host>(broker: &Broker<'_, H>, request: &Request<Vec<u8>>) -> Result<Response<Vec<u8>>, Refusal> {
-    let subject = broker.person(request)?.ok_or_else(|| Refusal::SignIn("/".to_owned()))?;
+    let subject = broker.people().person(request)?.ok_or_else(Refusal::sign_in)?;
     let params = Params::of(request.uri())?;
     let listing = listing(broker, subject).await?;
     // Nothing of the address is repeated but the names of services and accounts.
@@ -104,9 +104,9 @@ pub struct Listed {
 
 /// Every service that is offered, with the account without a name, and whatever else is connected.
 async fn listing<H: Host>(broker: &Broker<'_, H>, subject: Subject) -> Result<Listing, Refusal> {
-    let offered = broker.offers()?;
-    let looked_after = broker.retry_revocations(&subject).await;
-    let mut ids = match looked_after.and_then(|()| broker.connections_of(&subject)) {
+    let offered = broker.services().all_offered()?;
+    let looked_after = broker.connections().retry_revocations(&subject).await;
+    let mut ids = match looked_after.and_then(|()| broker.index().connections_of(&subject)) {
         // The operator can put the key back. What has no further account is found without the list.
         Err(error @ RowError::Open(_)) => {
             broker.host.log(&format!("a list of connections could not be read: {error}"));
@@ -131,9 +131,9 @@ fn listed<H: Host>(broker: &Broker<'_, H>, id: ConnectionId, service: Option<&Of
         Some(_) => Some(connect_url(broker.settings.public_url()?.as_str(), &id)),
         None => None,
     };
-    let connection = broker.connection(&id);
+    let connection = broker.connections().get(&id);
     let refused = match &connection {
-        Ok(Some(connection)) => broker.refused_again(&id, connection),
+        Ok(Some(connection)) => broker.connections().refused_again(&id, connection),
         _ => None,
     };
     let mut listed = Listed {

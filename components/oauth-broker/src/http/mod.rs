@@ -1,4 +1,4 @@
-//! Which request goes where, and in which form does it get its answer?
+//! Answers HTTP requests: routes them, checks who sends them, and writes pages and JSON.
 //!
 //! A browser (`Accept: text/html`) gets a page, everything else JSON; errors in JSON are those of RFC 6749 section 5.2.
 //! No answer has CORS headers: what leaves here is for servers, and for people on our own pages.
@@ -8,9 +8,10 @@ mod connect;
 mod health;
 mod listing;
 pub mod pages;
-pub mod params;
 mod refusal;
 pub mod resolve;
+mod routes;
+mod sign_in;
 mod token;
 
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
@@ -21,11 +22,12 @@ use zeroize::Zeroize;
 
 pub use refusal::Refusal;
 
-use crate::Broker;
-use crate::discovery;
+use crate::broker::Broker;
 use crate::host::Host;
 use crate::names::{AccountName, ConnectionId, ServiceId, Subject};
-use crate::people::{Asker, local};
+use crate::people::cookies::Cookie;
+use crate::people::{Sender, local};
+use routes::{Access, Route};
 
 /// The longest body of a request, in bytes.
 const BODY_LIMIT: usize = 64 * 1024;
@@ -35,7 +37,7 @@ pub async fn handle<H: Host, P: Pieces>(host: &H, request: Request<Unread<P>>) -
     let broker = Broker::new(host);
     let (head, mut body) = request.into_parts();
     let mut request = Request::from_parts(head, Vec::new());
-    let response = match route(&broker, &mut request, &mut body).await {
+    let response = match answer(&broker, &mut request, &mut body).await {
         Ok(response) => response,
         Err(refusal) => refusal.answer(host, wants_page(&request)),
     };
@@ -48,91 +50,83 @@ pub fn unreadable<H: Host>(host: &H, error: ReadError) -> Response<Vec<u8>> {
     Refusal::Unread(error).answer(host, false)
 }
 
-async fn route<H: Host, P: Pieces>(
+async fn answer<H: Host, P: Pieces>(
     broker: &Broker<'_, H>,
     request: &mut Request<Vec<u8>>,
     body: &mut Unread<P>,
 ) -> Result<Response<Vec<u8>>, Refusal> {
     broker.host.hops().set(Hops::of(request.headers())?);
-    let uri = request.uri().clone();
-    let path = uri.path();
-    let (room, id) = match path.get(1..).and_then(|path| path.split_once('/')) {
-        Some((_, id)) if id.contains('/') => return Err(Refusal::NoRoute),
-        Some((room, id)) => (room, Some(id)),
-        None => (path.get(1..).unwrap_or_default(), None),
-    };
-    let methods = match (room, id) {
-        ("admin", Some("audit")) => "GET, OPTIONS",
-        ("admin", Some("sweep")) => "POST, OPTIONS",
-        ("" | "connections" | "health", None) | ("client", Some(_)) => "GET, HEAD, OPTIONS",
-        ("auth" | "callback", Some(_)) => "GET, POST, OPTIONS",
-        ("token", Some(_)) => "POST, DELETE, OPTIONS",
-        ("resolve" | "sign-in" | "sign-out" | "tickets", None) | ("disconnect", Some(_)) => "POST, OPTIONS",
-        _ => return Err(Refusal::NoRoute),
-    };
+    let path = request.uri().path().to_owned();
+    let matched = routes::find(&path).ok_or(Refusal::NoRoute)?;
     if request.method() == Method::OPTIONS {
         let mut response = empty(StatusCode::NO_CONTENT);
-        response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(methods));
+        response
+            .headers_mut()
+            .extend(HeaderValue::try_from(matched.methods()).ok().map(|allow| (header::ALLOW, allow)));
         return Ok(response);
     }
-    if !methods.split(", ").any(|method| method == request.method().as_str()) {
-        return Err(Refusal::Method(methods));
-    }
-    let service = || ServiceId::parse(id.unwrap_or_default()).map_err(|_| Refusal::UnknownService);
-    if id.is_some() && room != "admin" {
-        service()?;
-    }
-    let asker = match sender(broker, request, room)? {
-        Some(asker) => {
-            *request.body_mut() = body.read(BODY_LIMIT, |duration| broker.host.sleep(duration)).await?;
-            asker
-        }
-        None => Asker::Nobody,
+    let entry = matched.entry(request.method()).ok_or_else(|| Refusal::Method(matched.methods()))?;
+    let service = match matched.service {
+        Some(id) => Some(ServiceId::parse(id).map_err(|_| Refusal::UnknownService)?),
+        None => None,
     };
+    let sender = match sender(broker, request, entry.access)? {
+        Some(sender) => {
+            *request.body_mut() = body.read(BODY_LIMIT, |duration| broker.host.sleep(duration)).await?;
+            sender
+        }
+        None => Sender::Anonymous,
+    };
+    let service = || service.ok_or(Refusal::UnknownService);
     let request = &*request;
-    match room {
-        "admin" if id == Some("audit") => admin::audit(broker, request),
-        "admin" => admin::sweep(broker, request, &asker).await,
-        "" => listing::page(broker, request).await,
-        "connections" => listing::json(broker, request).await,
-        "health" => Ok(health::answer(broker, request)),
-        "client" => discovery::document(broker, &service()?),
-        "auth" => connect::auth(broker, request, service()?, asker).await,
-        "callback" if request.method() == Method::POST => connect::posted(broker, request, service()?),
-        "callback" => connect::callback(broker, request, service()?).await,
-        "tickets" => connect::ticket(broker, request, asker).await,
-        "token" if request.method() == Method::DELETE => token::delete(broker, request, service()?, asker).await,
-        "token" => token::post(broker, request, service()?, asker).await,
-        "resolve" => resolve::post(broker, request, asker).await,
-        "sign-in" => broker.sign_in(request).await,
-        "sign-out" => broker.sign_out(request).await,
-        _ => token::disconnect(broker, request, service()?, asker).await,
+    match entry.route {
+        Route::ConnectionsPage => listing::page(broker, request).await,
+        Route::Connections => listing::json(broker, request).await,
+        Route::ShowOffer => connect::show_offer(broker, request, service()?).await,
+        Route::StartFlow => connect::start_flow(broker, request, service()?, sender).await,
+        Route::Callback => connect::callback(broker, request, service()?).await,
+        Route::PostedCallback => connect::posted(broker, request, service()?),
+        Route::Token => token::post(broker, request, service()?, sender).await,
+        Route::DeleteToken => token::delete(broker, request, service()?, sender).await,
+        Route::Disconnect => token::disconnect(broker, request, service()?, sender).await,
+        Route::Resolve => resolve::post(broker, request, sender).await,
+        Route::CreateTicket => connect::ticket(broker, request, sender).await,
+        Route::ClientDocument => connect::client_document(broker, &service()?),
+        Route::SignIn => sign_in::sign_in(broker, request).await,
+        Route::SignOut => sign_in::sign_out(broker, request).await,
+        Route::ReadAudit => admin::audit(broker, request),
+        Route::Sweep => admin::sweep(broker, request, &sender).await,
+        Route::Health => Ok(health::answer(broker, request)),
     }
 }
 
-/// Who sends a request whose answer needs its body. What the head alone can refuse is refused here, before the body is read.
-/// `None`: the body decides nothing, and is not read.
-fn sender<H: Host>(broker: &Broker<'_, H>, request: &Request<Vec<u8>>, room: &str) -> Result<Option<Asker>, Refusal> {
-    let is_post = request.method() == Method::POST;
-    Ok(Some(match room {
-        "token" => broker.asker(request)?,
-        "resolve" => broker.asker_for_resolution(request)?,
-        "tickets" => connect::asker(broker, request)?,
-        "admin" if is_post => Asker::Admin(broker.admin(request)?),
-        // From the provider's site.
-        "callback" if is_post => Asker::Nobody,
-        "auth" | "disconnect" | "sign-in" | "sign-out" if is_post => {
-            local::check_origin(request, broker.settings.public_url()?)?;
-            match room {
-                "sign-in" | "sign-out" => Asker::Nobody,
-                _ => match broker.person(request)? {
-                    Some(person) => Asker::Person(person),
-                    None if room == "auth" => Asker::Nobody,
-                    None => return Err(Refusal::SignIn("/".to_owned())),
-                },
-            }
+/// The sender of a request whose answer needs its body. `None` if the body is not read. What the head alone can refuse is
+/// refused here.
+fn sender<H: Host>(
+    broker: &Broker<'_, H>,
+    request: &Request<Vec<u8>>,
+    access: Access,
+) -> Result<Option<Sender>, Refusal> {
+    let check_origin = || Ok::<_, Refusal>(local::check_origin(request, broker.settings.public_url()?)?);
+    Ok(Some(match access {
+        Access::NoBody => return Ok(None),
+        Access::Key => broker.people().sender(request)?,
+        Access::ServiceKey => broker.people().sender_for_resolution(request)?,
+        Access::KeyOrPerson => connect::ticket_sender(broker, request)?,
+        Access::AdminKey => Sender::Admin(broker.people().admin(request)?),
+        Access::Provider => Sender::Anonymous,
+        Access::OwnPage => {
+            check_origin()?;
+            Sender::Anonymous
         }
-        _ => return Ok(None),
+        Access::OwnPageOfAnyone => {
+            check_origin()?;
+            broker.people().person(request)?.map_or(Sender::Anonymous, Sender::Person)
+        }
+        Access::OwnPageOfPerson => {
+            check_origin()?;
+            Sender::Person(broker.people().person(request)?.ok_or_else(Refusal::sign_in)?)
+        }
     }))
 }
 
@@ -143,7 +137,7 @@ fn connection(subject: Subject, service: ServiceId, account: Option<&str>) -> Re
     Ok(ConnectionId { subject, service, account })
 }
 
-/// An answer in JSON, which nobody may keep (RFC 6749 section 5.1).
+/// An answer in JSON, which no cache may keep (RFC 6749 section 5.1).
 pub fn json(status: StatusCode, body: &impl Serialize) -> Response<Vec<u8>> {
     let mut response = empty(status);
     *response.body_mut() = sealing::to_json(body).map(|mut json| std::mem::take(&mut *json)).unwrap_or_default();
@@ -160,6 +154,13 @@ fn empty(status: StatusCode) -> Response<Vec<u8>> {
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     response
+}
+
+/// Adds a cookie to an answer.
+fn set_cookie(response: &mut Response<Vec<u8>>, cookie: &Cookie) {
+    if let Some(value) = cookie.header() {
+        response.headers_mut().append(header::SET_COOKIE, value);
+    }
 }
 
 fn wants_page(request: &Request<Vec<u8>>) -> bool {

@@ -1,4 +1,4 @@
-//! How does a request that gets nothing learn why?
+//! Answers a request that is refused.
 
 use http::{HeaderValue, Response, StatusCode, header};
 use http_auth::LoopError;
@@ -10,14 +10,15 @@ use super::pages;
 use crate::connect::ConnectError;
 use crate::connections::DisconnectError;
 use crate::connections::refresh::retry_after;
-use crate::discovery::ServiceError;
 use crate::host::Host;
+use crate::params::ParamsError;
+use crate::people::CallerError;
 use crate::people::local::Foreign;
 use crate::provider::Failure;
+use crate::services::ServiceError;
 use crate::settings::SettingError;
 use crate::text;
-use crate::vault::OpenError;
-use crate::vault::rows::RowError;
+use crate::vault::{OpenError, RowError};
 
 /// Why a request is not granted. The text is for its sender and holds no secret.
 #[derive(Debug, Error)]
@@ -25,7 +26,7 @@ pub enum Refusal {
     #[error("there is nothing at this address")]
     NoRoute,
     #[error("this address takes {0} only")]
-    Method(&'static str),
+    Method(String),
     #[error("{0}")]
     Request(&'static str),
     #[error(transparent)]
@@ -41,24 +42,12 @@ pub enum Refusal {
     TooManySignIns(u32),
     #[error("you are still signed in, because the store does not take it now: sign out again")]
     NotSignedOut,
-    /// The caller's own bearer.
-    #[error("the API key is not known")]
-    Bearer,
-    /// The calling service's key.
-    #[error("a known service key, or an API key, is needed as bearer")]
-    Client,
-    #[error("a known admin key is needed as bearer")]
-    Admin,
-    /// The bearer that a service passes on.
-    #[error("subject_token is missing or not known")]
-    SubjectToken,
+    #[error(transparent)]
+    Caller(CallerError),
+    #[error(transparent)]
+    Params(#[from] ParamsError),
     #[error("resource is not a URL of this gateway")]
     Target,
-    #[error(transparent)]
-    Foreign(#[from] Foreign),
-    /// The request names this machine by another name. A page is at the same path under `public_url`.
-    #[error("this address is {public_url}, as the setting public_url says: use that name")]
-    Name { public_url: String, path: Option<String> },
     #[error(transparent)]
     Loop(#[from] LoopError),
     /// Somebody was not connected. They may start again at this path.
@@ -89,7 +78,27 @@ impl From<DisconnectError> for Refusal {
     }
 }
 
+impl From<CallerError> for Refusal {
+    fn from(error: CallerError) -> Self {
+        match error {
+            CallerError::Row(error) => Self::Row(error),
+            error => Self::Caller(error),
+        }
+    }
+}
+
+impl From<Foreign> for Refusal {
+    fn from(error: Foreign) -> Self {
+        Self::Caller(error.into())
+    }
+}
+
 impl Refusal {
+    /// Nobody is signed in. After signing in, the person's connections are shown.
+    pub fn sign_in() -> Self {
+        Self::SignIn("/".to_owned())
+    }
+
     /// The answer, and a line in the log where the operator has to know.
     pub fn answer<H: Host>(&self, host: &H, page: bool) -> Response<Vec<u8>> {
         let (status, code) = self.class();
@@ -116,17 +125,17 @@ impl Refusal {
         }
         match self {
             Self::Method(methods) => {
-                headers.insert(header::ALLOW, HeaderValue::from_static(methods));
+                headers.extend(HeaderValue::try_from(methods).ok().map(|allow| (header::ALLOW, allow)));
             }
-            Self::Bearer => {
+            Self::Caller(CallerError::Bearer) => {
                 headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(r#"Bearer error="invalid_token""#));
             }
-            Self::Name { public_url, path: Some(path) } => {
+            Self::Caller(CallerError::Name { public_url, path: Some(path) }) => {
                 if let Ok(location) = HeaderValue::try_from(format!("{public_url}{path}")) {
                     headers.insert(header::LOCATION, location);
                 }
             }
-            Self::SignIn(_) | Self::Client | Self::Admin => {
+            Self::SignIn(_) | Self::Caller(CallerError::Client | CallerError::Admin) => {
                 headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
             }
             _ => {}
@@ -137,7 +146,7 @@ impl Refusal {
     /// What the caller is told. It may hold words of a provider.
     fn text(&self) -> String {
         match self {
-            Self::Row(error) | Self::Connect { error: ConnectError::Row(error), .. } => error.for_anybody(),
+            Self::Row(error) | Self::Connect { error: ConnectError::Row(error), .. } => error.public_text(),
             _ => text::plain(&self.to_string(), LONGEST),
         }
     }
@@ -147,18 +156,14 @@ impl Refusal {
         match self {
             Self::NoRoute => (StatusCode::NOT_FOUND, "not_found"),
             Self::Method(_) => (StatusCode::METHOD_NOT_ALLOWED, "invalid_request"),
-            Self::Request(_) => (StatusCode::BAD_REQUEST, "invalid_request"),
+            Self::Request(_) | Self::Params(_) => (StatusCode::BAD_REQUEST, "invalid_request"),
             Self::Unread(error) => (unread(*error), "invalid_request"),
             Self::UnknownService => (StatusCode::NOT_FOUND, "unknown_service"),
             Self::SignIn(_) => (StatusCode::UNAUTHORIZED, "login_required"),
             Self::Credential(_) => (StatusCode::UNAUTHORIZED, "access_denied"),
             Self::TooManySignIns(_) => (StatusCode::TOO_MANY_REQUESTS, "temporarily_unavailable"),
-            Self::Bearer => (StatusCode::UNAUTHORIZED, "invalid_token"),
-            Self::Client | Self::Admin => (StatusCode::UNAUTHORIZED, "invalid_client"),
-            Self::SubjectToken => (StatusCode::BAD_REQUEST, "invalid_token"),
+            Self::Caller(error) => caller(error),
             Self::Target => (StatusCode::BAD_REQUEST, "invalid_target"),
-            Self::Name { path: Some(_), .. } => (StatusCode::TEMPORARY_REDIRECT, "access_denied"),
-            Self::Foreign(_) | Self::Name { .. } => (StatusCode::FORBIDDEN, "access_denied"),
             Self::Loop(_) => (StatusCode::LOOP_DETECTED, "invalid_request"),
             Self::NotConnected { .. } => (StatusCode::NOT_FOUND, "not_connected"),
             Self::NeedsReconnect { .. } => (StatusCode::CONFLICT, "needs_reconnect"),
@@ -200,6 +205,18 @@ impl Refusal {
             _ if self.class().0 == StatusCode::SERVICE_UNAVAILABLE => Some(5),
             _ => None,
         }
+    }
+}
+
+fn caller(error: &CallerError) -> (StatusCode, &'static str) {
+    match error {
+        CallerError::SeveralBearers => (StatusCode::BAD_REQUEST, "invalid_request"),
+        CallerError::Bearer => (StatusCode::UNAUTHORIZED, "invalid_token"),
+        CallerError::Client | CallerError::Admin => (StatusCode::UNAUTHORIZED, "invalid_client"),
+        CallerError::SubjectToken => (StatusCode::BAD_REQUEST, "invalid_token"),
+        CallerError::Name { path: Some(_), .. } => (StatusCode::TEMPORARY_REDIRECT, "access_denied"),
+        CallerError::Foreign(_) | CallerError::Name { .. } => (StatusCode::FORBIDDEN, "access_denied"),
+        CallerError::Row(error) => row(error),
     }
 }
 

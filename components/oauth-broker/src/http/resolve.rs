@@ -1,4 +1,4 @@
-//! Who is calling, and with which token may each service be called for them? (`POST /resolve`, and the WIT export)
+//! Resolves a caller and a token for each of several services (`POST /resolve`, and the WIT export).
 //!
 //! This is on the way of every call of a gateway. When no token is due it costs: the settings that it names, one read
 //! of the store and one decryption per service; and one read and one write for the [`audit`](crate::audit), unless the
@@ -12,14 +12,16 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 use super::Refusal;
-use crate::Broker;
 use crate::audit::{About, Event, Line};
+use crate::broker::Broker;
 use crate::connections::Status;
+use crate::handout::Handout;
 use crate::host::Host;
-use crate::names::{AccountName, ConnectionId, ServiceId, Subject};
-use crate::people::{self, By};
-use crate::policy::Handout;
+use crate::names::{self, AccountName, CalledBy, ConnectionId, ServiceId, Subject};
+use crate::people::keys::is_gateway;
+use crate::people::{CallerError, Sender};
 use crate::settings::SettingError;
+use crate::vault::RowError;
 use sealing::Secret;
 
 /// One question, in JSON or from the WIT interface.
@@ -110,14 +112,14 @@ pub enum ResolveError {
 pub async fn resolve<H: Host>(host: &H, question: Question) -> Result<Resolution, ResolveError> {
     let broker = Broker::new(host);
     let bearer = question.subject_token.as_ref().map(Secret::reveal);
-    let subject = broker.subject_behind(bearer).map_err(|refusal| match refusal {
-        Refusal::Row(crate::vault::rows::RowError::Setting(error)) => ResolveError::Setting(error),
+    let subject = broker.people().subject_behind(bearer).map_err(|error| match error {
+        CallerError::Row(RowError::Setting(error)) => ResolveError::Setting(error),
         _ => ResolveError::Bearer,
     });
     let resolution = match subject {
-        // Whoever is a part of this app passes for the service that it is.
+        // The caller is a part of this app: the gateway.
         Ok(subject) => {
-            let caller = people::Caller { subject, by: By::Service("gateway".to_owned()) };
+            let caller = names::Caller { subject, by: CalledBy::Service("gateway".to_owned()) };
             resolve_for(&broker, caller, true, &question).await
         }
         Err(error) => Err(error),
@@ -132,18 +134,18 @@ pub async fn resolve<H: Host>(host: &H, question: Question) -> Result<Resolution
 pub async fn post<H: Host>(
     broker: &Broker<'_, H>,
     request: &Request<Vec<u8>>,
-    asker: people::Asker,
+    sender: Sender,
 ) -> Result<Response<Vec<u8>>, Refusal> {
     let question = json::check(request.body())
         .and_then(serde_json::from_slice::<Question>)
         .map_err(|_| Refusal::Request("the body is not the JSON of a question: resource, services, subject_token"))?;
-    let caller = broker.caller(asker, question.subject_token.as_ref().map(Secret::reveal))?;
+    let caller = broker.people().caller(sender, question.subject_token.as_ref().map(Secret::reveal))?;
     let is_gateway = match &caller.by {
-        By::Service(name) => broker.settings.is_gateway(name)?,
-        By::Person => false,
+        CalledBy::Service(name) => is_gateway(&broker.settings, name)?,
+        CalledBy::Person => false,
     };
     let resolution = resolve_for(broker, caller, is_gateway, &question).await.map_err(|error| match error {
-        ResolveError::Bearer => Refusal::SubjectToken,
+        ResolveError::Bearer => Refusal::Caller(CallerError::SubjectToken),
         ResolveError::Audience => Refusal::Target,
         ResolveError::Request(what) => Refusal::Request(what),
         ResolveError::Setting(error) => Refusal::from(error),
@@ -153,7 +155,7 @@ pub async fn post<H: Host>(
 
 async fn resolve_for<H: Host>(
     broker: &Broker<'_, H>,
-    people::Caller { subject, by }: people::Caller,
+    names::Caller { subject, by }: names::Caller,
     is_gateway: bool,
     question: &Question,
 ) -> Result<Resolution, ResolveError> {
@@ -176,9 +178,9 @@ async fn resolve_for<H: Host>(
     if !broker.settings.gateway_url()?.contains(&question.resource) {
         return Err(ResolveError::Audience);
     }
-    let vault = broker.settings.vault()?;
+    let keyring = broker.vault().keyring()?;
     let sealing_key = is_gateway
-        .then(|| Secret::from(Base64UrlUnpadded::encode_string(vault.sealing_key(subject.as_str()).as_slice())));
+        .then(|| Secret::from(Base64UrlUnpadded::encode_string(keyring.sealing_key(subject.as_str()).as_slice())));
     let asked = question.services.iter().map(|wanted| one(broker, &by, &subject, wanted));
     let answers: Vec<Answered> = join_all(asked).await.into_iter().collect::<Result<_, _>>()?;
     note(broker, &by, &subject, &question.resource, &answers);
@@ -189,22 +191,22 @@ async fn resolve_for<H: Host>(
 }
 
 /// One line for all that leaves in this answer, and one for what does not.
-fn note<H: Host>(broker: &Broker<'_, H>, by: &By, subject: &Subject, resource: &str, answers: &[Answered]) {
+fn note<H: Host>(broker: &Broker<'_, H>, by: &CalledBy, subject: &Subject, resource: &str, answers: &[Answered]) {
     let handed_out: Vec<About> = answers.iter().filter_map(Answered::about).collect();
     if !handed_out.is_empty() {
         let line = Line::new(Event::HandedOut, by.into(), Some(subject));
-        broker.note(line.about(&handed_out).resource(Some(resource)));
+        broker.audit().note(line.about(&handed_out).resource(Some(resource)));
     }
     let unknown = answers.iter().filter(|answered| matches!(answered.resolved.outcome, Outcome::UnknownService));
     let unknown: Vec<ConnectionId> = unknown.filter_map(|answered| answered.id.clone()).collect();
     if !unknown.is_empty() {
-        broker.note_refused(by, subject, &unknown);
+        broker.handouts().note_refused(by, subject, &unknown);
     }
 }
 
 async fn one<H: Host>(
     broker: &Broker<'_, H>,
-    by: &By,
+    by: &CalledBy,
     subject: &Subject,
     wanted: &Wanted,
 ) -> Result<Answered, SettingError> {
@@ -217,7 +219,7 @@ async fn one<H: Host>(
         return answered(None, None, Outcome::UnknownService);
     };
     let id = ConnectionId { subject: subject.clone(), service, account };
-    let outcome = match broker.status_for(by, &id, wanted.refused.as_deref(), &wanted.scopes).await? {
+    let outcome = match broker.handouts().status(by, &id, wanted.refused.as_deref(), &wanted.scopes).await? {
         Status::Token(connection) => {
             let handout = Handout::from(*connection);
             let outcome = Outcome::Token {
@@ -230,9 +232,9 @@ async fn one<H: Host>(
             };
             return answered(Some(id), Some((handout.grant, handout.generation)), outcome);
         }
-        Status::NotConnected => Outcome::NotConnected { connect_url: broker.connect_url(&id, &[])? },
+        Status::NotConnected => Outcome::NotConnected { connect_url: broker.tickets().connect_url(&id, &[])? },
         Status::NeedsReconnect { missing_scopes } => {
-            Outcome::NeedsReconnect { connect_url: broker.connect_url(&id, &missing_scopes)?, missing_scopes }
+            Outcome::NeedsReconnect { connect_url: broker.tickets().connect_url(&id, &missing_scopes)?, missing_scopes }
         }
         Status::RetryAfter(retry_after) => Outcome::TemporarilyUnavailable { retry_after },
         Status::UnknownService => Outcome::UnknownService,

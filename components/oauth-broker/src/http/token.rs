@@ -6,15 +6,15 @@ use http::{Request, Response, StatusCode, header};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::params::Params;
 use super::{Refusal, pages};
-use crate::Broker;
 use crate::audit::{About, Event, Line};
+use crate::broker::Broker;
 use crate::connections::{DisconnectError, Disconnected, Status};
+use crate::handout::Handout;
 use crate::host::Host;
-use crate::names::{ConnectionId, ServiceId};
-use crate::people::{self, Asker, By};
-use crate::policy::Handout;
+use crate::names::{CalledBy, Caller, ConnectionId, ServiceId};
+use crate::params::Params;
+use crate::people::Sender;
 use sealing::Secret;
 
 /// `POST /token/{service}`
@@ -22,28 +22,28 @@ pub async fn post<H: Host>(
     broker: &Broker<'_, H>,
     request: &Request<Vec<u8>>,
     service: ServiceId,
-    asker: Asker,
+    sender: Sender,
 ) -> Result<Response<Vec<u8>>, Refusal> {
     let asked = Asked::of(request)?;
-    let people::Caller { subject, by } = broker.caller(asker, asked.subject_token.as_ref().map(Secret::reveal))?;
+    let Caller { subject, by } = broker.people().caller(sender, asked.subject_token.as_ref().map(Secret::reveal))?;
     let id = super::connection(subject, service, asked.account.as_deref())?;
-    let handout = match broker.status_for(&by, &id, None, &[]).await? {
+    let handout = match broker.handouts().status(&by, &id, None, &[]).await? {
         Status::Token(connection) => Handout::from(*connection),
         Status::NotConnected => {
-            return Err(Refusal::NotConnected { connect_url: broker.connect_url(&id, &[])? });
+            return Err(Refusal::NotConnected { connect_url: broker.tickets().connect_url(&id, &[])? });
         }
         Status::NeedsReconnect { missing_scopes } => {
-            let connect_url = broker.connect_url(&id, &missing_scopes)?;
+            let connect_url = broker.tickets().connect_url(&id, &missing_scopes)?;
             return Err(Refusal::NeedsReconnect { connect_url, missing_scopes });
         }
         Status::RetryAfter(seconds) => return Err(Refusal::Later(seconds)),
         Status::UnknownService => {
-            broker.note_refused(&by, &id.subject, std::slice::from_ref(&id));
+            broker.handouts().note_refused(&by, &id.subject, std::slice::from_ref(&id));
             return Err(Refusal::UnknownService);
         }
     };
     let about = [About::new(&id).token(&handout.grant, handout.generation)];
-    broker.note(
+    broker.audit().note(
         Line::new(Event::HandedOut, (&by).into(), Some(&id.subject)).about(&about).resource(asked.resource.as_deref()),
     );
     let answer = TokenAnswer {
@@ -72,14 +72,14 @@ pub async fn delete<H: Host>(
     broker: &Broker<'_, H>,
     request: &Request<Vec<u8>>,
     service: ServiceId,
-    asker: Asker,
+    sender: Sender,
 ) -> Result<Response<Vec<u8>>, Refusal> {
     let asked = Asked::of(request)?;
-    let people::Caller { subject, by } = broker.caller(asker, asked.subject_token.as_ref().map(Secret::reveal))?;
+    let Caller { subject, by } = broker.people().caller(sender, asked.subject_token.as_ref().map(Secret::reveal))?;
     let id = super::connection(subject, service, asked.account.as_deref())?;
-    let ended = match broker.disconnect_for(&by, &id).await {
+    let ended = match broker.handouts().disconnect(&by, &id).await {
         Err(DisconnectError::UnknownService) => {
-            broker.note_refused(&by, &id.subject, std::slice::from_ref(&id));
+            broker.handouts().note_refused(&by, &id.subject, std::slice::from_ref(&id));
             return Err(Refusal::UnknownService);
         }
         ended => ended?,
@@ -100,13 +100,13 @@ pub async fn disconnect<H: Host>(
     broker: &Broker<'_, H>,
     request: &Request<Vec<u8>>,
     service: ServiceId,
-    asker: Asker,
+    sender: Sender,
 ) -> Result<Response<Vec<u8>>, Refusal> {
-    let Asker::Person(person) = asker else { return Err(Refusal::SignIn("/".to_owned())) };
+    let Sender::Person(person) = sender else { return Err(Refusal::sign_in()) };
     let form = Params::parse(request.body())?;
     let id = super::connection(person, service, form.get("account"))?;
-    let ended = broker.disconnect(&id).await?;
-    note_disconnected(broker, &By::Person, &id, &ended);
+    let ended = broker.connections().disconnect(&id).await?;
+    note_disconnected(broker, &CalledBy::Person, &id, &ended);
     let revoked = match ended {
         Disconnected::Forgotten => "",
         Disconnected::Queued => "&revoked=queued",
@@ -115,10 +115,10 @@ pub async fn disconnect<H: Host>(
     pages::see_other(&format!("{}{revoked}", pages::connect::told("disconnected", &id)))
 }
 
-fn note_disconnected<H: Host>(broker: &Broker<'_, H>, by: &By, id: &ConnectionId, ended: &Disconnected) {
+fn note_disconnected<H: Host>(broker: &Broker<'_, H>, by: &CalledBy, id: &ConnectionId, ended: &Disconnected) {
     let about = [About::new(id)];
     let line = Line::new(Event::Disconnected, by.into(), Some(&id.subject)).about(&about);
-    broker.note(match ended.reason() {
+    broker.audit().note(match ended.reason() {
         None => line,
         Some(why) => line.reason(why),
     });

@@ -1,4 +1,4 @@
-//! What does a token answer say, once its provider's habits are taken off?
+//! Turns a provider's token answer into the standard grant.
 
 use std::collections::BTreeMap;
 
@@ -43,7 +43,7 @@ pub fn standard(service: &Service, asking: Asking<'_>, said: &Value, now: u64) -
 
 /// What of a text a row wants kept.
 pub fn picked(wanted: &BTreeMap<String, String>, said: &Value) -> BTreeMap<String, String> {
-    crate::map_of(wanted.iter().filter_map(|(name, path)| Some((name.clone(), text_at(said, path)?))))
+    crate::maps::map_of(wanted.iter().filter_map(|(name, path)| Some((name.clone(), text_at(said, path)?))))
 }
 
 /// How long the token lives: as the answer says, or what is left until the moment that it names.

@@ -1,4 +1,4 @@
-//! How is a call made that a row describes?
+//! Makes a call that a catalogue row describes.
 
 use http::{HeaderMap, Response, header};
 

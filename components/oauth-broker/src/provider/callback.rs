@@ -1,4 +1,4 @@
-//! Did this provider make what came to the callback?
+//! Checks that a callback was made by its provider.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use sha2::Sha256;
 
 use super::{Failure, call};
 use crate::catalogue::Service;
-use crate::http::params::Params;
+use crate::params::Params;
 use sealing::Secret;
 
 /// Checks what a row says of its provider's callbacks.
@@ -27,7 +27,7 @@ pub fn check(service: &Service, params: &Params) -> Result<(), Failure> {
 /// HMAC-SHA256 in hexadecimal, under the client's secret, over all other parameters in the order of their names.
 fn is_signed(params: &Params, secret: Option<&Secret>) -> bool {
     let (Some(said), Some(secret)) = (params.get("hmac"), secret) else { return false };
-    let others = crate::map_of(params.iter().filter(|(name, _)| *name != "hmac"));
+    let others = crate::maps::map_of(params.iter().filter(|(name, _)| *name != "hmac"));
     let text = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(others).finish();
     let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(secret.reveal().as_bytes()) else {
         unreachable!("HMAC takes keys of any length")
@@ -44,5 +44,5 @@ pub fn wanted(service: &Service, params: &Params) -> BTreeMap<String, String> {
     let names = paths.filter_map(|path| path.strip_prefix("callback."));
     // As long as anything of this kind is; a longer one is somebody's invention.
     let named = |name: &str| Some((name.to_owned(), params.get(name).filter(|value| value.len() <= 512)?.to_owned()));
-    crate::map_of(names.filter_map(named))
+    crate::maps::map_of(names.filter_map(named))
 }

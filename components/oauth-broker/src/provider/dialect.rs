@@ -1,4 +1,4 @@
-//! How does a provider's way of speaking become the standard one?
+//! Translates between a provider's dialect and standard OAuth.
 //!
 //! On the way out a request takes the form that the row names; on the way back the answer becomes the grant of RFC 6749
 //! section 5.1, or the failure that it is.
@@ -134,7 +134,7 @@ pub async fn send<H: Host>(host: &H, outgoing: Outgoing<'_>, literal: Vec<u8>) -
         *all = headers;
     }
     let request = request.body(bytes).map_err(|_| Failure::Malformed("request"))?;
-    Ok(crate::host::send(host, request)?.await?)
+    Ok(crate::outbound::send(host, request)?.await?)
 }
 
 /// The request with the client's credentials where the row wants them.

@@ -1,4 +1,4 @@
-//! What does it mean for a grant when a provider does not give what was asked?
+//! Classifies the failures of a provider by what they mean for a grant.
 //!
 //! The classes are kept apart because taking one for another is how grants are lost. Only an error that says so ends a
 //! grant: `invalid_grant` (RFC 6749 section 5.2) and the row's `terminal_errors`. One that wants the person there ends

@@ -1,4 +1,4 @@
-//! What does an id token say?
+//! Reads the claims of an id token.
 //!
 //! It is read where a provider has no other place that tells the account. It came from the token endpoint itself, over
 //! TLS, which stands for its signature (OpenID Connect Core 1.0 section 3.1.3.7, item 6); that it is by this issuer, for

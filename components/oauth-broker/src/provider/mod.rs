@@ -1,4 +1,4 @@
-//! How do we speak with a service's authorization server?
+//! Speaks OAuth with a service's authorization server.
 //!
 //! The `oauth2` crate writes the standard authorization request (RFC 6749, RFC 7636). Token requests are written here, because
 //! how a client authenticates is tried and remembered. Each token request and answer passes [`dialect`], which turns what a
@@ -27,7 +27,7 @@ pub use failure::Failure;
 
 use crate::catalogue::{Call, Pkce, Service};
 use crate::host::Host;
-use crate::http::params::Params;
+use crate::params::Params;
 use crate::text;
 use dialect::Asking;
 use sealing::Secret;

@@ -1,4 +1,4 @@
-//! How do we speak with a provider that has only OAuth 1.0a (RFC 5849)?
+//! Speaks OAuth 1.0a (RFC 5849) with a provider that has nothing else.
 //!
 //! The flow is the same seen from outside: away to the provider and back to the callback with something that is
 //! exchanged. Before it a request token is fetched; each request is signed with HMAC-SHA1 instead of carrying the secret.
@@ -31,12 +31,13 @@ pub async fn begin<H: Host>(
     let callback = callback.map_err(|_| Failure::Malformed("redirect URI"))?;
     let answer = signed(host, service, request_token_url, &[(CALLBACK, callback.as_str())], None).await?;
     dialect::succeeded(host, service, &answer)?;
-    let mut said: BTreeMap<String, Secret> = crate::map_of(
+    let mut said: BTreeMap<String, Secret> = crate::maps::map_of(
         url::form_urlencoded::parse(answer.body().trim_ascii())
             .map(|(name, value)| (name.into_owned(), Secret::from(value.into_owned()))),
     );
-    let kept =
-        crate::map_of([TOKEN, TOKEN_SECRET].into_iter().filter_map(|name| Some((name.to_owned(), said.remove(name)?))));
+    let kept = crate::maps::map_of(
+        [TOKEN, TOKEN_SECRET].into_iter().filter_map(|name| Some((name.to_owned(), said.remove(name)?))),
+    );
     let confirmed = said.get("oauth_callback_confirmed").is_some_and(|said| said.reveal() == "true");
     let Some(token) = kept.get(TOKEN).filter(|_| confirmed && kept.len() == 2) else {
         return Err(Failure::Malformed("answer"));

@@ -1,4 +1,4 @@
-//! Which second is meant?
+//! Reads the times that providers write.
 
 use serde_json::Value;
 

@@ -4,7 +4,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::Broker;
+use crate::broker::Broker;
 use crate::names::{AccountName, ConnectionId};
 
 fn account(name: &str) -> ConnectionId {
@@ -34,7 +34,7 @@ fn listed(world: &World) -> Vec<(String, String)> {
 }
 
 fn named(world: &World) -> Vec<ConnectionId> {
-    Broker::new(world).connections_of(&owners("forge").subject).unwrap()
+    Broker::new(world).index().connections_of(&owners("forge").subject).unwrap()
 }
 
 #[test]
@@ -93,8 +93,8 @@ fn a_name_whose_connection_is_gone_goes_when_somebody_looks() {
     let world = World::local();
     connect(&world, "work");
     connect(&world, "");
-    Broker::new(&world).forget(&account("work")).unwrap();
-    run(Broker::new(&world).retry_revocations(&owners("forge").subject)).unwrap();
+    Broker::new(&world).connections().forget(&account("work")).unwrap();
+    run(Broker::new(&world).connections().retry_revocations(&owners("forge").subject)).unwrap();
     assert_eq!(named(&world), [account("")]);
 }
 
@@ -110,7 +110,7 @@ fn the_shards_name_every_subject_that_has_connections() {
     let subjects = |world: &World| -> Vec<String> {
         let broker = Broker::new(world);
         let mut all: Vec<String> = (0..crate::connections::index::SHARDS)
-            .flat_map(|n| broker.subjects_of_shard(n).unwrap())
+            .flat_map(|n| broker.index().subjects_of_shard(n).unwrap())
             .map(String::from)
             .collect();
         all.sort();

@@ -4,7 +4,7 @@ use http::{Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::Broker;
+use crate::broker::Broker;
 use crate::catalogue::Service;
 use crate::provider::{self, Failure, Grant, Held};
 use sealing::Secret;
@@ -18,7 +18,7 @@ fn service(world: &World, rest: Value) -> Service {
     entry.as_object_mut().unwrap().extend(rest.as_object().unwrap().clone());
     world.offer("op", entry);
     let broker = Broker::new(world);
-    run(broker.service(&owners("op").service, None)).unwrap().unwrap()
+    run(broker.services().service(&owners("op").service, None)).unwrap().unwrap()
 }
 
 /// What a refresh makes of the next answer.
@@ -125,7 +125,7 @@ fn an_error_has_the_class_that_its_row_or_the_standard_gives_it() {
 fn the_first_error_that_has_a_class_counts() {
     let world = World::local();
     world.offer("microsoft", json!({ "client_id": "id" }));
-    let microsoft = run(Broker::new(&world).service(&owners("microsoft").service, None)).unwrap().unwrap();
+    let microsoft = run(Broker::new(&world).services().service(&owners("microsoft").service, None)).unwrap().unwrap();
     let said = |suberror: &str| json!({ "error": "invalid_grant", "suberror": suberror }).to_string();
     let person = Failure::NeedsPerson("consent_required".into());
     assert_eq!(failure(&world, &microsoft, 400, &said("consent_required")), person);

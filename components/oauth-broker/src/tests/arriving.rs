@@ -28,7 +28,7 @@ fn half_sent(world: &World, request: http::request::Builder) -> (u16, bool) {
     let body = HalfSent::default();
     let request = request.header("spin-client-addr", "127.0.0.1:50000").header("content-length", "10");
     let request = request.body(Unread::new(body.clone(), Some(10))).unwrap();
-    let answer = run(crate::handle(world, request));
+    let answer = run(crate::http::handle(world, request));
     (answer.status().as_u16(), body.asked.get() > 0)
 }
 
@@ -129,7 +129,7 @@ fn a_body_that_is_too_long_is_not_read() {
     let world = World::local();
     let body = HalfSent::default();
     let request = world.request("POST", "/token/x").header("spin-client-addr", "127.0.0.1:50000");
-    let answer = run(crate::handle(&world, request.body(Unread::new(body.clone(), Some(u64::MAX))).unwrap()));
+    let answer = run(crate::http::handle(&world, request.body(Unread::new(body.clone(), Some(u64::MAX))).unwrap()));
     assert_eq!((answer.status(), body.asked.get()), (StatusCode::PAYLOAD_TOO_LARGE, 0));
     assert_eq!(read(&answer)["error"], "invalid_request");
 }

@@ -46,8 +46,9 @@ fn logged(world: &World) -> Vec<Value> {
 fn a_token_that_leaves_says_to_whom_of_whom_and_for_what() {
     let world = anns();
     world.resolve(Some(ANNS_KEY), json!({ "service": "forge" }));
-    let grant = crate::Broker::new(&world)
-        .connection(&ConnectionId { subject: Subject::parse("ann").unwrap(), ..owners("forge") })
+    let grant = crate::broker::Broker::new(&world)
+        .connections()
+        .get(&ConnectionId { subject: Subject::parse("ann").unwrap(), ..owners("forge") })
         .unwrap()
         .unwrap()
         .grant;

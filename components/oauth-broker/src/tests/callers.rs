@@ -295,6 +295,6 @@ fn a_wrong_address_or_method_is_told_so() {
 
 #[test]
 fn a_body_that_is_too_long_is_told_so() {
-    let answer = crate::unreadable(&World::local(), shell::ReadError::TooLarge(65536));
+    let answer = crate::http::unreadable(&World::local(), shell::ReadError::TooLarge(65536));
     assert_eq!((answer.status(), &read(&answer)["error"]), (StatusCode::PAYLOAD_TOO_LARGE, &json!("invalid_request")));
 }

@@ -6,7 +6,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::*;
-use crate::vault::{Kind, Place};
+use crate::vault::{RowId, RowKind};
 
 /// A flow that has started: the world, the browser, and the callback's query without the code.
 fn started() -> (World, Browser, String) {
@@ -76,7 +76,8 @@ fn the_code_is_exchanged_with_the_verifier_of_the_challenge() {
 #[test]
 fn the_challenge_is_that_of_the_standard() {
     let world = World::local();
-    let service = run(crate::Broker::new(&world).service(&owners("forge").service, None)).unwrap().unwrap();
+    let service =
+        run(crate::broker::Broker::new(&world).services().service(&owners("forge").service, None)).unwrap().unwrap();
     let verifier = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk".to_owned().into();
     let redirect_uri = "http://127.0.0.1:3000/callback/forge";
     let begun = run(crate::provider::begin(&world, &service, &[], "s", redirect_uri, &verifier));
@@ -236,10 +237,10 @@ fn a_flow_is_named_by_the_digest_of_its_state() {
     let (world, browser, query) = started();
     let state = query.split_once("state=").unwrap().1;
     let digest = Base64UrlUnpadded::encode_string(&Sha256::digest(state.as_bytes()));
-    let key = |name: &str| Place { kind: Kind::Flow, identity: &[name] }.key();
+    let key = |name: &str| RowId { kind: RowKind::Flow, identity: &[name] }.key();
     assert!(world.dump().contains_key(&key(&digest)) && !world.dump().contains_key(&key(state)));
-    let pending = Place { kind: Kind::Pending, identity: &["owner"] };
-    let pending: serde_json::Value = crate::Broker::new(&world).read(pending).unwrap().unwrap();
+    let pending = RowId { kind: RowKind::PendingFlows, identity: &["owner"] };
+    let pending: serde_json::Value = crate::broker::Broker::new(&world).vault().read(pending).unwrap().unwrap();
     assert_eq!(pending[0]["id"], digest);
     assert!(browser.cookies.contains_key(&format!("gatehouse-flow-{}", &digest[..8])));
 }

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::crowd::{Caller, Crowd};
 use super::*;
-use crate::Broker;
+use crate::broker::Broker;
 use crate::connections::{Disconnected, Status};
 use crate::host::Host;
 
@@ -23,7 +23,7 @@ fn disconnect(world: &World) -> Response<Vec<u8>> {
 }
 
 fn retry(world: &World) {
-    run(Broker::new(world).retry_revocations(&owners("forge").subject)).unwrap();
+    run(Broker::new(world).connections().retry_revocations(&owners("forge").subject)).unwrap();
 }
 
 /// What the provider was asked to revoke.
@@ -45,7 +45,7 @@ fn a_connection_that_was_revoked_leaves_no_row() {
     assert_eq!(revoked(&world), ["refresh-1"]);
     assert_eq!(["b.c.", "b.i.", "b.q.", "b.r."].map(|kind| rows(&world, kind)), [0; 4]);
     let broker = Broker::new(&world);
-    assert!((0..64).all(|shard| broker.subjects_of_shard(shard).unwrap().is_empty()));
+    assert!((0..64).all(|shard| broker.index().subjects_of_shard(shard).unwrap().is_empty()));
 }
 
 /// Item 37: asked again after a minute, and then ever later, until the provider does it.
@@ -137,13 +137,13 @@ fn a_disconnect_waits_for_a_refresh_in_flight_and_revokes_what_it_brings() {
         let mut crowd = Crowd::new(world, seed);
         crowd.lag = [0, 10, 99][seed as usize % 3];
         let refresh: Caller<'_, Disconnected> = Box::pin(async {
-            let _ = Broker::new(&crowd).status(&owners("forge"), None, &[]).await.unwrap();
+            let _ = Broker::new(&crowd).connections().status(&owners("forge"), None, &[]).await.unwrap();
             Disconnected::Forgotten
         });
         let delay = Duration::from_millis(seed * 5 % 900);
         let disconnect: Caller<'_, Disconnected> = Box::pin(async {
             crowd.sleep(delay).await;
-            Broker::new(&crowd).disconnect(&owners("forge")).await.unwrap()
+            Broker::new(&crowd).connections().disconnect(&owners("forge")).await.unwrap()
         });
         assert_eq!(crowd.run(vec![refresh, disconnect]), [Disconnected::Forgotten, Disconnected::Forgotten]);
         let newest = format!("refresh-{}", crowd.takes.get().unwrap());
@@ -151,7 +151,7 @@ fn a_disconnect_waits_for_a_refresh_in_flight_and_revokes_what_it_brings() {
             assert_eq!(revoked(&crowd.world).last(), Some(&newest), "seed {seed}");
         }
         assert_eq!(rows(&crowd.world, "b.q."), 0, "seed {seed}");
-        let after = run(Broker::new(&crowd.world).status(&owners("forge"), None, &[])).unwrap();
+        let after = run(Broker::new(&crowd.world).connections().status(&owners("forge"), None, &[])).unwrap();
         assert!(matches!(after, Status::NotConnected), "seed {seed}");
     }
 }

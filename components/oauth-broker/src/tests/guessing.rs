@@ -15,7 +15,7 @@ fn guess(crowd: &Crowd, number: usize) -> Vec<(StatusCode, u64)> {
     let guesses = (0..number).map(|_| {
         let request = attempt(&crowd.world, "guess");
         let caller: Caller<'_, _> =
-            Box::pin(async move { (serve(crowd, request).await.status(), crate::Host::ticks(crowd)) });
+            Box::pin(async move { (serve(crowd, request).await.status(), crate::host::Host::ticks(crowd)) });
         caller
     });
     crowd.run(guesses.collect())

@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::connections::row::Connection;
+use crate::handout::Handout;
 use crate::names::{ConnectionId, Subject};
-use crate::policy::Handout;
 
 const REPORTS: &str = "canary-reports-key";
 
@@ -94,10 +94,10 @@ fn what_is_not_allowed_is_what_does_not_exist() {
 #[test]
 fn a_token_of_which_nobody_said_what_it_may_do_is_for_those_who_may_have_any() {
     let world = world(json!({ "services": { "forge": [] } }));
-    let broker = crate::Broker::new(&world);
+    let broker = crate::broker::Broker::new(&world);
     let id = ConnectionId { subject: Subject::parse("ann").unwrap(), ..owners("forge") };
-    let connection = broker.connection(&id).unwrap().unwrap();
-    broker.keep(&id, &Connection { scopes: Vec::new(), ..connection }).unwrap();
+    let connection = broker.connections().get(&id).unwrap().unwrap();
+    broker.connections().save(&id, &Connection { scopes: Vec::new(), ..connection }).unwrap();
     assert!(is_unknown(&world, REPORTS));
     world.set("handout_policy", r#"{"reports": {"services": {"forge": ["*"]}}}"#);
     assert!(!is_unknown(&world, REPORTS));
@@ -178,7 +178,7 @@ fn a_policy_that_cannot_be_read_hands_out_nothing_and_is_named() {
 #[test]
 fn what_leaves_has_no_place_for_a_refresh_token() {
     let world = world(json!({ "services": {} }));
-    let broker = crate::Broker::new(&world);
+    let broker = crate::broker::Broker::new(&world);
     let id = ConnectionId { subject: Subject::parse("ann").unwrap(), ..owners("forge") };
     let Handout {
         grant: _,
@@ -189,7 +189,7 @@ fn what_leaves_has_no_place_for_a_refresh_token() {
         scopes: _,
         extra,
         fingerprint: _,
-    } = broker.connection(&id).unwrap().unwrap().into();
+    } = broker.connections().get(&id).unwrap().unwrap().into();
     assert_eq!((access_token.reveal(), extra.len()), ("access-1", 0));
 }
 
@@ -197,12 +197,12 @@ fn what_leaves_has_no_place_for_a_refresh_token() {
 #[test]
 fn no_door_lets_a_refresh_token_out() {
     let world = world(json!({ "services": { "*": ["*"] } }));
-    let broker = crate::Broker::new(&world);
+    let broker = crate::broker::Broker::new(&world);
     let id = ConnectionId { subject: Subject::parse("ann").unwrap(), ..owners("forge") };
-    let mut connection = broker.connection(&id).unwrap().unwrap();
+    let mut connection = broker.connections().get(&id).unwrap().unwrap();
     connection.extra.insert("spare".to_owned(), "refresh-1".to_owned());
     connection.extra.insert("api_base".to_owned(), "https://api.forge.example".to_owned());
-    broker.keep(&id, &connection).unwrap();
+    broker.connections().save(&id, &connection).unwrap();
     let question = json!({
         "subject_token": ANNS_KEY, "resource": "https://auth.example.com/mcp", "services": [{ "service": "forge" }],
     });

@@ -118,10 +118,10 @@ fn no_secret_is_seen_in_the_store_or_the_log_or_an_error() {
 fn what_is_printed_for_debugging_shows_no_secret() {
     let world = World::local();
     world.connect(&mut Browser::default(), "forge", grant("access-1", 3600, "refresh-1"));
-    let broker = crate::Broker::new(&world);
+    let broker = crate::broker::Broker::new(&world);
     let id = owners("forge");
-    let connection = broker.connection(&id).unwrap().unwrap();
-    let service = run(broker.service(&id.service, None)).unwrap().unwrap();
+    let connection = broker.connections().get(&id).unwrap().unwrap();
+    let service = run(broker.services().service(&id.service, None)).unwrap().unwrap();
     let printed = format!("{connection:?} {service:?}");
     for secret in ["access-1", "refresh-1", "canary"] {
         assert!(!printed.contains(secret), "{secret}");

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use super::crowd::{Caller, Crowd};
 use super::*;
-use crate::Broker;
+use crate::broker::Broker;
 use crate::connections::Status;
 use crate::connections::row::State;
 use crate::host::{CALL_LIMIT, Host};
-use crate::vault::{Kind, Place};
+use crate::vault::{RowId, RowKind};
 
 /// A crowd of the owner's, whose token ends in `left` seconds.
 fn crowd(left: u64, seed: u64) -> Crowd {
@@ -23,7 +23,7 @@ fn crowd(left: u64, seed: u64) -> Crowd {
 fn caller<'a>(crowd: &'a Crowd, delay: u64, refused: Option<&'a str>) -> Caller<'a, String> {
     Box::pin(async move {
         crowd.sleep(Duration::from_millis(delay)).await;
-        match Broker::new(crowd).status(&owners("forge"), refused, &[]).await.unwrap() {
+        match Broker::new(crowd).connections().status(&owners("forge"), refused, &[]).await.unwrap() {
             Status::Token(connection) => connection.access_token.reveal().to_owned(),
             Status::NeedsReconnect { .. } => "reconnect".to_owned(),
             Status::NotConnected => "not connected".to_owned(),
@@ -104,7 +104,7 @@ fn a_token_that_is_valid_is_handed_out_without_waiting_for_its_successor() {
 fn a_refused_token_is_waited_for_though_it_is_valid() {
     for seed in 0..50 {
         let crowd = crowd(3000, seed);
-        let connection = Broker::new(&crowd).connection(&owners("forge"));
+        let connection = Broker::new(&crowd).connections().get(&owners("forge"));
         let refused = connection.unwrap().unwrap().fingerprint();
         let told = crowd.run((0..5).map(|place| caller(&crowd, place * 40, Some(&refused))).collect());
         assert_eq!((told, requests(&crowd)), (vec!["access-2".to_owned(); 5], 1), "seed {seed}");
@@ -129,7 +129,7 @@ fn whoever_waited_learns_of_a_disconnect() {
     all.push(Box::pin(async {
         crowd.sleep(Duration::from_millis(220)).await;
         let broker = Broker::new(&crowd);
-        broker.forget(&owners("forge")).unwrap();
+        broker.connections().forget(&owners("forge")).unwrap();
         "not connected".to_owned()
     }));
     assert_eq!(crowd.run(all), ["not connected"; 4]);
@@ -187,7 +187,7 @@ fn whoever_takes_over_from_a_holder_that_died_while_it_asked_is_in_doubt() {
         assert_eq!(crowd.run(callers(&crowd, 3)), [told; 3]);
         assert_eq!(requests(&crowd), 2);
         let interrupted = State::NeedsReconnect { reason: "refresh_interrupted".to_owned() };
-        let state = Broker::new(&crowd).connection(&owners("forge")).unwrap().unwrap().state;
+        let state = Broker::new(&crowd).connections().get(&owners("forge")).unwrap().unwrap().state;
         assert_eq!(state, if honoured { State::Active } else { interrupted });
         assert!(has_no_lease(&crowd));
     }
@@ -200,23 +200,23 @@ fn a_lease_is_given_back_by_its_holder_alone() {
     let broker = Broker::new(&world);
     let id = owners("forge");
     let identity = id.identity();
-    let place = Place { kind: Kind::Connection, identity: &identity };
-    let take = || run(broker.take_lease(place, None)).unwrap();
+    let place = RowId { kind: RowKind::Connection, identity: &identity };
+    let take = || run(broker.leases().take(place, None)).unwrap();
     let held = || world.dump().keys().any(|key| key.starts_with("b.r."));
     let first = take().unwrap();
     assert!(take().is_none());
     // As if it had been written over: by one that found none in the same moment, or on a store that is late.
     world.store.borrow_mut().clear();
     let second = take().unwrap();
-    broker.release(place, &first);
+    broker.leases().release(place, &first);
     assert!(held(), "the first one's holder has nothing to give back");
     assert!(take().is_none());
-    broker.release(place, &second);
+    broker.leases().release(place, &second);
     assert!(!held());
     // One that has run out may be another's by the time that it is deleted.
     let third = take().unwrap();
     world.pass(39);
-    broker.release(place, &third);
+    broker.leases().release(place, &third);
     assert!(held());
 }
 

@@ -131,11 +131,11 @@ fn an_accounts_label_changes_nothing_around_it() {
         assert!(said.contains("as <strong><bdi>ann&lt;b&gt;xxx") && said.contains("<bdi>Forge</bdi>"), "{said}");
         assert!(!invisible(&said), "{said:?}");
     }
-    let stored = crate::Broker::new(&world).connection(&owners("forge")).unwrap().unwrap();
+    let stored = crate::broker::Broker::new(&world).connections().get(&owners("forge")).unwrap().unwrap();
     assert_eq!(stored.label.as_deref(), Some(label.as_str()), "a gateway or a sweep reads no other");
 
     let old = crate::connections::row::Connection { label: Some(format!("ann{marks}")), ..stored };
-    crate::Broker::new(&world).keep(&owners("forge"), &old).unwrap();
+    crate::broker::Broker::new(&world).connections().save(&owners("forge"), &old).unwrap();
     let listed = text(&world.get("/connections"));
     assert!(!invisible(&listed) && !listed.contains("\\u") && listed.contains("\"label\":\"ann\""), "{listed}");
     assert!(text(&browser.get(&world, "/")).contains("<bdi>ann</bdi>"));

@@ -237,10 +237,10 @@ fn the_second_attempt_has_what_the_first_has_left_of_the_time() {
         assert_ne!(resolved(&world)["status"], "token");
         assert_eq!(ways(&world, "/token"), tried, "after {seconds} s");
         let id = owners("notes");
-        let broker = crate::Broker::new(&world);
-        let mut connection = broker.connection(&id).unwrap().unwrap();
+        let broker = crate::broker::Broker::new(&world);
+        let mut connection = broker.connections().get(&id).unwrap().unwrap();
         connection.state = crate::connections::row::State::Active;
-        broker.keep(&id, &connection).unwrap();
+        broker.connections().save(&id, &connection).unwrap();
     }
 }
 

@@ -4,7 +4,7 @@ use http::{Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::Broker;
+use crate::broker::Broker;
 
 /// A world whose owner has connected the forge with a token of an hour.
 fn connected() -> World {
@@ -515,10 +515,10 @@ fn reason(world: &World) -> Value {
 /// What another instance would have stored: the next generation of the same grant.
 fn renew_elsewhere(world: &World, token: &str, expires_at: u64) {
     let broker = Broker::new(world);
-    let mut connection = broker.connection(&owners("forge")).unwrap().unwrap();
+    let mut connection = broker.connections().get(&owners("forge")).unwrap().unwrap();
     connection.generation += 1;
     connection.access_token = token.to_owned().into();
     connection.refresh_token = Some("refresh-s".to_owned().into());
     connection.expires_at = Some(expires_at);
-    broker.keep(&owners("forge"), &connection).unwrap();
+    broker.connections().save(&owners("forge"), &connection).unwrap();
 }

@@ -4,7 +4,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::Broker;
+use crate::broker::Broker;
 use crate::names::{ConnectionId, Subject};
 
 const OLD: &str = "old:AQECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
@@ -119,8 +119,8 @@ fn who_has_no_list_of_keys_yet_begins_it_with_all_of_them() {
     keys(&world, &[NEW, OLD]);
     assert_eq!(health(&world), "ok");
     let broker = Broker::new(&world);
-    let connection = broker.connection(&anns("forge")).unwrap().unwrap();
-    broker.keep(&anns("forge"), &connection).unwrap();
+    let connection = broker.connections().get(&anns("forge")).unwrap().unwrap();
+    broker.connections().save(&anns("forge"), &connection).unwrap();
     assert_eq!(ledger(&world), ["new", "old"]);
 }
 

@@ -15,11 +15,11 @@ use std::time::Duration;
 use http::{Request, Response};
 
 use super::*;
-use crate::Broker;
+use crate::broker::Broker;
 use crate::connections::Status;
 use crate::connections::row::State;
 use crate::host::{Host, StoreFault};
-use crate::vault::{Kind, Place};
+use crate::vault::{RowId, RowKind};
 
 /// What an instance does.
 #[derive(Clone, Copy, PartialEq)]
@@ -120,7 +120,7 @@ impl Stage {
     fn new(world: &World, search: Search) -> Self {
         let id = owners("forge");
         let lease = ["c", "owner", "forge", ""];
-        let place = |kind, identity: &[&str]| Place { kind, identity }.key();
+        let place = |kind, identity: &[&str]| RowId { kind, identity }.key();
         let instance = |number: usize| Instance {
             phase: Phase::Begins,
             history: DefaultHasher::new(),
@@ -142,7 +142,7 @@ impl Stage {
             model: Mutex::new(model),
             changed: Condvar::new(),
             settings: world.settings.borrow().clone(),
-            shared: [place(Kind::Connection, &id.identity()), place(Kind::Lease, &lease)],
+            shared: [place(RowKind::Connection, &id.identity()), place(RowKind::Lease, &lease)],
         }
     }
 
@@ -179,7 +179,8 @@ impl Stage {
             if row != seen && row.is_some() {
                 drop(model);
                 seen = row;
-                let now = Broker::new(&self.actor(None)).connection(&owners("forge")).unwrap().unwrap().generation;
+                let now =
+                    Broker::new(&self.actor(None)).connections().get(&owners("forge")).unwrap().unwrap().generation;
                 assert!(now >= generation, "a newer generation is overwritten");
                 generation = now;
                 model = self.model();
@@ -305,7 +306,7 @@ impl Actor<'_> {
                 Does::Asks => self.ask(),
                 Does::Disconnects(delay) => {
                     run(self.sleep(Duration::from_millis(delay)));
-                    format!("{:?}", run(Broker::new(self).disconnect(&owners("forge"))).unwrap())
+                    format!("{:?}", run(Broker::new(self).connections().disconnect(&owners("forge"))).unwrap())
                 }
             }
         }));
@@ -325,7 +326,7 @@ impl Actor<'_> {
     }
 
     fn ask(&self) -> String {
-        match run(Broker::new(self).status(&owners("forge"), None, &[])).unwrap() {
+        match run(Broker::new(self).connections().status(&owners("forge"), None, &[])).unwrap() {
             Status::Token(connection) => connection.access_token.reveal().to_owned(),
             Status::NeedsReconnect { .. } => "reconnect".to_owned(),
             Status::NotConnected => "not connected".to_owned(),
@@ -526,13 +527,13 @@ fn afterwards(stage: &Stage) -> (String, Option<State>) {
     stage.model().clock += 60_000;
     let somebody = stage.actor(None);
     let told = somebody.ask();
-    let connection = Broker::new(&somebody).connection(&owners("forge")).unwrap();
+    let connection = Broker::new(&somebody).connections().get(&owners("forge")).unwrap();
     (told, connection.map(|connection| connection.state))
 }
 
 /// Whether the provider would take what is stored.
 fn is_honoured(stage: &Stage) -> bool {
-    let connection = Broker::new(&stage.actor(None)).connection(&owners("forge")).unwrap().unwrap();
+    let connection = Broker::new(&stage.actor(None)).connections().get(&owners("forge")).unwrap().unwrap();
     let stored = connection.refresh_token.unwrap();
     stage.model().provider.honours(stored.reveal().trim_start_matches("refresh-").parse().unwrap())
 }
@@ -605,7 +606,7 @@ fn ends_all(instances: &'static [Does]) {
         let somebody = stage.actor(None);
         for _ in 0..2 {
             stage.model().clock += 61_000;
-            run(Broker::new(&somebody).retry_revocations(&owners("forge").subject)).unwrap();
+            run(Broker::new(&somebody).connections().retry_revocations(&owners("forge").subject)).unwrap();
         }
         let next = somebody.ask();
         let model = stage.model();

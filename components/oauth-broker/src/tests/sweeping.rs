@@ -4,7 +4,7 @@ use http::{Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::Broker;
+use crate::broker::Broker;
 use crate::connections::row::State;
 use crate::names::{ConnectionId, ServiceId, Subject};
 
@@ -89,10 +89,11 @@ fn after_two_sweeps_the_old_key_may_go() {
 fn a_sweep_of_many_goes_in_steps_and_leaves_nobody_out() {
     let world = world();
     let broker = Broker::new(&world);
-    let connection = broker.connection(&owners("forge")).unwrap().unwrap();
+    let connection = broker.connections().get(&owners("forge")).unwrap().unwrap();
     for number in 0..150 {
         let subject = Subject::parse(&format!("person-{number}")).unwrap();
-        run(broker.adopt(&ConnectionId::new(subject, ServiceId::parse("forge").unwrap()), &connection)).unwrap();
+        run(broker.connections().adopt(&ConnectionId::new(subject, ServiceId::parse("forge").unwrap()), &connection))
+            .unwrap();
     }
     keys(&world, &[NEW, OLD]);
     let (answer, steps) = sweep(&world, "");
@@ -107,10 +108,11 @@ fn a_sweep_of_many_goes_in_steps_and_leaves_nobody_out() {
 fn a_cursor_is_good_for_its_own_sweep() {
     let world = world();
     let broker = Broker::new(&world);
-    let connection = broker.connection(&owners("forge")).unwrap().unwrap();
+    let connection = broker.connections().get(&owners("forge")).unwrap().unwrap();
     for number in 0..70 {
         let subject = Subject::parse(&format!("person-{number}")).unwrap();
-        run(broker.adopt(&ConnectionId::new(subject, ServiceId::parse("forge").unwrap()), &connection)).unwrap();
+        run(broker.connections().adopt(&ConnectionId::new(subject, ServiceId::parse("forge").unwrap()), &connection))
+            .unwrap();
     }
     let cursor = read(&step(&world, ""))["cursor"].as_str().unwrap().to_owned();
     let goes_on = |form: String| step(&world, &form).status() == StatusCode::OK;
@@ -132,12 +134,12 @@ fn a_connection_that_is_being_refreshed_is_left_alone() {
     let broker = Broker::new(&world);
     let id = owners("forge");
     let identity = id.identity();
-    let place = crate::vault::Place { kind: crate::vault::Kind::Connection, identity: &identity };
-    let lease = run(broker.take_lease(place, None)).unwrap().unwrap();
+    let place = crate::vault::RowId { kind: crate::vault::RowKind::Connection, identity: &identity };
+    let lease = run(broker.leases().take(place, None)).unwrap().unwrap();
     let (answer, _) = sweep(&world, "");
     assert!(answer["moved"].as_u64() < answer["rows"]["old"].as_u64());
     assert_eq!(sealed_under(&world, "old"), ["b.c."]);
-    broker.release(place, &lease);
+    broker.leases().release(place, &lease);
     sweep(&world, "");
     assert!(sealed_under(&world, "old").is_empty());
 }
@@ -154,7 +156,7 @@ fn a_rotation_in_doubt_stays_in_doubt() {
     assert_eq!(sealed_under(&world, "old"), [""; 0]);
     world.answer(400, json!({ "error": "invalid_grant" }));
     assert_eq!(world.token("forge", None).status(), StatusCode::CONFLICT);
-    let connection = Broker::new(&world).connection(&owners("forge")).unwrap().unwrap();
+    let connection = Broker::new(&world).connections().get(&owners("forge")).unwrap().unwrap();
     assert_eq!(connection.state, State::NeedsReconnect { reason: "refresh_interrupted".to_owned() });
 }
 

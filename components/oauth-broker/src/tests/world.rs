@@ -216,7 +216,7 @@ impl World {
 pub async fn serve<H: Host>(host: &H, request: Request<Vec<u8>>) -> Response<Vec<u8>> {
     let (head, body) = request.into_parts();
     let announced = Some(body.len() as u64);
-    crate::handle(host, Request::from_parts(head, Unread::new(Whole(Some(body)), announced))).await
+    crate::http::handle(host, Request::from_parts(head, Unread::new(Whole(Some(body)), announced))).await
 }
 
 /// A body that is there.

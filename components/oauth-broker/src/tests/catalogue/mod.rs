@@ -236,7 +236,7 @@ impl<'f> Trial<'f> {
             return self.check(right, || format!("disconnect: {} after {asked} calls", answer.status()));
         }
         let service = ServiceId::parse(self.id).map_err(|error| error.to_string())?;
-        let service = run(crate::Broker::new(&self.world).service(&service, None)).unwrap().unwrap();
+        let service = run(crate::broker::Broker::new(&self.world).services().service(&service, None)).unwrap().unwrap();
         self.check(service.shared_grant == self.facts.shared, || "what a revocation ends".into())?;
         let right = answer.status() == StatusCode::NO_CONTENT && revoked;
         self.check(right, || format!("disconnect: {}, revoked: {revoked}", answer.status()))

@@ -1,15 +1,26 @@
-//! What did a query or a form say?
+//! Reads the parameters of a query or a form.
 
 use std::collections::BTreeMap;
 
 use http::Uri;
+use thiserror::Error;
 
-use super::Refusal;
 use sealing::Secret;
 
-/// The parameters of a query or a form: each at most once, and one without a value is as good as absent (RFC 6749
+/// The parameters of a query or a form: each at most once, and one without a value counts as absent (RFC 6749
 /// section 3.1).
 pub struct Params(Vec<(String, Secret)>);
+
+/// Why parameters cannot be used.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum ParamsError {
+    #[error("there are more than {MOST} parameters")]
+    TooMany,
+    #[error("a parameter is there twice")]
+    Repeated,
+    #[error("the query is longer than 16 KiB")]
+    TooLong,
+}
 
 impl From<BTreeMap<String, Secret>> for Params {
     fn from(params: BTreeMap<String, Secret>) -> Self {
@@ -18,24 +29,24 @@ impl From<BTreeMap<String, Secret>> for Params {
 }
 
 impl Params {
-    pub fn parse(form: &[u8]) -> Result<Self, Refusal> {
+    pub fn parse(form: &[u8]) -> Result<Self, ParamsError> {
         let mut params: Vec<(String, Secret)> = Vec::new();
         for (name, value) in url::form_urlencoded::parse(form) {
             if params.len() == MOST {
-                return Err(Refusal::Request("there are more than 64 parameters"));
+                return Err(ParamsError::TooMany);
             }
             if params.iter().any(|(known, _)| *known == name) {
-                return Err(Refusal::Request("a parameter is there twice"));
+                return Err(ParamsError::Repeated);
             }
             params.push((name.into_owned(), Secret::from(value.into_owned())));
         }
         Ok(Self(params))
     }
 
-    pub fn of(uri: &Uri) -> Result<Self, Refusal> {
+    pub fn of(uri: &Uri) -> Result<Self, ParamsError> {
         let query = uri.query().unwrap_or_default();
         if query.len() > LONGEST {
-            return Err(Refusal::Request("the query is longer than 16 KiB"));
+            return Err(ParamsError::TooLong);
         }
         Self::parse(query.as_bytes())
     }
@@ -50,5 +61,7 @@ impl Params {
     }
 }
 
+/// Parameters of one query or form.
 const MOST: usize = 64;
+/// Bytes of a query.
 const LONGEST: usize = 16 * 1024;

@@ -1,4 +1,4 @@
-//! Who may change a row now, and was somebody cut off over it? (rows of kind `r`)
+//! Lets one instance at a time change a row, and records an interrupted refresh (rows of kind `r`).
 //!
 //! Requests run in instances that share nothing but a store with get, set and delete, and a provider with strict rotation
 //! ends a grant whose refresh token comes twice. So there is one *lease* for each row that is changed by reading it
@@ -33,11 +33,8 @@ use std::time::Duration;
 use base64ct::{Base64UrlUnpadded, Encoding};
 use serde::{Deserialize, Serialize};
 
-use super::row::Connection;
-use crate::Broker;
-use crate::host::{CALL_LIMIT, Host};
-use crate::vault::rows::RowError;
-use crate::vault::{Kind, Place};
+use crate::host::{CALL_LIMIT, Host, random};
+use crate::vault::{RowError, RowId, RowKind, Vault};
 use sealing::age::left;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,28 +43,34 @@ pub(crate) struct Lease {
     /// Seconds since the Unix epoch.
     until: u64,
     /// What the holder sends to the provider.
-    spends: Option<Spends>,
+    spends: Option<GrantGeneration>,
     /// Whether an earlier holder set out to spend the same, and nobody learnt what came of it.
     in_doubt: bool,
 }
 
 /// One state of one grant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Spends {
-    grant: String,
-    generation: u64,
+pub(crate) struct GrantGeneration {
+    pub grant: String,
+    pub generation: u64,
 }
 
-impl<H: Host> Broker<'_, H> {
-    /// Takes the lease of the row at `of`; none when it is somebody else's.
-    pub(crate) async fn take_lease(&self, of: Place<'_>, spends: Option<Spends>) -> Result<Option<Lease>, RowError> {
+/// Takes leases of rows and gives them back.
+pub(crate) struct Leases<'b, H> {
+    pub host: &'b H,
+    pub vault: Vault<'b, H>,
+}
+
+impl<H: Host> Leases<'_, H> {
+    /// Takes the lease of the row `of`. `None` if another instance has it.
+    pub(crate) async fn take(&self, of: RowId<'_>, spends: Option<GrantGeneration>) -> Result<Option<Lease>, RowError> {
         let started = self.host.ticks();
         let last = self.lease(of)?;
         if last.as_ref().is_some_and(|last| last.is_held(self.host.now())) {
             return Ok(None);
         }
         let ours = Lease {
-            holder: Base64UrlUnpadded::encode_string(&self.random::<16>()),
+            holder: Base64UrlUnpadded::encode_string(&random::<16>(self.host)),
             until: self.host.now() + LEASE,
             in_doubt: spends.is_some() && last.is_some_and(|last| last.spends == spends),
             spends,
@@ -86,10 +89,10 @@ impl<H: Host> Broker<'_, H> {
     }
 
     /// The same, waiting for its holder for at most so many milliseconds.
-    pub(crate) async fn wait_for_lease(&self, of: Place<'_>, patience: u64) -> Result<Option<Lease>, RowError> {
+    pub(crate) async fn wait(&self, of: RowId<'_>, patience: u64) -> Result<Option<Lease>, RowError> {
         let end = self.host.ticks().saturating_add(patience);
         loop {
-            let lease = self.take_lease(of, None).await?;
+            let lease = self.take(of, None).await?;
             if lease.is_some() || self.host.ticks() >= end {
                 return Ok(lease);
             }
@@ -97,11 +100,10 @@ impl<H: Host> Broker<'_, H> {
         }
     }
 
-    /// Does something to the row at `of` while nobody else changes it, and leaves a mark that is there. None when the lease
-    /// is somebody else's.
-    pub(crate) async fn in_its_turn<T>(&self, of: Place<'_>, work: impl FnOnce() -> T) -> Result<Option<T>, RowError> {
+    /// Does `work` on the row `of` under its lease, and keeps a mark of doubt. `None` if another instance has the lease.
+    pub(crate) async fn with<T>(&self, of: RowId<'_>, work: impl FnOnce() -> T) -> Result<Option<T>, RowError> {
         let mark = self.lease(of)?.and_then(|last| last.spends);
-        let Some(lease) = self.take_lease(of, mark).await? else { return Ok(None) };
+        let Some(lease) = self.take(of, mark).await? else { return Ok(None) };
         let done = work();
         if lease.is_in_doubt() {
             self.leave_in_doubt(of, &lease)
@@ -112,17 +114,17 @@ impl<H: Host> Broker<'_, H> {
     }
 
     /// Gives the lease back. One that has run out may be another's by the time it is deleted, and is left alone.
-    pub(crate) fn release(&self, of: Place, ours: &Lease) {
-        self.end_lease(of, ours, || lease_at(of, |place| self.erase(place)));
+    pub(crate) fn release(&self, of: RowId, ours: &Lease) {
+        self.end_lease(of, ours, || lease_at(of, |row| self.vault.erase(row)));
     }
 
     /// Gives the lease back and leaves the mark: what became of the refresh token is not known.
-    pub(super) fn leave_in_doubt(&self, of: Place, ours: &Lease) {
+    pub(crate) fn leave_in_doubt(&self, of: RowId, ours: &Lease) {
         let left = Lease { until: self.host.now(), ..ours.clone() };
         self.end_lease(of, ours, || self.write_lease(of, &left));
     }
 
-    fn end_lease(&self, of: Place, ours: &Lease, end: impl FnOnce() -> Result<(), RowError>) {
+    fn end_lease(&self, of: RowId, ours: &Lease, end: impl FnOnce() -> Result<(), RowError>) {
         let ended = self.lease(of).and_then(|lease| match lease {
             Some(lease) if lease == *ours && ours.until > self.host.now() + 1 => end(),
             _ => Ok(()),
@@ -132,13 +134,13 @@ impl<H: Host> Broker<'_, H> {
         }
     }
 
-    fn lease(&self, of: Place) -> Result<Option<Lease>, RowError> {
+    fn lease(&self, of: RowId) -> Result<Option<Lease>, RowError> {
         // What cannot be opened names no holder, and must not stand in the way for ever.
-        lease_at(of, |place| self.read_if_it_opens(place))
+        lease_at(of, |row| self.vault.read_if_it_opens(row))
     }
 
-    fn write_lease(&self, of: Place, lease: &Lease) -> Result<(), RowError> {
-        lease_at(of, |place| self.write(place, lease))
+    fn write_lease(&self, of: RowId, lease: &Lease) -> Result<(), RowError> {
+        lease_at(of, |row| self.vault.write(row, lease))
     }
 }
 
@@ -149,27 +151,21 @@ impl Lease {
     }
 
     /// Whether there is time for a call of a provider, and for what has to follow it.
-    pub(super) fn is_long_enough(&self, now: u64) -> bool {
+    pub(crate) fn is_long_enough(&self, now: u64) -> bool {
         left(self.until, now, 2 * LEASE) >= CALL_LIMIT.as_secs() + MARGIN
     }
 
-    pub(super) fn is_in_doubt(&self) -> bool {
+    pub(crate) fn is_in_doubt(&self) -> bool {
         self.in_doubt
     }
 }
 
-impl Spends {
-    pub(super) fn of(connection: &Connection) -> Self {
-        Self { grant: connection.grant.clone(), generation: connection.generation }
-    }
-}
-
-/// The lease of the row at `of` lies under that row's kind and identity.
-fn lease_at<T>(of: Place, then: impl FnOnce(Place) -> T) -> T {
+/// The lease of the row `of` lies under that row's kind and identity.
+fn lease_at<T>(of: RowId, then: impl FnOnce(RowId) -> T) -> T {
     let mut identity = Vec::with_capacity(1 + of.identity.len());
     identity.push(of.kind.letter());
     identity.extend_from_slice(of.identity);
-    then(Place { kind: Kind::Lease, identity: &identity })
+    then(RowId { kind: RowKind::Lease, identity: &identity })
 }
 
 /// How long a nonce has to stand before its writer goes on: the timing assumption of this module. It is what a refresh
@@ -177,7 +173,7 @@ fn lease_at<T>(of: Place, then: impl FnOnce(Place) -> T) -> T {
 const SETTLE: Duration = Duration::from_millis(200);
 const LONGEST_SETTLE: Duration = Duration::from_secs(5);
 /// How often an instance that waits for the holder of a lease looks again.
-pub(super) const POLL: Duration = Duration::from_millis(100);
+pub(crate) const POLL: Duration = Duration::from_millis(100);
 /// Seconds: the longest settling and what is read and written around it (ten), the longest call, the margin.
 const LEASE: u64 = 40;
 /// Seconds.
