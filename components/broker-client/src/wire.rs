@@ -1,4 +1,4 @@
-//! What goes over the wire between this client and the broker's `POST /resolve`?
+//! Defines the JSON between this client and the broker's `POST /resolve`.
 //!
 //! The JSON forms of the records in `wit/tokens.wit`. Unknown fields are ignored, so that a newer broker can say more.
 

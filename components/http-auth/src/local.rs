@@ -102,7 +102,7 @@ fn is_of_another_site(headers: &HeaderMap) -> bool {
     headers.get_all(SITE).iter().any(|site| !matches!(site.as_bytes(), b"same-origin" | b"none"))
 }
 
-/// Header fields by which proxies and content networks say for whom they ask.
+/// Header fields in which proxies and content networks name their client.
 fn is_of_a_proxy(name: &str) -> bool {
     // Most names of a request begin with another letter.
     name.starts_with(['c', 'f', 't', 'v', 'x'])

@@ -1,7 +1,6 @@
-//! What may bytes from outside do? Nothing but be answered.
+//! Feeds bytes from outside to the broker, for the fuzzers of `tests/fuzz`.
 //!
-//! One function for each door through which they come; `tests/fuzz` feeds them. Each panics when something is lost or
-//! told that must not be: what a fuzzer looks for.
+//! One function for each way in. Each panics if the bytes do more than get an answer: if a row is lost, or a secret told.
 
 use http::{Request, Response, StatusCode};
 
@@ -64,19 +63,19 @@ pub fn answers(data: &[u8]) {
     world.pass(3600);
     let response = Response::builder().status(status).header("content-type", kind).body(body.to_vec());
     world.answers.borrow_mut().push_back(Ok(response.unwrap()));
-    let status = run(Broker::new(&world).connections().status(&owners("forge"), None, &[])).unwrap();
+    let connection = run(Broker::new(&world).connections().status(&owners("forge"), None, &[])).unwrap();
     let kept = Broker::new(&world).connections().get(&owners("forge")).unwrap().unwrap();
     assert!(kept.refresh_token.is_some(), "a refresh token was lost");
-    if let Status::NeedsReconnect { .. } = status {
+    if let Status::NeedsReconnect { .. } = connection {
         assert!(body.windows(5).any(|word| word == b"error"), "a grant was ended by what says no error");
     }
     if status >= 500 || status == 429 {
-        assert!(matches!(status, Status::RetryAfter(_)), "{status:?}");
+        assert!(matches!(connection, Status::RetryAfter(_)), "{connection:?}");
     }
 }
 
-/// What an MCP server and its authorization server say of themselves: answers with lines between, the first of which is the
-/// challenge's field.
+/// The metadata of an MCP server and its authorization server: the first line is the challenge's field, each further one an
+/// answer.
 pub fn metadata(data: &[u8]) {
     let mut answers = data.split(|byte| *byte == b'\n');
     let world = World::public();

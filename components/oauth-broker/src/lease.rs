@@ -2,31 +2,32 @@
 //!
 //! Requests run in instances that share nothing but a store with get, set and delete, and a provider with strict rotation
 //! ends a grant whose refresh token comes twice. So there is one *lease* for each row that is changed by reading it
-//! first: an instance that finds none writes its own nonce, waits for [`SETTLE`], and reads back; only the nonce that is still
-//! there goes on.
+//! first. An instance that finds no lease writes its own nonce, waits for [`SETTLE`], and reads back. It goes on only if its
+//! nonce is still there.
 //!
-//! **Why one only.** Say A's write is seen by all at most *d* after A looked and found no lease. Whoever else found
+//! **Why one only.** Say A's write is seen by all at most *d* after A looked and found no lease. Another instance that found
 //! none looked before that moment, so its own write is seen at most another *d* later. By then the row is the last
 //! writer's for good, and everyone reads back after that: for stores where 2 *d* is at most [`SETTLE`], exactly one nonce
 //! is found again by its writer. A store that is local to the instances needs a few milliseconds. A slower one is
-//! noticed: who takes *t* for looking and writing waits for 4 *t* where that is more.
+//! noticed: an instance that takes *t* for looking and writing waits for 4 *t* where that is more.
 //!
 //! **The mark.** The lease of a refresh names the grant and the generation that it spends, and is written before the
-//! provider is asked: it is the write-ahead mark. Whoever finds a lease that is over, but not given back, and is about to
-//! spend the same generation, knows that a refresh was cut off: the provider may have spent the refresh token, and its
-//! answer is lost. That is a *rotation in doubt*. A holder whose own answer was lost (no answer in time, a broken one, a
-//! server error) ends its lease but leaves it there, for the same reason. What follows from doubt is `refresh`'s to say.
+//! provider is asked: it is the write-ahead mark. If an instance is about to spend the same generation and finds a lease that
+//! has ended but was not given back, it knows that a refresh was interrupted: the provider may have spent the refresh token,
+//! and its answer is lost. The rotation is then *in doubt*. A holder whose own answer was lost (no answer in time, a broken
+//! one, a server error) ends its lease but leaves it there, for the same reason. [`crate::connections::refresh`] decides what
+//! follows from doubt.
 //!
-//! **How it ends.** The holder deletes it when its work is stored. A holder that dies leaves it to its end, [`LEASE`]
-//! seconds after it was taken. Nobody goes on who has less left than the longest call of a provider
-//! ([`CALL_LIMIT`]) and [`MARGIN`], which is for the write that follows and for clocks that
-//! differ: so with clocks less than ten seconds apart, nobody thinks a lease over whose holder still waits for an answer.
+//! **How it ends.** The holder deletes it when its work is stored. The lease of a holder that dies ends [`LEASE`] seconds after
+//! it was taken. A holder does not go on if less time is left than the longest call of a provider ([`CALL_LIMIT`]) and
+//! [`MARGIN`], which is for the write that follows and for clocks that differ. So with clocks less than ten seconds apart, no
+//! instance believes that a lease has ended while its holder still waits for an answer.
 //!
 //! **Where that does not hold** (a store whose writes are seen later than assumed; an instance that stands still, for
 //! longer than a lease, between its last look at the clock and its request; clocks further apart), two instances may send
 //! the same refresh token. Next in line are the look at the connection after the lease was taken, the one after
-//! `invalid_grant`, and the check of the generation before a write (`refresh`). `docs/refresh.md` says what is left to
-//! go wrong then.
+//! `invalid_grant`, and the check of the generation before a write (`refresh`). `docs/refresh.md` says what can still go wrong
+//! then.
 
 use std::time::Duration;
 
@@ -44,7 +45,7 @@ pub(crate) struct Lease {
     until: u64,
     /// What the holder sends to the provider.
     spends: Option<GrantGeneration>,
-    /// Whether an earlier holder set out to spend the same, and nobody learnt what came of it.
+    /// True if an earlier holder began to spend the same generation, and its result is not known.
     in_doubt: bool,
 }
 
@@ -150,7 +151,7 @@ impl Lease {
         left(self.until, now, 2 * LEASE) > 0
     }
 
-    /// Whether there is time for a call of a provider, and for what has to follow it.
+    /// Returns true if there is time for a call of a provider, and for the writes after it.
     pub(crate) fn is_long_enough(&self, now: u64) -> bool {
         left(self.until, now, 2 * LEASE) >= CALL_LIMIT.as_secs() + MARGIN
     }

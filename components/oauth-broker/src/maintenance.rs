@@ -1,23 +1,23 @@
 //! Sweeps over everything that is stored, to move it to a new key and to find out which keys are still in use.
 //!
-//! A sweep goes over every row that is there for longer than minutes: the shards of the list of subjects, and for each
-//! subject its list, its connections, its revocations to come and its audit lines. What is not under the first key is
-//! sealed again. Revocations that are due are tried on the way. It goes in steps, each of some subjects and seconds; a
+//! A sweep goes over every row that is there for longer than minutes: the shards of the index of subjects, and for each
+//! subject its index, its connections, its revocations that are due and its audit lines. A row that is not under the first key
+//! is sealed again. Revocations that are due are tried on the way. A sweep goes in steps, each of some subjects and seconds; a
 //! sealed cursor says how far it has come and what it has found.
 //!
 //! Rows are counted by the key under which they were *found*. So the first sweep after a new key moves rows, the second
-//! one finds none under the old key, and only then the old one leaves the row of keys ([`crate::vault::ledger`]). In between,
-//! whatever an instance with the old settings still wrote comes to light.
+//! one finds none under the old key, and only then the old one leaves the ledger ([`crate::vault::ledger`]). The second sweep
+//! also finds the rows that an instance with the old settings still wrote in between.
 //!
-//! A connection or a list is sealed again by the holder of its [`lease`](crate::connections) only, who reads it once more:
-//! nothing that a refresh brings is overwritten. A revocation to come and audit lines are read and written at once, without
-//! a lease: at worst a revocation is tried once more, and an audit line that came in that moment is in the log alone.
+//! A connection or an index is sealed again under its [`lease`](crate::lease) only, after it was read once more: nothing that
+//! a refresh brings is overwritten. A revocation and audit lines are read and written at once, without a lease: at worst a
+//! revocation is tried once more, and an audit line of that moment is in the log alone.
 //!
-//! **What is not swept**, since it ends by itself or is made again: flows, tickets, limits, waits, leases, what discovery
-//! found. Where such a row does not open it counts as absent.
+//! **What is not swept**, since it ends soon or is made again: flows, tickets, limits, waits, leases, what discovery found.
+//! If such a row does not open it counts as absent.
 //!
 //! **When a key is lost.** Rows under it cannot be opened by anybody. A sweep that is told so deletes those that it meets,
-//! so that their people can connect again; it is never told by itself.
+//! so that their people can connect again. Nothing but the operator's request tells it.
 
 use std::collections::BTreeMap;
 
@@ -90,7 +90,7 @@ impl<H: Host> Maintenance<'_, H> {
         })
     }
 
-    /// The sweep that a cursor stands for; none when it is not one of this day and of the key that is the first now.
+    /// The sweep that a cursor stands for. `None` if it did not begin in the last day, under the key that is first now.
     pub fn resume(&self, cursor: &[u8]) -> Result<Option<Sweep>, RowError> {
         let keyring = self.vault.keyring()?;
         let Ok(plain) = keyring.open(CURSOR, cursor) else { return Ok(None) };
@@ -184,7 +184,7 @@ impl<H: Host> Maintenance<'_, H> {
                 continue;
             }
             match keyring.open(id, &sealed) {
-                // Under whichever key: it does not open, and keeps no key here.
+                // It does not open under any key, so no key is kept for it.
                 Err(OpenError::Broken) => {
                     sweep.unreadable += 1;
                     continue;
@@ -249,7 +249,7 @@ fn ring(subject: Option<&Subject>) -> Vec<OwnedRowId> {
     Spot::all().map(|spot| OwnedRowId::new(RowKind::Audit, spot.identity(subject))).collect()
 }
 
-/// What a list says; none when it does not open, which has been counted.
+/// The content of an index. `None` if it does not open, which has been counted.
 fn readable<T>(list: Result<T, RowError>) -> Result<Option<T>, RowError> {
     match list {
         Err(RowError::Open(_) | RowError::Form) => Ok(None),

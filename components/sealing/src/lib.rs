@@ -46,7 +46,7 @@ pub fn to_json(value: &impl Serialize) -> Result<Zeroizing<Vec<u8>>, serde_json:
     Ok(bytes.0)
 }
 
-/// A `Vec` that grows by itself leaves what it held in the place that it had before.
+/// A `Vec` that grows leaves its content behind in its former place.
 struct Growing(Zeroizing<Vec<u8>>);
 
 impl io::Write for Growing {

@@ -1,7 +1,7 @@
 //! Reads the body of a request within a limit of bytes and a limit of time.
 //!
 //! Neither Spin nor this project's test host has a deadline of its own, and each request that waits for its body holds an
-//! instance. So whoever reads a body decides by the head first whether it is wanted at all.
+//! instance. So a reader decides by the head first whether the body is wanted at all.
 
 use std::future::Future;
 use std::pin::pin;
@@ -48,7 +48,7 @@ impl<P: Pieces> Unread<P> {
         Self { source, announced, bytes: Vec::new() }
     }
 
-    /// Whether the head says that it is longer than `limit`.
+    /// Returns true if the head says that it is longer than `limit`.
     pub fn is_announced_over(&self, limit: usize) -> bool {
         self.announced.is_some_and(|length| length > limit as u64)
     }
@@ -188,7 +188,7 @@ mod tests {
         }
     }
 
-    /// A02: the deadline is that of the whole body, whatever comes in between.
+    /// A02: the deadline is that of the whole body, and pieces in between do not move it.
     #[test]
     fn a_byte_every_nine_seconds_prolongs_nothing() {
         for (length, pause) in [(1, 9 * SECOND), (1, SECOND), (5000, SECOND)] {

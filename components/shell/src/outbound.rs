@@ -1,4 +1,4 @@
-//! How does a component call someone else?
+//! Sends requests over WASI HTTP.
 
 use std::time::Duration;
 

@@ -1,20 +1,20 @@
 //! Stores audit lines in a ring of rows (kind `a`).
 //!
-//! The store can neither be appended to nor listed. So the lines of a subject go round in a ring of [`BLOCKS`] blocks of
-//! [`BLOCK`] seconds: a week. Each block is [`SLOTS`] rows, and a line goes to one of them by chance: it is read, the
-//! line put at its end, and written back. A row of an earlier week is begun anew. From a full one older lines go, and are
-//! counted: first those of which a later line says the same, then those of an event that a later line has too, then the
-//! oldest ([`surplus`]). So the newest are always there, and a flood of one sort of lines does not push out the others.
+//! The store can neither be appended to nor listed. So the lines of a subject lie in a ring of [`BLOCKS`] blocks of [`BLOCK`]
+//! seconds: a week. Each block has [`SLOTS`] rows. A line goes to a random row of its block: the row is read, the line added
+//! at its end, and the row written back. A row of an earlier week is replaced. From a full row older lines are removed, and
+//! counted: first lines that a later line repeats, then lines whose event a later line has too, then the oldest
+//! ([`surplus`]). So the newest lines are always there, and a flood of one sort of lines does not push out the others.
 //!
-//! **What can be lost.** Two requests that write to the same row of the same subject at the same moment keep one of the two
-//! lines. The log has both. So it is with what goes from a full row, and with a fault of the store.
+//! **What can be lost.** If two requests write to the same row of the same subject at the same moment, one of the two lines
+//! is lost. The same happens to lines that are removed from a full row, and at a fault of the store. The log has them all.
 //!
-//! **What it costs.** One read for each answer that holds a token, and one write of at most [`ROW`] bytes, which in SQLite is a
-//! commit to the disk and twenty times the rest of the answer. So hand-outs that are [`Alike`](Lines::Alike) share one stored
-//! line for [`SAME`] seconds, and go to a row that they have in common. For the first line of a row there is a look
-//! whether its key is noted ([`crate::vault::ledger`]).
+//! **What it costs.** One read for each answer that holds a token, and one write of at most [`ROW`] bytes, which in SQLite is
+//! a commit to the disk and costs twenty times the rest of the answer. So hand-outs that are [`Alike`](Lines::Alike) share one
+//! stored line for [`SAME`] seconds, and go to the same row. For the first line of a row, the ledger of keys is checked
+//! ([`crate::vault::ledger`]).
 //!
-//! What belongs to nobody, such as a sign-in that was refused, has a ring of its own.
+//! Events without a subject, such as a sign-in that was refused, have a ring of their own.
 
 use std::collections::BTreeSet;
 
@@ -37,7 +37,7 @@ pub struct Record {
     pub dropped: u64,
     /// Rows that do not open.
     pub unreadable: u32,
-    /// Whether older lines of that time have been left out, because there are more than an answer holds.
+    /// True if older lines of that time have been left out, because there are more than an answer holds.
     pub cut: bool,
 }
 
@@ -72,7 +72,7 @@ impl<H: Host> Audit<'_, H> {
         if !old.as_ref().is_some_and(|sealed| keyring.is_newest(sealed)) {
             self.vault.note_key(keyring);
         }
-        // One that does not open is begun anew: it is of this block or a week old, and must not stand in the way.
+        // A row that does not open is replaced: it is of this block or a week old, and must not stand in the way.
         let old = old.and_then(|sealed| keyring.open(id, &sealed).ok());
         let row = old.as_ref().and_then(|plain| Row::parse(plain)).filter(|row| row.block == block);
         let Row { dropped, lines: stored, .. } = row.unwrap_or(Row { block, dropped: 0, lines: "" });

@@ -10,7 +10,7 @@ use url::Url;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint(Url);
 
-/// An endpoint of which parts may still be missing, because only a grant knows them.
+/// An endpoint with parts that may still be missing, because they come with a grant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Address(String);
 
@@ -148,7 +148,7 @@ fn fill(template: &str, value: &mut dyn FnMut(&str) -> Result<String, EndpointEr
     Ok(filled)
 }
 
-/// Whether a value is what a pattern of `allowed` says: the text itself, in which `*` is one label of a host's name.
+/// Returns true if a value matches a pattern of `allowed`: the text itself, in which `*` is one label of a host's name.
 fn matches(pattern: &str, value: &str) -> bool {
     let Some((before, after)) = pattern.split_once('*') else { return pattern == value };
     let Some(rest) = value.strip_prefix(before) else { return false };
@@ -156,7 +156,7 @@ fn matches(pattern: &str, value: &str) -> bool {
     (1..=63).contains(&label) && !rest.starts_with('-') && matches(after, &rest[label..])
 }
 
-/// What of a grant may stand in a URL, where a provider wants it there.
+/// The tokens of a grant that may stand in a URL, where a provider wants them there.
 const TOKENS: [&str; 3] = ["access_token", "refresh_token", "token"];
 
 #[cfg(test)]

@@ -42,7 +42,7 @@
 //! | `callback_expect` | `{}` | parameter of the callback → what it has to be, `{…}` a variable |
 //! | `callback_hmac` | `false` | the callback is signed with the client's secret |
 //! | `exchange_again` | none | the call that turns the first token into the lasting one |
-//! | `renew` | none | the call that renews the access token by itself, where there is no refresh token |
+//! | `renew` | none | the call that renews the access token with itself, where there is no refresh token |
 //! | `success_field` | | a field of the answer that is `true` unless it is an error |
 //! | `error_at` | `error`, `error.code`, `error.type` | paths of the error code; the first that has a class counts |
 //! | `token_at` | the top | path of the object of the answer to a code that holds the tokens |
@@ -157,7 +157,7 @@ fn fields(text: &str) -> Result<Fields, serde_json::Error> {
     serde_json::from_slice(text.as_bytes())
 }
 
-/// The catalogue's row with the settings' fields laid over it; none where the catalogue has no such service.
+/// The catalogue's row with the settings' fields laid over it. `None` if the catalogue has no such service.
 fn over_catalogue(id: &ServiceId, set: &RawValue) -> Option<Result<Fields, serde_json::Error>> {
     let catalogue = entries(CATALOGUE).ok()?;
     let mut row = entries(catalogue.get(id.as_str())?.get()).ok()?;
@@ -187,7 +187,7 @@ fn merged_variables(usual: &RawValue, own: &RawValue) -> Result<Box<RawValue>, s
     serde_json::value::to_raw_value(&variables)
 }
 
-/// Whatever names a server, of which there shall not be two.
+/// The fields that name a server. A row must not mix those of two servers.
 const URLS: [&str; 8] =
     ["authorize_url", "refresh_url", "request_token_url", "exchange_again", "renew", "issuer", "revoke", "whoami"];
 

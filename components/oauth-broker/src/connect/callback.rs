@@ -1,10 +1,10 @@
 //! Finishes a flow when the provider sends the person back.
 //!
-//! In this order: the state is one of ours and not over; it came to the address of its own service (else it has leaked
-//! to another provider, and the flow ends at once); this browser holds the flow's cookie; the person who is signed in
-//! is the one who started it. None of these sends anything, and of the failures only the second touches the flow: a
-//! stranger who learns a state cannot end another's flow with it. Then the flow is deleted, so that whatever happens
-//! next its state is spent, and only then the answer itself is looked at.
+//! The checks, in this order: the state is one of ours and has not expired; it came to the address of its own service (else it
+//! has leaked to another provider, and the flow ends at once); this browser holds the flow's cookie; the signed-in person is
+//! the one who started the flow. None of these sends anything, and of the failures only the second changes the flow: a
+//! stranger who learns a state cannot end another person's flow with it. Then the flow is deleted, so that its state is spent
+//! even if a later step fails. Only then the answer itself is read.
 
 use subtle::ConstantTimeEq;
 
@@ -34,8 +34,8 @@ pub struct Answered {
 }
 
 impl<H: Host> Connect<'_, H> {
-    /// Keeps an answer that the provider has the browser post, with the flow. The browser then comes back for it by itself,
-    /// because on a post from another site it does not say who is signed in (cookies with `SameSite=Lax`).
+    /// Keeps an answer that the provider has the browser post, with the flow. A redirect then brings the browser back for
+    /// it, because on a post from another site it does not say who is signed in (cookies with `SameSite=Lax`).
     pub(crate) fn posted(
         &self,
         id: &ServiceId,

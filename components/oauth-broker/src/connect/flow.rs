@@ -1,10 +1,10 @@
 //! Stores a flow while the person is at the provider (rows of kinds `f` and `p`).
 //!
-//! A flow lies under the digest of its state, so that the store does not hold the state itself, and ends after ten
-//! minutes or at its callback. Flows that nobody finishes would pile up in a store that cannot be listed and ends
-//! nothing by itself: so one row per subject (`p`) names the subject's flows, each start deletes those that have ended,
-//! and the oldest go when there are more than [`MOST`]. (Two starts in the same moment may lose one of the two names;
-//! what then stays behind, if its flow is not finished either, is one small row.)
+//! A flow lies under the digest of its state, so that the store does not hold the state itself. It ends after ten minutes or
+//! at its callback. Abandoned flows would pile up in a store that cannot be listed and has no time to live. So one row per
+//! subject (`p`) lists the subject's flows, each start deletes those that have ended, and the oldest are deleted when there are
+//! more than [`MOST`]. (Two starts at the same moment may lose one of the two entries; then, if that flow is abandoned too,
+//! one small row stays behind.)
 
 use std::collections::BTreeMap;
 

@@ -2,9 +2,9 @@
 //!
 //! `GET /auth/{service}` ([`offer`]) shows what will be connected. Its button ([`start`]) makes a flow, bound to the
 //! subject, the service, the redirect URI and this very browser, and sends the person to the provider. `/callback/{service}`
-//! ([`callback`]) ends it, and [`return_url`] says where that leads. Whoever starts a flow must be who finishes it: PKCE
-//! alone would not see that a victim completes what an attacker began (draft-ietf-oauth-security-topics-update,
-//! cross-user session fixation).
+//! ([`callback`]) ends it, and [`return_url`] checks where the person goes then. The person who starts a flow must be the one
+//! who finishes it: PKCE alone would not notice that a victim completes what an attacker began
+//! (draft-ietf-oauth-security-topics-update, cross-user session fixation).
 
 pub mod callback;
 pub mod flow;

@@ -24,7 +24,7 @@ pub struct Offer {
     pub scopes: Vec<AskedScope>,
     /// What is connected now, and will be replaced.
     pub replaces: Option<Connection>,
-    /// Whether a link that somebody may have sent has led here.
+    /// True if a link led here, which another person may have sent.
     pub by_link: bool,
     pub return_to: Option<String>,
     /// For the form.
@@ -59,7 +59,7 @@ impl<H: Host> Connect<'_, H> {
         };
         let replaces = match self.connections.get(&id) {
             Ok(connection) => connection,
-            // Connecting anew is the way on from there.
+            // Connecting again replaces it.
             Err(RowError::Open(_) | RowError::Form) => None,
             Err(error) => return Err(error.into()),
         };

@@ -6,11 +6,12 @@ use url::Url;
 
 use super::flow::{self, Flow, FlowId};
 use super::offer::shown;
+use super::ticket::Ticket;
 use super::{Connect, ConnectError};
 use crate::host::{Host, random};
 use crate::names::{ServiceId, Subject};
 use crate::people::cookies::Cookie;
-use crate::provider;
+use crate::provider::{self, Asked};
 use sealing::Secret;
 
 /// Where the person goes now, and the cookie that makes the flow this browser's.
@@ -31,18 +32,7 @@ impl<H: Host> Connect<'_, H> {
     ) -> Result<Started, ConnectError> {
         // A new grant must not lie over one that a missing key would open.
         self.vault.check_keys()?;
-        if self.services.offered(id)?.is_none() {
-            return Err(ConnectError::UnknownService);
-        }
-        let mut ticket = self.tickets.read(ticket, subject, id)?;
-        // A link alone starts nothing: its ticket is of no browser.
-        let shown_here = ticket.browser.as_deref().map(|mark| self.browsers.is_browser(headers, mark)).transpose()?;
-        if shown_here != Some(true) {
-            return Err(ConnectError::NotShownHere);
-        }
-        if !self.connections.index.has_room_for(&ticket.connection)? {
-            return Err(ConnectError::TooMany);
-        }
+        let mut ticket = self.ticket_of_form(subject, id, ticket, headers)?;
         let service =
             self.services.service_to_connect(id, Some(&ticket.scopes)).await?.ok_or(ConnectError::UnknownService)?;
         // Others may have had another authorization server discovered since, or the operator has changed a setting.
@@ -58,7 +48,8 @@ impl<H: Host> Connect<'_, H> {
         let flow_id = FlowId::of(&state);
         let redirect_uri = public_url.redirect_uri(id);
         let verifier = Secret::from(self.token());
-        let begun = provider::begin(self.host, &service, &ticket.scopes, &state, &redirect_uri, &verifier).await?;
+        let asked = Asked { scopes: &ticket.scopes, state: &state, redirect_uri: &redirect_uri, verifier: &verifier };
+        let begun = provider::begin(self.host, &service, asked).await?;
         // Only now: a provider that fails before has cost nothing.
         self.tickets.use_up(&ticket)?;
         let flow = Flow {
@@ -83,6 +74,26 @@ impl<H: Host> Connect<'_, H> {
             cross_site: service.posts_back(),
         };
         Ok(Started { to: begun.to, name: service.name, cookie })
+    }
+
+    /// The ticket of a form that this browser was shown, if it may start a flow.
+    fn ticket_of_form(
+        &self,
+        subject: &Subject,
+        id: &ServiceId,
+        ticket: &str,
+        headers: &HeaderMap,
+    ) -> Result<Ticket, ConnectError> {
+        if self.services.offered(id)?.is_none() {
+            return Err(ConnectError::UnknownService);
+        }
+        let ticket = self.tickets.read(ticket, subject, id)?;
+        // A link alone starts nothing: its ticket is of no browser.
+        let shown_here = ticket.browser.as_deref().map(|mark| self.browsers.is_browser(headers, mark)).transpose()?;
+        if shown_here != Some(true) {
+            return Err(ConnectError::NotShownHere);
+        }
+        if self.connections.index.has_room_for(&ticket.connection)? { Ok(ticket) } else { Err(ConnectError::TooMany) }
     }
 
     /// 256 random bits as 43 letters: a state, a cookie, a PKCE verifier (RFC 7636 section 4.1).

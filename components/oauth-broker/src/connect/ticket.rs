@@ -3,16 +3,16 @@
 //! A ticket is a sealed note: this subject may connect this account of this service, with these scopes, within ten
 //! minutes, once. Making one writes nothing, so a gateway may be given as many as it asks for. There are two sorts:
 //!
-//! * A **link** carries one that may be handed on. It does not sign anyone in: who opens it has to be signed in as its
-//!   subject, or else a victim could be made to connect their account to an attacker's subject.
-//! * The **form** of the page that asks for agreement ([`super::offer`]) carries one that is bound to the browser which
-//!   was shown that page, to the authorization server that it named, and has the very scopes that it named. Nothing else starts a flow. A page to which a link has led
-//!   has the link's own id, so that page and link are used up together.
+//! * A **link** carries one that may be handed on. It does not sign anyone in: the person who opens it has to be signed in
+//!   as its subject. Otherwise a victim could be made to connect their account to an attacker's subject.
+//! * The **form** of the page that asks for agreement ([`super::offer`]) carries one that is bound to the browser that was
+//!   shown that page and to the authorization server that the page named, and has the very scopes that it named. Nothing
+//!   else starts a flow. If a link has led to the page, the form's ticket has the link's id: both are used up together.
 //!
-//! Using one writes its id into its subject's row, where it stays until it would have expired anyway. When more than
-//! [`MOST`] are there the oldest goes, and every ticket as old as that counts as used. (Two uses in the same moment may
-//! lose one of the two ids, and a row whose key is gone counts as absent. What that gives away is a second use by the same
-//! person, of a link that was theirs. Tickets that were sealed under a key that is gone do not open either.)
+//! Using a ticket writes its id into its subject's row, where it stays until the ticket would have expired. When there are
+//! too many ids the oldest is removed, and every ticket as old as that counts as used. (Two uses in the same moment may
+//! lose one of the two ids, and a row whose key is gone counts as absent. Then the same person may use a link of theirs
+//! twice. Tickets that were sealed under a key that is gone do not open either.)
 
 use base64ct::{Base64UrlUnpadded, Encoding};
 use serde::{Deserialize, Serialize};

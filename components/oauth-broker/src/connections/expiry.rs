@@ -1,9 +1,9 @@
-//! When does a connection end if nobody does anything, and who has to know before?
+//! Computes when a connection ends if nobody does anything, and what would prevent that.
 //!
-//! An access token that can be renewed is as good as its refresh token. That one may end at a fixed time after the
-//! consent (*absolute*), or when it has not been used for so long (*idle*): the catalogue says so where it is known. Where
-//! the token answer itself said how long its refresh token lives, that counts instead of the idle time: it is about this
-//! very token, and the next answer brings the next.
+//! An access token that can be renewed lasts as long as its refresh token. A refresh token may end at a fixed time after the
+//! consent (*absolute*), or when it has not been used for some time (*idle*): the catalogue says so where it is known. If the
+//! token answer itself said how long its refresh token lives, that counts instead of the idle time: it is about this very
+//! token, and the next answer brings the next.
 
 use serde::Serialize;
 

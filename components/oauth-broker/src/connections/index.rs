@@ -1,17 +1,16 @@
 //! Indexes the connections of each subject, and the subjects that have any (rows of kinds `i` and `u`).
 //!
-//! A store with get, set and delete cannot be listed. So one row per subject names its connections and its revocations
-//! to come, and [`SHARDS`] rows name the subjects that have such a row, for those who look after all of them.
+//! A store with get, set and delete cannot be listed. So one row per subject lists its connections and its revocations that
+//! are due, and [`SHARDS`] rows list the subjects that have such a row, for maintenance.
 //!
-//! The lists are for finding; what counts is the connection's own row. A connection whose name was lost (two changes
-//! met on a store that is later than assumed, an instance died between two writes) works as before, and its name comes
-//! back when it is connected again or refreshed. A name whose connection is gone is taken out when somebody looks. Each
-//! list changes under a [`lease`](crate::lease) of its own; a subject's list is changed before that of the subjects is,
-//! under the first one's lease, so that the two agree.
+//! The indexes are for finding; the connection's own row is what counts. A connection that is missing in the index (because
+//! two changes met on a store that is slower than assumed, or an instance died between two writes) works as before, and is
+//! indexed when it is connected again or refreshed. An entry whose connection is gone is removed at the next look. Each index
+//! changes under a [`lease`](crate::lease) of its own. A subject's index is changed before the index of subjects, under the
+//! first one's lease, so that the two agree.
 //!
-//! A name carries the grant that it was written for. Disconnecting erases the connection before its name, so whoever
-//! finds a name without its connection can look for the revocation that must be there, and loses none
-//! ([`super::revocation`]).
+//! An entry carries the grant that it was written for. Disconnecting erases the connection before its entry. So an entry
+//! without its connection leads to the revocation that must be there, and none is lost ([`super::revocation`]).
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -61,10 +60,10 @@ impl<H: Host> ConnectionIndex<'_, H> {
         Ok(self.vault.read(RowId { kind: RowKind::SubjectIndex, identity: &[&shard.to_string()] })?.unwrap_or_default())
     }
 
-    /// Whether one more may be connected.
+    /// Returns true if one more may be connected.
     pub(crate) fn has_room_for(&self, id: &ConnectionId) -> Result<bool, RowError> {
         let list = match self.index_of(&id.subject) {
-            // Whoever cannot count does not hold people up.
+            // An index that cannot be counted does not hold people up.
             Err(RowError::Open(_)) => return Ok(true),
             list => list?,
         };
@@ -91,8 +90,8 @@ impl<H: Host> ConnectionIndex<'_, H> {
         }
     }
 
-    /// Changes a subject's list, which nobody else does meanwhile. What cannot be written is made up for by whoever looks
-    /// next, so that it is no error of what was to be written down.
+    /// Changes a subject's index under its lease. If that fails, the next look repairs the index, so it is no error of the
+    /// caller's work.
     pub(super) async fn change_index(&self, subject: &Subject, change: impl FnOnce(&mut Index)) {
         let identity = [subject.as_str()];
         let place = index_place(&identity);

@@ -17,7 +17,7 @@ use index::ConnectionIndex;
 pub use revocation::{DisconnectError, Disconnected};
 use row::{Connection, State};
 
-/// How a subject stands with a service, for a caller who wants a token.
+/// The state of a connection, for a caller who wants a token.
 #[derive(Debug)]
 pub enum Status {
     /// Call with this.
@@ -44,9 +44,9 @@ pub(crate) struct Connections<'b, H> {
 }
 
 impl<H: Host> Connections<'_, H> {
-    /// How a subject stands with a service now, after a refresh where one is due or `refused` is the fingerprint of the
-    /// token at hand. `needed` are the scopes that the upstream has called for (RFC 6750 section 3.1,
-    /// `insufficient_scope`). An unexpired token costs one read and no look at `oauth_clients`.
+    /// The state of a connection now, after a refresh if one is due, or if `refused` is the fingerprint of the stored token.
+    /// `needed` are the scopes that the upstream requires (RFC 6750 section 3.1, `insufficient_scope`). An unexpired token
+    /// costs one read and no look at `oauth_clients`.
     pub(crate) async fn status(
         &self,
         id: &ConnectionId,
@@ -83,7 +83,7 @@ impl<H: Host> Connections<'_, H> {
         let status = match &error {
             RowError::Setting(error) => return Err(error.clone()),
             RowError::Store(_) => Status::RetryAfter(5),
-            // The operator can put the key back; connecting anew would overwrite what it opens.
+            // The operator can put the key back; connecting again would overwrite what it opens.
             RowError::Open(OpenError::UnknownKey(_)) => Status::RetryAfter(60),
             // Nothing opens it again: a new connection is the way on.
             RowError::Open(OpenError::Broken) | RowError::Form => Status::NeedsReconnect { missing_scopes: Vec::new() },
@@ -92,7 +92,7 @@ impl<H: Host> Connections<'_, H> {
         Ok(status)
     }
 
-    /// Keeps what a person has just granted. Whatever was connected in its place is replaced.
+    /// Stores what a person has just granted, in place of an earlier connection.
     pub(crate) async fn adopt(&self, id: &ConnectionId, connection: &Connection) -> Result<(), RowError> {
         let identity = id.identity();
         let place = row::place(&identity);
@@ -111,6 +111,6 @@ impl<H: Host> Connections<'_, H> {
     }
 }
 
-/// For how many milliseconds a refresh is waited for, by those whom its result is for and by those who are in its way.
-/// Longer than a call of a provider takes.
+/// Milliseconds for which a refresh is waited for, by callers who need its token and by changes of the same row. Longer
+/// than a call of a provider takes.
 const PATIENCE: u64 = 25_000;

@@ -1,24 +1,24 @@
 //! Refreshes the access token of a connection when it is due.
 //!
 //! * A grant ends only when the provider says so *and* the row still is the one that was refreshed: if another instance
-//!   has brought a newer token meanwhile, that one counts (and is renewed in its turn if it is due).
+//!   has brought a newer token meanwhile, that one counts (and is refreshed in its turn if it is due).
 //! * An ended grant is marked, and from then on costs no provider call.
-//! * Whatever else goes wrong leaves the row as it is, and the old token is handed out for as long as it lasts.
-//! * When the provider says when to come back (`Retry-After`), it is not asked before. That moment has a row of its own
+//! * Any other failure leaves the row as it is, and the old token is handed out for as long as it lasts.
+//! * When the provider says when to come back (`Retry-After`), it is not asked before. That time has a row of its own
 //!   (kind `w`), so that noting it cannot overwrite a newer token.
 //! * A provider may refuse for ever and never say that the grant has ended. The same row counts such refusals of one
 //!   generation. From the [`REPEATED`]th on, the provider is asked after ever longer pauses, and the person gets the link
-//!   to connect again. The grant is kept all the same: a later refresh that succeeds makes it good.
-//! * An upstream that refuses every token cannot make us renew at every call: a token that came of a refusal and is
-//!   refused within [`REFUSAL_PAUSE`] is not renewed again.
-//! * One instance at a time asks the provider: the one that holds the connection's [`lease`](crate::lease). Whoever finds
-//!   it taken hands out the old token while that is valid, and otherwise looks every [`POLL`] for what the holder
-//!   brings: a newer token, the end of the grant, or the lease back. That wait is at most [`PATIENCE`].
-//! * A refresh that was cut off after the provider was asked leaves a mark in the lease. Whoever comes next sends the
-//!   stored refresh token once more, at once: nothing else is known of the grant, a provider with a period of grace
-//!   takes it, and one that had not got so far does too. If it says `invalid_grant`, the connection ends with the reason
-//!   [`INTERRUPTED`]. If no answer comes again, the mark stays, and the next caller is as far as this one was.
-//! * What comes for a connection that was disconnected meanwhile is revoked ([`super::revocation`]).
+//!   to connect again. The grant is kept: a later refresh that succeeds ends this state.
+//! * An upstream that refuses every token cannot make us refresh at every call: a token that was refreshed because the
+//!   upstream had refused one, and is refused within [`REFUSAL_PAUSE`], is not refreshed again.
+//! * One instance at a time asks the provider: the one that holds the connection's [`lease`](crate::lease). Another instance
+//!   hands out the old token while that is valid. Otherwise it looks every [`POLL`] for the result: a newer token, the end of
+//!   the grant, or the free lease. It waits for at most [`PATIENCE`].
+//! * A refresh that was interrupted after the provider was asked leaves a mark in the lease. The next caller sends the stored
+//!   refresh token once more, at once: nothing else is known of the grant, a provider with a grace period accepts it, and so
+//!   does one that had not got so far. If it says `invalid_grant`, the connection ends with the reason [`INTERRUPTED`]. If no
+//!   answer comes again, the mark stays for the next caller.
+//! * A token that arrives for a connection that was disconnected meanwhile is revoked ([`super::revocation`]).
 
 use std::time::Duration;
 
@@ -191,7 +191,7 @@ impl<H: Host> Connections<'_, H> {
         })
     }
 
-    /// Keeps what a refresh brought, unless something newer has come. Tells too whether it is lost to nobody.
+    /// Stores the tokens of a refresh, unless something newer has come. Also returns whether they were stored or superseded.
     async fn renew(
         &self,
         id: &ConnectionId,
@@ -215,7 +215,7 @@ impl<H: Host> Connections<'_, H> {
         // The old refresh token may be spent: this write is worth some patience.
         for pause in STORING {
             match self.save(id, &next) {
-                // Whoever disconnects writes that down and then looks here; we have written here, and look there.
+                // A disconnect writes its row and then looks at this one; we have written this one, and look at that.
                 Ok(()) if self.is_ending(id, &next.grant) => return self.was_disconnected(id, next).await,
                 Ok(()) => {
                     self.index.index_connection(id, &next.grant).await;
@@ -325,10 +325,10 @@ impl<H: Host> Connections<'_, H> {
     }
 }
 
-/// What came of a turn with the lease.
+/// The result of one turn with the lease.
 struct Turn {
     now: Now,
-    /// Whether the provider may have spent the refresh token in it, or before, and nobody learnt of it.
+    /// True if the provider may have spent the refresh token, in this turn or before, without an answer that arrived.
     in_doubt: bool,
 }
 
@@ -373,8 +373,8 @@ fn as_it_stands(connection: Connection) -> Status {
     }
 }
 
-/// Whether the provider may have done what was asked, and spent the refresh token: the answer was lost on its way, or is
-/// none. An answer that says no is one.
+/// Returns true if the provider may have spent the refresh token: the answer was lost on its way, or makes no sense. An
+/// answer that says no leaves no doubt.
 fn leaves_doubt(failure: &Failure) -> bool {
     match failure {
         Failure::Unreachable(fault) => !matches!(fault, SendFault::Denied | SendFault::Own),

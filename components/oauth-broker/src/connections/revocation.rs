@@ -1,25 +1,25 @@
 //! Ends connections, here and at their providers (rows of kind `q`).
 //!
-//! **The order of writes.** First a row that says what is to be revoked, with all that is held of the grant; then the
-//! connection is erased, and from there on it is served to nobody; then the provider is asked; then the first row goes,
-//! and last the connection's name in its subject's list. The name carries the grant, under which the row lies. So a crash
-//! before the first write has changed nothing, and after it whoever looks at the list finds the row, and goes on from there.
+//! **The order of writes.** First a row is written that says what is to be revoked, with all that is known of the grant. Then
+//! the connection is erased, and from there on it is served to nobody. Then the provider is asked. Then the first row is
+//! erased, and last the connection's entry in its subject's index. The entry carries the grant, under which the row lies. So a
+//! crash before the first write has changed nothing, and after it the next look at the index finds the row and continues.
 //!
-//! **A refresh that is in flight** is waited for, by its lease and for at most [`PATIENCE`], because what it brings has to
-//! be revoked too. Whoever stores what a refresh brought looks for the row of the revocation after its write; whoever
-//! disconnects looks at the connection once more after writing that row, and again when it has the lease. Whatever the
-//! order, one of the two sees the other's write: the row then has the newest tokens, and the connection is gone. (On a store
-//! whose writes are seen late, both may miss it if they meet within that time. The connection is gone then too; that its
-//! newest tokens were revoked is not certain.)
+//! **A refresh that is in flight** is waited for, by its lease and for at most [`PATIENCE`], because its tokens have to be
+//! revoked too. The refreshing instance looks for the row of the revocation after it has stored its tokens. The disconnecting
+//! instance looks at the connection once more after it has written that row, and again when it has the lease. In any order,
+//! one of the two sees the other's write: the row then has the newest tokens, and the connection is gone. (On a store whose
+//! writes are seen late, both may miss it if they meet within that time. The connection is gone then too; whether its newest
+//! tokens were revoked is not certain.)
 //!
-//! **When the provider does not do it**, it is asked again after a minute, and then after ever longer, up to a day,
-//! whenever the subject's connections are listed or ended, or somebody looks after all subjects
-//! ([`Connections::retry_revocations`]). After [`GIVEN_UP`] seconds that ends with a line in the log.
+//! **When the provider does not do it**, it is asked again after a minute, and then after ever longer pauses, up to a day,
+//! when the subject's connections are listed or ended, or by maintenance ([`Connections::retry_revocations`]). After
+//! [`GIVEN_UP`] seconds that ends with a line in the log.
 //!
-//! **What is not revoked**, because it could end more than it should: a grant whose place has been connected anew (at
+//! **What is not revoked**, because it could end more than it should: a grant in whose place there is a newer connection (at
 //! many providers a person's new consent is the same grant as the old, and Google ends all of it with any of its tokens).
-//! For the same reason a grant that is replaced by connecting anew is left alone. Where the catalogue says that an
-//! account has one grant for all its connections (`shared_grant`), it is revoked with the last of them, whosever they are.
+//! For the same reason a grant that is replaced by connecting again is left alone. Where the catalogue says that an account
+//! has one grant for all its connections (`shared_grant`), it is revoked with the last of them, of any subject.
 
 use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
@@ -36,7 +36,7 @@ use crate::settings::SettingError;
 use crate::vault::{RowError, RowId, RowKind};
 use sealing::age::{SKEW, left};
 
-/// What became of a connection that was to end. It is forgotten here in any case.
+/// The result of disconnecting. The connection is erased here in any case.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Disconnected {
     /// And revoked at the provider, if there was anything to revoke.
@@ -121,10 +121,10 @@ impl<H: Host> Connections<'_, H> {
         Ok(())
     }
 
-    /// What a refresh brought after its connection had been disconnected: it is to be revoked like the rest of the grant.
+    /// Revokes the tokens of a refresh that finished after its connection had been disconnected.
     pub(super) async fn end_late(&self, id: &ConnectionId, connection: Connection) -> Result<(), RowError> {
         match self.revocation(&id.subject, &connection.grant)? {
-            // Whoever wrote it reads it again when the lease is free.
+            // The disconnecting instance reads it again when the lease is free.
             Some(mut revocation) => {
                 self.take_over(&mut revocation, connection)?;
                 self.erase_grant(&mut revocation)
@@ -137,7 +137,7 @@ impl<H: Host> Connections<'_, H> {
         }
     }
 
-    /// Whether this grant has been disconnected.
+    /// Returns true if this grant has been disconnected.
     pub(super) fn is_ending(&self, id: &ConnectionId, grant: &str) -> bool {
         self.revocation(&id.subject, grant).is_ok_and(|revocation| revocation.is_some())
     }
@@ -170,7 +170,7 @@ impl<H: Host> Connections<'_, H> {
         self.revoke(if is_newer { stored } else { revocation }).await
     }
 
-    /// Asks the provider, once, and writes down what came of it.
+    /// Asks the provider, once, and stores the result.
     async fn revoke(&self, mut revocation: Revocation) -> Result<Disconnected, RowError> {
         let id = revocation.id.clone();
         let now = self.host.now();
@@ -188,7 +188,7 @@ impl<H: Host> Connections<'_, H> {
             }
             Ok(Some(service)) => match self.get(&id) {
                 Ok(Some(newer)) if newer.grant != revocation.connection.grant => {
-                    Disconnected::NotRevoked("it was connected anew, and that could end with it")
+                    Disconnected::NotRevoked("it was connected again, and revoking the old grant could end the new one")
                 }
                 _ if service.shared_grant && self.lives_on_elsewhere(&revocation)? => {
                     Disconnected::NotRevoked("other connections of that account live on the same grant")
@@ -225,8 +225,8 @@ impl<H: Host> Connections<'_, H> {
         Ok(ended)
     }
 
-    /// Whether anybody, as far as can be told, has a connection of the same account of the same service. Asked for the few
-    /// services whose accounts have one grant for all.
+    /// Returns true if any subject may have a connection of the same account of the same service. For the few services whose
+    /// accounts have one grant for all.
     fn lives_on_elsewhere(&self, revocation: &Revocation) -> Result<bool, RowError> {
         let mut looked = 0;
         for shard in 0..SHARDS {

@@ -1,11 +1,11 @@
 //! Stores a connection (rows of kind `c`).
 //!
-//! One row for each account of a subject at a service.
+//! There is one row for each account of a subject at a service.
 //!
-//! `grant` names one consent: it is made anew whenever a person connects. `generation` counts the token answers of
-//! that grant. Whoever writes what a refresh brought reads the row again first, and writes only over the same grant and
-//! generation that it set out from, so that a late writer overwrites neither a newer token nor a newer consent, nor
-//! brings back what was disconnected.
+//! `grant` names one consent: each time a person connects, there is a new one. `generation` counts the token answers of that
+//! grant. A refresh reads the row again before it writes, and writes only over the same grant and generation that it began
+//! with. So a late writer overwrites neither a newer token nor a newer consent, nor does it bring back a connection that was
+//! disconnected.
 
 use std::collections::BTreeMap;
 
@@ -114,10 +114,10 @@ impl Connection {
         self.refreshed_at = now;
     }
 
-    /// Whether the token should be renewed before it is handed out: a minute before its end, and never in the first
-    /// half of its life, so that a short-lived one is not renewed at every call. One without a refresh token may renew
-    /// itself at its provider as long as it lives: that cannot wait for the last minute, in which nobody may ask. And at
-    /// once if a clock that was ahead has written when it ends.
+    /// Returns true if the token should be refreshed before it is handed out: a minute before its end, and never in the first
+    /// half of its life, so that a short-lived one is not refreshed at every call. A token without a refresh token may
+    /// renew itself at its provider as long as it lives. That cannot wait for the last minute, in which no caller may come.
+    /// And at once if a clock that was ahead has written when it ends.
     pub fn is_due(&self, now: u64) -> bool {
         self.expires_at.is_some_and(|end| {
             let lifetime = end.saturating_sub(self.refreshed_at);

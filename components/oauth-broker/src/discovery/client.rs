@@ -92,7 +92,7 @@ pub(super) fn preregistered(client: &Preregistered, found: &Found) -> Result<Iss
     Ok(IssuedClient { id: client.id.clone(), secret: client.secret.clone(), auth, registered: false, scopes: None })
 }
 
-/// Whether the server would get a client id metadata document from here, and take it without a secret.
+/// Returns true if the server can fetch a client id metadata document from here, and accepts it without a secret.
 pub(super) fn takes_documents(public_url: &PublicUrl, found: &Found) -> bool {
     let public_clients =
         || found.client_auth.as_ref().is_none_or(|methods| methods.iter().any(|method| method == "none"));
@@ -156,7 +156,7 @@ impl<H: Host> Discovery<'_, H> {
         row.client.ok_or_else(|| Unfit::TooManyClients(shown(&found.issuer)).into())
     }
 
-    /// Whether a flow needs another client than that of `row`, and may have one.
+    /// Returns true if a flow needs another client than that of `row`, and may have one.
     fn is_to_register(&self, row: &Registration, found: &Found, scopes: &[String]) -> bool {
         let now = self.host.now();
         let is_over = row.begun >= PATIENCE || row.ends.is_some_and(|end| end <= now + A_WHILE);
@@ -199,38 +199,8 @@ impl<H: Host> Discovery<'_, H> {
         let Some(url) = &found.register else { return Err(Unfit::NoClient(shown(&found.issuer)).into()) };
         let url = Url::parse(url).map_err(|_| Unfit::Form(shown(url)))?;
         let wanted = choose(found, &[ClientAuth::Basic, ClientAuth::Post, ClientAuth::None])?;
-        let mut grant_types = vec!["authorization_code"];
-        if found.grant_types.as_ref().is_none_or(|types| types.iter().any(|name| name == "refresh_token")) {
-            grant_types.push("refresh_token");
-        }
-        let public_url = self.settings.public_url()?;
-        let mut body = json!({
-            "client_name": NAME,
-            "client_uri": public_url.as_str(),
-            "redirect_uris": [redirect_uri],
-            "grant_types": grant_types,
-            "response_types": ["code"],
-            "token_endpoint_auth_method": method(wanted),
-            // What has its redirect URI on loopback runs where its person sits (OpenID Connect Registration 1.0 section 2).
-            "application_type": if public_url.is_loopback() { "native" } else { "web" },
-        });
-        if !scopes.is_empty() {
-            body["scope"] = json!(scopes.join(" "));
-        }
-        let answer = loop {
-            let request = Request::builder()
-                .method(Method::POST)
-                .uri(url.as_str())
-                .header(header::CONTENT_TYPE, "application/json")
-                .header(header::ACCEPT, "application/json");
-            let bytes = serde_json::to_vec(&body).unwrap_or_default();
-            let answer = self.call(request, bytes, &url, self.end_of_patience()).await?;
-            let members = body.as_object_mut();
-            // Some register no client that says scopes, though they give them.
-            if !answer.status().is_client_error() || members.and_then(|members| members.remove("scope")).is_none() {
-                break answer;
-            }
-        };
+        let request = self.registration_request(found, redirect_uri, &scopes, wanted)?;
+        let answer = self.send_registration(&url, request).await?;
         let refused = |error: String| Unfit::Registration { issuer: shown(&found.issuer), error };
         if !answer.status().is_success() {
             return Err(refused(reason(&answer)).into());
@@ -240,7 +210,7 @@ impl<H: Host> Discovery<'_, H> {
             return Err(refused("it registers another redirect URI".to_owned()).into());
         }
         let auth = match said.client_auth_method {
-            // What it says counts (RFC 7591 section 3.2.1).
+            // The server decides (RFC 7591 section 3.2.1).
             Some(method) => auth_of(&method).ok_or_else(|| Unfit::ClientAuth(shown(&found.issuer)))?,
             None => wanted,
         };
@@ -261,6 +231,54 @@ impl<H: Host> Discovery<'_, H> {
         let client = IssuedClient { id: said.client_id, secret, auth, registered: true, scopes: fewer };
         let (issuer, client) = (found.issuer.clone(), Some(client));
         Ok(Registration { issuer, client, ends, scopes, ..Registration::default() })
+    }
+
+    /// The client metadata of a registration request (RFC 7591 section 2).
+    fn registration_request(
+        &self,
+        found: &Found,
+        redirect_uri: &str,
+        scopes: &[String],
+        auth: ClientAuth,
+    ) -> Result<Value, ServiceError> {
+        let mut grant_types = vec!["authorization_code"];
+        if found.grant_types.as_ref().is_none_or(|types| types.iter().any(|name| name == "refresh_token")) {
+            grant_types.push("refresh_token");
+        }
+        let public_url = self.settings.public_url()?;
+        let mut request = json!({
+            "client_name": NAME,
+            "client_uri": public_url.as_str(),
+            "redirect_uris": [redirect_uri],
+            "grant_types": grant_types,
+            "response_types": ["code"],
+            "token_endpoint_auth_method": method(auth),
+            // A client whose redirect URI is on loopback runs on its person's machine (OpenID Connect Registration 1.0
+            // section 2).
+            "application_type": if public_url.is_loopback() { "native" } else { "web" },
+        });
+        if !scopes.is_empty() {
+            request["scope"] = json!(scopes.join(" "));
+        }
+        Ok(request)
+    }
+
+    /// Sends a registration request, and once more without scopes if the server refuses it: some register no client that
+    /// names scopes, though they give them.
+    async fn send_registration(&self, url: &Url, mut body: Value) -> Result<Response<Vec<u8>>, ServiceError> {
+        loop {
+            let request = Request::builder()
+                .method(Method::POST)
+                .uri(url.as_str())
+                .header(header::CONTENT_TYPE, "application/json")
+                .header(header::ACCEPT, "application/json");
+            let bytes = serde_json::to_vec(&body).unwrap_or_default();
+            let answer = self.call(request, bytes, url, self.end_of_patience()).await?;
+            let members = body.as_object_mut();
+            if !answer.status().is_client_error() || members.and_then(|members| members.remove("scope")).is_none() {
+                return Ok(answer);
+            }
+        }
     }
 
     /// Learns that the authorization endpoint knows the client of a flow that came back, or that a token endpoint does not
@@ -292,7 +310,7 @@ impl<H: Host> Discovery<'_, H> {
             self.vault.write(place, &row)
         });
         if let Err(error) = learnt {
-            self.host.log(&format!("{}: what became of its client could not be noted: {error}", service.id));
+            self.host.log(&format!("{}: whether its client still works could not be noted: {error}", service.id));
         }
     }
 

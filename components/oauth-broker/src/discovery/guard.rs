@@ -1,8 +1,8 @@
 //! Guards against addresses that strangers name (server-side request forgery).
 //!
-//! What discovery reads was written by whoever runs the MCP server, or its authorization server, and each document names the
-//! next address. So a stranger's address has to be `https`, of a host of the outside world: no other component of this
-//! app, no literal address of a private, link-local or otherwise special network, no name that only an internal
+//! The documents of discovery were written by the operator of the MCP server or of its authorization server, and each document
+//! names the next address. So a stranger's address has to be `https`, of a host of the outside world: no other component of
+//! this app, no literal address of a private, link-local or otherwise special network, no name that only an internal
 //! network knows, no user name, no fragment. A host and port that the *operator* wrote (the server's own, `hosts`, and the
 //! setting `internal_hosts`) may be on loopback, with plain http, or in a private network: that port of that very host.
 //!

@@ -1,4 +1,4 @@
-//! Discovers how to connect a service of which only its MCP server's URL is known.
+//! Discovers how to connect a service when only the URL of its MCP server is known.
 //!
 //! ```json
 //! {"notion": {"mcp_server": "https://mcp.notion.com/mcp"}}
@@ -18,12 +18,12 @@
 //!
 //! The way there ([`walk`]) is that of the MCP specification: the server's own challenge ([`http_auth::challenge`]), its metadata
 //! (RFC 9728), its authorization server's metadata (RFC 8414 or OpenID Connect Discovery; [`documents`]), a client there
-//! ([`client`]). What comes of it is a [`Service`] like any other, so that connecting, refreshing and revoking know
-//! nothing of all this. No address that a stranger named is gone to before [`guard`] has seen it.
+//! ([`client`]). The result is a [`Service`] like any other, so that connecting, refreshing and revoking know nothing of
+//! discovery. No request goes to an address that a stranger named before [`guard`] has checked it.
 //!
-//! **When.** Whoever connects a service waits for discovery, since a person is there to see what goes wrong. What was
-//! found is kept (rows of kind `d`) and serves refresh and revocation; after a day a refresh looks again, and goes on with
-//! what it has while nobody answers. A token that is fresh, the list of connections and `/health` never discover.
+//! **When.** A person who connects a service waits for discovery, and sees what goes wrong. The result is stored (rows of
+//! kind `d`) and used for refresh and revocation. After a day a refresh discovers again; while no server answers, it uses
+//! the stored result. A token that is fresh, the list of connections and `/health` never discover.
 //!
 //! **Which hosts may be endpoints.** Metadata that names an endpoint at another host than its issuer's is how a code, with
 //! its verifier, gets from an honest authorization server to a dishonest one: `authorization_endpoint` at the honest,
@@ -153,8 +153,8 @@ pub(crate) struct Discovery<'b, H> {
 }
 
 impl<H: Host> Discovery<'_, H> {
-    /// The service as it is found now, and with a client, for whoever thinks of connecting it. A flow that begins says the
-    /// scopes that it will ask for (`asks`); what was found a moment ago will do for it.
+    /// The service as it is found now, with a client, for a person who may connect it. A flow that begins says the scopes
+    /// that it will ask for (`asks`); for it the result of a few minutes ago is good enough.
     pub(crate) async fn discover(&self, server: &McpServer, asks: Option<&[String]>) -> Result<Service, ServiceError> {
         let row = if asks.is_some() { self.kept(server)? } else { None };
         let found = match row {
@@ -331,7 +331,7 @@ fn service(server: &McpServer, found: &Found, client: IssuedClient, issued: Issu
         fields["revoke"] = json!({ "url": url });
     }
     if client.registered {
-        // The registration is gone, and with it whatever was granted to it.
+        // The registration is gone, and with it all that was granted to it.
         fields["terminal_errors"] = json!(GONE);
     }
     let mut service = Service::described(&server.id, &fields)?;

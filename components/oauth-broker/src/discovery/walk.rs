@@ -47,7 +47,7 @@ pub(super) struct Found {
     pub token: String,
     pub register: Option<String>,
     pub revoke: Option<String>,
-    /// Whether every answer says who made it (RFC 9207).
+    /// True if every authorization response names its issuer (RFC 9207).
     pub says_issuer: bool,
     /// None: not said.
     pub client_auth: Option<Vec<String>>,
@@ -120,8 +120,8 @@ impl<H: Host> Discovery<'_, H> {
         })
     }
 
-    /// Whether the server turns away who has no token, and what it says then. The request changes nothing, and is one
-    /// that a server of any era reads.
+    /// Sends a request without a token. Returns whether the server refuses it, and the challenge. The request changes
+    /// nothing, and a server of any era understands it.
     async fn probe(&self, server: &McpServer, end: u64) -> Result<(bool, Bearer), ServiceError> {
         let request = Request::builder()
             .method(Method::POST)

@@ -1,7 +1,7 @@
-//! What may the operator see and do? (`/admin/…`)
+//! Answers the operator's requests (`/admin/…`).
 //!
-//! For who shows an admin key, and in local mode for the owner's own tools. Nothing here shows a token. Each answer says
-//! whether a key is missing under which rows are sealed.
+//! For the holder of an admin key, and in local mode for the owner's own tools. No answer here has a token. Each says whether
+//! a key is missing under which rows are sealed.
 
 use std::collections::BTreeMap;
 

@@ -145,7 +145,7 @@ pub fn ticket_sender<H: Host>(broker: &Broker<'_, H>, request: &Request<Vec<u8>>
     broker.people().person(request)?.map(Sender::Person).ok_or_else(Refusal::sign_in)
 }
 
-/// `POST /tickets`: a link with which the person whom the caller speaks for can connect a service.
+/// `POST /tickets`: makes a link with which the caller's person can connect a service.
 pub async fn ticket<H: Host>(
     broker: &Broker<'_, H>,
     request: &Request<Vec<u8>>,

@@ -1,4 +1,4 @@
-//! What has this person connected? (`GET /connections`, and `GET /` as a page)
+//! Lists what a person has connected (`GET /connections`, and `GET /` as a page).
 
 use http::{Request, Response, StatusCode};
 use serde::Serialize;
@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::{Refusal, pages};
 use crate::broker::Broker;
 use crate::connections::expiry::{Expiry, expiry};
-use crate::connections::row::State;
+use crate::connections::row::{Connection, State};
 use crate::host::Host;
 use crate::names::{AccountName, ConnectionId, ServiceId, Subject};
 use crate::params::Params;
@@ -102,7 +102,7 @@ pub struct Listed {
     pub step_up_url: Option<String>,
 }
 
-/// Every service that is offered, with the account without a name, and whatever else is connected.
+/// Every service that is offered, with the account without a name, and everything else that is connected.
 async fn listing<H: Host>(broker: &Broker<'_, H>, subject: Subject) -> Result<Listing, Refusal> {
     let offered = broker.services().all_offered()?;
     let looked_after = broker.connections().retry_revocations(&subject).await;
@@ -156,42 +156,7 @@ fn listed<H: Host>(broker: &Broker<'_, H>, id: ConnectionId, service: Option<&Of
     };
     match connection {
         Ok(None) => {}
-        Ok(Some(connection)) => {
-            let ended = match &connection.state {
-                State::NeedsReconnect { reason } => Some(reason.clone()),
-                State::Active if connection.refresh_token.is_none() && connection.is_expired(now) => {
-                    Some("expired".to_owned())
-                }
-                State::Active => refused,
-            };
-            listed.state = match (&ended, service) {
-                (Some(_), _) => "needs_reconnect",
-                (None, None) => "not_offered",
-                (None, Some(_)) => "active",
-            };
-            listed.connected = listed.state == "active";
-            if ended.is_none() {
-                let catalogue = match service {
-                    Some(Offered::Row(row)) => Some(&row.refresh_lifetime),
-                    _ => None,
-                };
-                let idle = catalogue.and_then(|lifetime| lifetime.idle);
-                listed.expiry = expiry(&connection, idle, catalogue.and_then(|lifetime| lifetime.absolute), now);
-            }
-            listed.reason = ended.map(|reason| text::plain(&reason, LABEL));
-            listed.missing_scopes = match service {
-                Some(Offered::Row(row)) => row.missing_scopes(&connection.scopes),
-                _ => connection.missing_scopes,
-            };
-            listed.step_up_url = listed.connect_url.clone().filter(|_| !listed.missing_scopes.is_empty());
-            // A row may be older than the look at what it says.
-            listed.label = connection.label.map(|label| text::plain(&label, LABEL));
-            listed.scopes = connection.scopes.iter().map(|scope| text::plain(scope, SCOPE)).collect();
-            listed.expires_at = connection.expires_at;
-            listed.renewable = connection.refresh_token.is_some();
-            listed.connected_at = Some(connection.connected_at);
-            listed.refreshed_at = Some(connection.refreshed_at);
-        }
+        Ok(Some(connection)) => listed.describe(connection, service, refused, now),
         Err(error @ (RowError::Open(_) | RowError::Form)) => {
             broker.host.log(&format!("a connection could not be read: {error}"));
             listed.state = "unreadable";
@@ -199,6 +164,47 @@ fn listed<H: Host>(broker: &Broker<'_, H>, id: ConnectionId, service: Option<&Of
         Err(error) => return Err(error.into()),
     }
     Ok(listed)
+}
+
+impl Listed {
+    /// Takes over what is stored of the connection. `refused` is why its person has to connect again although the provider
+    /// has not ended the grant.
+    fn describe(&mut self, connection: Connection, service: Option<&Offered>, refused: Option<String>, now: u64) {
+        let row = match service {
+            Some(Offered::Row(row)) => Some(row),
+            _ => None,
+        };
+        let ended = match &connection.state {
+            State::NeedsReconnect { reason } => Some(reason.clone()),
+            State::Active if connection.refresh_token.is_none() && connection.is_expired(now) => {
+                Some("expired".to_owned())
+            }
+            State::Active => refused,
+        };
+        self.state = match (&ended, service) {
+            (Some(_), _) => "needs_reconnect",
+            (None, None) => "not_offered",
+            (None, Some(_)) => "active",
+        };
+        self.connected = self.state == "active";
+        if ended.is_none() {
+            let lifetime = row.map(|row| row.refresh_lifetime).unwrap_or_default();
+            self.expiry = expiry(&connection, lifetime.idle, lifetime.absolute, now);
+        }
+        self.reason = ended.map(|reason| text::plain(&reason, LABEL));
+        self.missing_scopes = match row {
+            Some(row) => row.missing_scopes(&connection.scopes),
+            None => connection.missing_scopes,
+        };
+        self.step_up_url = self.connect_url.clone().filter(|_| !self.missing_scopes.is_empty());
+        // A row may be older than the check of what it says.
+        self.label = connection.label.map(|label| text::plain(&label, LABEL));
+        self.scopes = connection.scopes.iter().map(|scope| text::plain(scope, SCOPE)).collect();
+        self.expires_at = connection.expires_at;
+        self.renewable = connection.refresh_token.is_some();
+        self.connected_at = Some(connection.connected_at);
+        self.refreshed_at = Some(connection.refreshed_at);
+    }
 }
 
 fn connect_url(public_url: &str, id: &ConnectionId) -> String {

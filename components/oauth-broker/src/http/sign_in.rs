@@ -92,7 +92,7 @@ impl Next {
 mod tests {
     use super::*;
 
-    /// Item 17: whatever is given, the way leads to our own pages.
+    /// Item 17: every value leads to our own pages.
     #[test]
     fn after_signing_in_the_way_leads_nowhere_else() {
         for good in ["/", "/auth/github", "/auth/github?ticket=aB-_9", "/auth/github?account=work"] {

@@ -1,4 +1,4 @@
-//! How does one token leave, and how does a connection end?
+//! Hands out one token, and ends a connection.
 
 use std::collections::BTreeMap;
 

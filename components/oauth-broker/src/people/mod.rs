@@ -127,7 +127,7 @@ impl<H: Host> People<'_, H> {
         }
     }
 
-    /// The caller for whom `sender` asks. `subject_token` is the person's bearer, as a service passes it on.
+    /// The person for whom `sender` asks. `subject_token` is the person's bearer, as a service passes it on.
     pub fn caller(&self, sender: Sender, subject_token: Option<&str>) -> Result<Caller, CallerError> {
         let (subject, by) = match (sender, subject_token) {
             (Sender::Owner, token) => (self.subject_behind(token)?, CalledBy::Person),

@@ -11,8 +11,8 @@ use super::time::{number, timestamp};
 use crate::catalogue::{LifetimeUnit, Service};
 use sealing::Secret;
 
-/// The grant of a successful answer (RFC 6749 section 5.1); none when it holds no access token. `said` is the answer, with
-/// what came to the callback and an id token's claims in it; `now` is the provider's.
+/// The grant of a successful answer (RFC 6749 section 5.1). `None` if it holds no access token. `said` is the answer, with
+/// the parameters of the callback and the claims of an id token in it; `now` is the provider's.
 pub fn standard(service: &Service, asking: Asking<'_>, said: &Value, now: u64) -> Option<Grant> {
     let paths = &service.answer;
     let access_token = |tokens| at(tokens, &paths.access_token)?.as_str().filter(|token| !token.is_empty());
@@ -94,7 +94,7 @@ pub fn at<'v>(value: &'v Value, path: &str) -> Option<&'v Value> {
     path.split('|').find_map(|path| path.split('.').try_fold(value, step)).filter(|value| !value.is_null())
 }
 
-/// The same as text; none when it is empty or no single value.
+/// The same as text. `None` if it is empty or no single value.
 pub fn text_at(value: &Value, path: &str) -> Option<String> {
     match at(value, path)? {
         Value::String(text) if !text.is_empty() => Some(text.clone()),

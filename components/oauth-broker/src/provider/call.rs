@@ -8,7 +8,7 @@ use crate::catalogue::{Address, Call, CallAuth, Service};
 use crate::host::Host;
 use sealing::Secret;
 
-/// Makes the call, and gives its answer whatever it is; none when something that it needs is not there.
+/// Makes the call and returns its answer, with any status. `None` if a value that it needs is missing.
 pub async fn make<H: Host>(
     host: &H,
     service: &Service,
@@ -70,7 +70,7 @@ fn value(service: &Service, held: &Held<'_>, name: &str) -> Option<String> {
     }
 }
 
-/// The text with its `{…}` filled in; none when one is not known.
+/// The text with its `{…}` filled in. `None` if a value is not known.
 pub fn filled(template: &str, value: &dyn Fn(&str) -> Option<String>) -> Option<String> {
     let mut filled = String::with_capacity(template.len());
     let mut rest = template;

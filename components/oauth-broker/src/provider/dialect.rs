@@ -201,7 +201,7 @@ pub fn tokens<H: Host>(
     answer::standard(service, asking, &said, super::failure::clock(answer, now)).ok_or(Failure::Malformed("answer"))
 }
 
-/// Whether the answer to a request other than a token request is no error, in disguise or not.
+/// Returns an error if the answer to a request other than a token request is one, under any status.
 pub fn succeeded<H: Host>(host: &H, service: &Service, answer: &Response<Vec<u8>>) -> Result<(), Failure> {
     let now = host.now();
     if Failure::is_busy(answer.status()) || answer.status().is_redirection() {
@@ -237,14 +237,14 @@ fn read(answer: &Response<Vec<u8>>) -> Option<Value> {
     Some(object_of(pairs.map(|(name, value)| (name.into_owned(), value.into()))))
 }
 
-/// An object of `members`, of which `collect` would cost more code ([`crate::map_of`]).
+/// An object of `members`. `collect` would cost more code ([`crate::maps::map_of`]).
 pub fn object_of(members: impl Iterator<Item = (String, Value)>) -> Value {
     let mut object = Map::new();
     object.extend(members);
     Value::Object(object)
 }
 
-/// What an answer that is an error means, whatever its status says.
+/// The failure that an answer stands for, under any status. `None` if it is no error.
 fn error(service: &Service, answer: &Response<Vec<u8>>, said: &Value, now: u64) -> Option<Failure> {
     let code = |path: &str| match at(said, path)? {
         Value::String(text) if !text.is_empty() => Some(text.clone()),

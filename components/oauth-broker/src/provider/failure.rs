@@ -77,7 +77,7 @@ impl Failure {
         Self::Busy { status: answer.status().as_u16(), retry_after: retry_after(answer, now) }
     }
 
-    /// Whether a status says nothing about the request: it may be sent again.
+    /// Returns true if a status says nothing about the request: it may be sent again.
     pub(crate) fn is_busy(status: StatusCode) -> bool {
         status.is_server_error()
             || [StatusCode::TOO_MANY_REQUESTS, StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_EARLY].contains(&status)
@@ -98,7 +98,7 @@ pub(super) fn clock<T>(answer: &Response<T>, now: u64) -> u64 {
     answer.headers().get(header::DATE).and_then(|date| http_date(date.to_str().ok()?)).unwrap_or(now)
 }
 
-/// A provider's error code, if it looks like one: whatever else stands in its place may be an echo of what we sent.
+/// A provider's error code, if it looks like one: any other text in its place may be an echo of what we sent.
 fn presentable(error: &str) -> String {
     let word = (1..=48).contains(&error.len()) && error.bytes().all(|byte| byte.is_ascii_alphabetic() || byte == b'_');
     let digits = |text: &str| (1..=9).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());

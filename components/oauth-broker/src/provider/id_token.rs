@@ -18,7 +18,7 @@ pub fn nonce(verifier: &Secret) -> String {
     Base64UrlUnpadded::encode_string(&digest)
 }
 
-/// Its claims; nothing where the answer has none, as that to a refresh. `nonce` is none where no flow was just made.
+/// The claims of an id token; null if the answer has none, as after a refresh. `nonce` is `None` outside of a flow.
 pub fn claims(service: &Service, token: Option<&str>, nonce: Option<&str>, now: u64) -> Result<Value, Failure> {
     let Some(token) = token else { return Ok(Value::Null) };
     let wrong = Failure::Malformed("id token");

@@ -37,12 +37,12 @@ use sealing::Secret;
 pub struct Grant {
     pub access_token: Secret,
     pub token_type: String,
-    /// Seconds from now; none when the provider did not say, or said nothing that can be a lifetime.
+    /// Seconds from now. `None` if the provider did not say, or said nothing that can be a lifetime.
     pub lifetime: Option<u64>,
     pub refresh_token: Option<Secret>,
     /// Seconds from now that the refresh token lives, where the answer says so.
     pub refresh_lifetime: Option<u64>,
-    /// None when the provider did not say: then it is what was asked for (RFC 6749 section 5.1).
+    /// `None` if the provider did not say: then all requested scopes are granted (RFC 6749 section 5.1).
     pub scopes: Option<Vec<String>>,
     pub extra: BTreeMap<String, String>,
 }
@@ -65,14 +65,14 @@ pub struct Returned<'a> {
     pub verifier: &'a Secret,
 }
 
-/// What is held of a grant.
+/// The secrets of a grant.
 pub struct Held<'a> {
     pub access_token: &'a Secret,
     pub refresh_token: Option<&'a Secret>,
     pub extra: &'a BTreeMap<String, String>,
 }
 
-/// Whose grant it is, as far as the provider tells.
+/// The account of a grant, as far as the provider tells.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Account {
     /// What the provider never gives to anybody else.
@@ -83,19 +83,22 @@ pub struct Account {
     pub extra: BTreeMap<String, String>,
 }
 
+/// What a flow asks of the provider.
+pub struct Asked<'a> {
+    pub scopes: &'a [String],
+    pub state: &'a str,
+    pub redirect_uri: &'a str,
+    /// The PKCE verifier (RFC 7636).
+    pub verifier: &'a Secret,
+}
+
 /// Where to send the person (RFC 6749 section 4.1.1).
-pub async fn begin<H: Host>(
-    host: &H,
-    service: &Service,
-    scopes: &[String],
-    state: &str,
-    redirect_uri: &str,
-    verifier: &Secret,
-) -> Result<Begun, Failure> {
+pub async fn begin<H: Host>(host: &H, service: &Service, asked: Asked<'_>) -> Result<Begun, Failure> {
+    let Asked { scopes, verifier, .. } = asked;
     if let Some(request_token_url) = &service.request_token_url {
-        return oauth1::begin(host, service, request_token_url.url(), scopes, state, redirect_uri).await;
+        return oauth1::begin(host, service, request_token_url.url(), asked).await;
     }
-    let standard = standard_request(service, state, redirect_uri, verifier)?;
+    let standard = standard_request(service, &asked)?;
     let own = service.authorize_url.url().query_pairs().count();
     let mut params: Vec<(&str, String)> = Vec::new();
     for (name, value) in standard.query_pairs().skip(own) {
@@ -129,14 +132,15 @@ pub async fn begin<H: Host>(
 }
 
 /// The authorization request as the standards have it (RFC 6749 section 4.1.1, RFC 7636 section 4.3).
-fn standard_request(service: &Service, state: &str, redirect_uri: &str, verifier: &Secret) -> Result<Url, Failure> {
-    let redirect_uri = RedirectUrl::new(redirect_uri.to_owned()).map_err(|_| Failure::Malformed("redirect URI"))?;
+fn standard_request(service: &Service, asked: &Asked<'_>) -> Result<Url, Failure> {
+    let redirect_uri =
+        RedirectUrl::new(asked.redirect_uri.to_owned()).map_err(|_| Failure::Malformed("redirect URI"))?;
     let client = BasicClient::new(ClientId::new(service.client_id.clone()))
         .set_auth_uri(AuthUrl::from_url(service.authorize_url.url().clone()));
     let mut request =
-        client.authorize_url(|| CsrfToken::new(state.to_owned())).set_redirect_uri(Cow::Owned(redirect_uri));
+        client.authorize_url(|| CsrfToken::new(asked.state.to_owned())).set_redirect_uri(Cow::Owned(redirect_uri));
     if service.proves_key() {
-        let verifier = PkceCodeVerifier::new(verifier.reveal().to_owned());
+        let verifier = PkceCodeVerifier::new(asked.verifier.reveal().to_owned());
         request = request.set_pkce_challenge(PkceCodeChallenge::from_code_verifier_sha256(&verifier));
     }
     Ok(request.url().0)
@@ -203,7 +207,7 @@ async fn called<H: Host>(host: &H, service: &Service, call: &Call, held: &Held<'
     dialect::tokens(host, service, Asking::Refresh, &answer)
 }
 
-/// What came of a revocation that met no failure.
+/// The result of a revocation that met no failure.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Revoked {
     AtProvider,
@@ -220,7 +224,7 @@ pub async fn revoke<H: Host>(host: &H, service: &Service, held: Held<'_>) -> Res
     Ok(Revoked::AtProvider)
 }
 
-/// The account behind a token. None when the provider does not tell.
+/// The account behind a token. `None` if the provider does not tell.
 pub async fn whoami<H: Host>(host: &H, service: &Service, held: Held<'_>) -> Option<Account> {
     let whoami = service.whoami.as_ref()?;
     let said: Value = match &whoami.call {

@@ -12,7 +12,7 @@ use sha1::Sha1;
 use url::Url;
 
 use super::dialect::{self, Outgoing, sensitive};
-use super::{Begun, Failure, Returned};
+use super::{Asked, Begun, Failure, Returned};
 use crate::catalogue::{Body, Service};
 use crate::host::Host;
 use sealing::Secret;
@@ -23,11 +23,9 @@ pub async fn begin<H: Host>(
     host: &H,
     service: &Service,
     request_token_url: &Url,
-    scopes: &[String],
-    state: &str,
-    redirect_uri: &str,
+    asked: Asked<'_>,
 ) -> Result<Begun, Failure> {
-    let callback = Url::parse_with_params(redirect_uri, [("state", state)]);
+    let callback = Url::parse_with_params(asked.redirect_uri, [("state", asked.state)]);
     let callback = callback.map_err(|_| Failure::Malformed("redirect URI"))?;
     let answer = signed(host, service, request_token_url, &[(CALLBACK, callback.as_str())], None).await?;
     dialect::succeeded(host, service, &answer)?;
@@ -45,8 +43,8 @@ pub async fn begin<H: Host>(
     let mut to = service.authorize_url.url().clone();
     let mut params = vec![(TOKEN.to_owned(), token.reveal().to_owned())];
     params.extend(service.authorize_params.clone());
-    if !scopes.is_empty() && !service.scope_parameter.is_empty() {
-        params.push((service.scope_parameter.clone(), scopes.join(&service.scope_separator)));
+    if !asked.scopes.is_empty() && !service.scope_parameter.is_empty() {
+        params.push((service.scope_parameter.clone(), asked.scopes.join(&service.scope_separator)));
     }
     dialect::make_room(&mut to, &params);
     to.query_pairs_mut().extend_pairs(params);

@@ -6,8 +6,8 @@ use url::Url;
 use super::{Setting, SettingError};
 use crate::names::ServiceId;
 
-/// An origin at which this installation is reached from outside. Configured: whatever a request says about its own
-/// address may be forged.
+/// An origin at which this installation is reached from outside. It is a setting, because a request may forge what it says
+/// about its own address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PublicUrl {
     text: String,

@@ -80,7 +80,8 @@ fn the_challenge_is_that_of_the_standard() {
         run(crate::broker::Broker::new(&world).services().service(&owners("forge").service, None)).unwrap().unwrap();
     let verifier = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk".to_owned().into();
     let redirect_uri = "http://127.0.0.1:3000/callback/forge";
-    let begun = run(crate::provider::begin(&world, &service, &[], "s", redirect_uri, &verifier));
+    let asked = crate::provider::Asked { scopes: &[], state: "s", redirect_uri, verifier: &verifier };
+    let begun = run(crate::provider::begin(&world, &service, asked));
     let url = begun.unwrap_or_else(|failure| panic!("{failure}")).to;
     assert!(url.query().unwrap().contains("code_challenge=E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM&"), "{url}");
 }

@@ -1,5 +1,5 @@
-//! Does the broker keep what it promises? One behaviour each, against a store in memory and a provider that does what
-//! it is told. Numbers are those of the project's security checklist (`docs/`).
+//! Tests of the broker as a whole, one behaviour each, against a store in memory and a scripted provider. Numbers are
+//! those of the project's security checklist (`docs/`).
 
 mod accounts;
 mod answers;

@@ -1,20 +1,20 @@
 //! Records which keys of `encryption_keys` are still needed (the row `b.keys`).
 //!
-//! A key that is taken out of `encryption_keys` while rows are sealed under it takes them along, and a row does not say so
-//! before somebody wants it. So this row names the keys under which durable rows may be sealed: the first of
-//! `encryption_keys` from the first write on that happens under it, and every key that a [sweep](crate::maintenance) found in
-//! use. A key leaves it when a whole sweep has found nothing under it.
+//! If a key is taken out of `encryption_keys` while rows are sealed under it, those rows are lost, and that shows only when a
+//! row is read. So this row lists the keys under which durable rows may be sealed: the first of `encryption_keys` from the
+//! first write under it on, and every key that a [sweep](crate::maintenance) found in use. A key is removed when a whole sweep
+//! has found nothing under it.
 //!
-//! Where a key of this row is missing from `encryption_keys`, or is another one under the same name, `/health` fails, and
-//! nobody can begin to connect: a new grant must not lie over one that the right key would open. What opens is handed
-//! out as ever.
+//! If a key of this row is missing from `encryption_keys`, or is another one under the same name, `/health` fails, and nobody
+//! can begin to connect: a new grant must not overwrite one that the right key would open. Rows that open are handed out as
+//! before.
 //!
 //! The row is in clear, because it has to be read without the keys. It has names and, for each, a few bytes that were
-//! derived from the key: they tell one key from another and yield nothing of it. Whoever can write to the store can
-//! delete it; then it begins anew, and this warning, not a secret, is lost.
+//! derived from the key: they tell one key from another and reveal nothing of it. An attacker who can write to the store can
+//! delete the row. Then it is begun again, and this warning is lost, but no secret.
 //!
-//! It is read when something durable is written, at `/health` and when a connection is begun, and never on the way of a
-//! token that is fresh.
+//! It is read when something durable is written, at `/health` and when a connection is begun, and never for a token that is
+//! fresh.
 
 use std::collections::BTreeMap;
 
@@ -80,7 +80,7 @@ impl<H: Host> Vault<'_, H> {
         if ledger == before { Ok(()) } else { self.write_ledger(&ledger) }
     }
 
-    /// None where there is no such row, or none that can be read: it begins anew.
+    /// `None` if there is no such row, or it cannot be read: then a new one is begun.
     fn ledger(&self) -> Result<Option<Ledger>, RowError> {
         Ok(self.host.get(KEY)?.and_then(|row| serde_json::from_slice(&row).ok()))
     }

@@ -47,7 +47,7 @@ pub struct Vault<'b, H> {
 #[derive(Default)]
 pub struct VaultCache {
     keyring: OnceCell<Keyring>,
-    /// Whether this request has made sure that the ledger names the key in use.
+    /// True if this request has made sure that the ledger names the key in use.
     key_is_noted: Cell<bool>,
 }
 

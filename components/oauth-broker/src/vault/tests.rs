@@ -32,7 +32,7 @@ fn no_bit_can_be_flipped() {
     }
 }
 
-/// Item 31, for every kind: whatever is changed of a value or of its place, it does not open. Places, values and changes
+/// Item 31, for every kind: a value that was changed, or whose place was changed, does not open. Places, values and changes
 /// are drawn from a fixed sequence.
 #[test]
 fn no_value_of_any_kind_opens_changed_or_elsewhere() {
@@ -156,7 +156,7 @@ fn each_subject_has_a_sealing_key_of_its_own_that_comes_back() {
     assert_ne!(vault.sealing_key("ann"), self::vault(OLD).sealing_key("ann"));
 }
 
-/// Item 35: whoever is given a subject's sealing key has neither an encryption key, nor the key of the vault, nor that of
+/// Item 35: the holder of a subject's sealing key has neither an encryption key, nor the key of the vault, nor that of
 /// another subject: each is an HMAC of its own under a key that stays here, and the key's name says nothing.
 #[test]
 fn a_sealing_key_opens_nothing_but_what_its_gateway_has_sealed() {

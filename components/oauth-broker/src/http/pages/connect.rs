@@ -1,4 +1,4 @@
-//! What does a person see on the way to a connection?
+//! Writes the pages on the way to a connection.
 
 use std::fmt::Write;
 

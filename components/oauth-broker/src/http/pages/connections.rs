@@ -1,4 +1,4 @@
-//! What does a person see of what they have connected?
+//! Writes the page of a person's connections.
 
 use std::fmt::Write;
 

@@ -1,7 +1,7 @@
-//! What do people see?
+//! Writes the pages that people see.
 //!
-//! Plain pages that need no script. Everything that came from outside is escaped; nothing is loaded from anywhere; no
-//! other page can frame them (RFC 9700 section 4.16).
+//! Plain pages that need no script. All text from outside is escaped; nothing is loaded from another site; no other page can
+//! frame them (RFC 9700 section 4.16).
 
 pub mod connect;
 mod connections;
