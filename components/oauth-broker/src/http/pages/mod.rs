@@ -1,14 +1,14 @@
 //! Writes the pages that people see.
 //!
-//! Plain pages that need no script. All text from outside is escaped; nothing is loaded from another site; no other page can
+//! Plain pages that need no script. A template escapes all that is put into it, and a
+//! page has no letters that cannot be seen; nothing is loaded from another site; no other page can
 //! frame them (RFC 9700 section 4.16).
 
 pub mod connect;
 mod connections;
 
-use std::fmt::Write;
-
 use http::{HeaderValue, Response, StatusCode, header};
+use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 pub use connections::connections;
 
@@ -16,7 +16,7 @@ use super::{Refusal, empty};
 use crate::names::Subject;
 use crate::text;
 
-/// What went wrong, what was kept and what to do; with the form where signing in is what to do.
+/// What went wrong, what was kept and what to do; with the form if the person has to sign in.
 pub fn refusal(status: StatusCode, refusal: &Refusal, text: &str) -> Response<Vec<u8>> {
     let text = sentence(text);
     match refusal {
@@ -24,39 +24,40 @@ pub fn refusal(status: StatusCode, refusal: &Refusal, text: &str) -> Response<Ve
         Refusal::Credential(next) => sign_in(status, next, Some(&text)),
         Refusal::Connect { again, .. } => connect::failed(status, &text, again.as_deref()),
         _ => {
-            let body = format!("<p role=\"alert\">{text}</p><p><a href=\"/\">Your connections</a></p>");
-            page(status, "That did not work", &body)
+            let body = html! {
+                p role="alert" { (text) }
+                p { a href="/" { "Your connections" } }
+            };
+            page(status, "That did not work", body)
         }
     }
 }
 
 fn sign_in(status: StatusCode, next: &str, wrong: Option<&str>) -> Response<Vec<u8>> {
-    let mut body = String::new();
-    if let Some(wrong) = wrong {
-        let _ = write!(body, "<p role=\"alert\">{wrong}</p>");
-    }
-    let _ = write!(
-        body,
-        "<form method=\"post\" action=\"/sign-in\"><p><label for=\"credential\">The owner's passphrase, or your API \
-         key</label></p><p><input id=\"credential\" name=\"credential\" type=\"password\" required \
-         autocomplete=\"current-password\"></p><input type=\"hidden\" name=\"next\" value=\"{}\"><p><button class=\"first\">Sign \
-         in</button></p></form>",
-        escape(next)
-    );
-    page(status, "Sign in", &body)
+    let body = html! {
+        @if let Some(wrong) = wrong { p role="alert" { (wrong) } }
+        form method="post" action="/sign-in" {
+            p { label for="credential" { "The owner's passphrase, or your API key" } }
+            p {
+                input id="credential" name="credential" type="password" required autocomplete="current-password";
+            }
+            input type="hidden" name="next" value=(next);
+            p { button class="first" { "Sign in" } }
+        }
+    };
+    page(status, "Sign in", body)
 }
 
 pub fn signed_in(subject: &Subject, next: &str) -> Response<Vec<u8>> {
-    let next = escape(next);
-    let body = format!(
-        "<meta http-equiv=\"refresh\" content=\"0;url={next}\"><p role=\"status\">You are signed in as {}.</p><p><a \
-         href=\"{next}\">Continue</a></p>",
-        escape(subject.as_str())
-    );
-    page(StatusCode::OK, "Signed in", &body)
+    let body = html! {
+        meta http-equiv="refresh" content={ "0;url=" (next) };
+        p role="status" { "You are signed in as " (subject) "." }
+        p { a href=(next) { "Continue" } }
+    };
+    page(StatusCode::OK, "Signed in", body)
 }
 
-/// Away from here, by GET whatever the request was (RFC 9700 section 4.12).
+/// Away from here, by GET after any request (RFC 9700 section 4.12).
 pub fn see_other(to: &str) -> Result<Response<Vec<u8>>, Refusal> {
     let mut response = guarded(empty(StatusCode::SEE_OTHER));
     let to = HeaderValue::try_from(to).map_err(|_| Refusal::Request("not an address to go to"))?;
@@ -64,14 +65,25 @@ pub fn see_other(to: &str) -> Result<Response<Vec<u8>>, Refusal> {
     Ok(response)
 }
 
-fn page(status: StatusCode, title: &str, body: &str) -> Response<Vec<u8>> {
+fn page(status: StatusCode, title: &str, body: Markup) -> Response<Vec<u8>> {
     let mut response = guarded(empty(status));
-    *response.body_mut() = format!(
-        "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" \
-         content=\"width=device-width\"><title>{title} · Gatehouse</title><style>{STYLE}</style></head><body><header>Gatehouse</header><main>\
-         <h1>{title}</h1>{body}</main></body></html>"
-    )
-    .into_bytes();
+    let (title, body) = (visible(title), PreEscaped(visible(&body.0)));
+    let page = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width";
+                title { (title) " · Gatehouse" }
+                style { (PreEscaped(STYLE)) }
+            }
+            body {
+                header { "Gatehouse" }
+                main { h1 { (title) } (body) }
+            }
+        }
+    };
+    *response.body_mut() = page.into_string().into_bytes();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
     // With no-referrer a browser would send our own forms with `Origin: null`.
@@ -86,30 +98,15 @@ fn guarded(mut response: Response<Vec<u8>>) -> Response<Vec<u8>> {
     response
 }
 
-fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for letter in text.chars().filter(|letter| text::is_visible(*letter)) {
-        match letter {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '\'' => escaped.push_str("&#39;"),
-            other => escaped.push(other),
-        }
-    }
-    escaped
-}
-
-/// Words from outside, whose direction of writing does not reach beyond them.
-fn bdi(text: &str) -> String {
-    format!("<bdi>{}</bdi>", escape(text))
+/// Without letters that cannot be seen and change how others look.
+fn visible(text: &str) -> String {
+    text.chars().filter(|letter| text::is_visible(*letter)).collect()
 }
 
 fn sentence(text: &str) -> String {
     let mut letters = text.chars();
     let first: String = letters.next().into_iter().flat_map(char::to_uppercase).collect();
-    format!("{}{}.", escape(&first), escape(letters.as_str()))
+    format!("{first}{}.", letters.as_str())
 }
 
 const STYLE: &str = include_str!("style.css");
@@ -131,9 +128,20 @@ mod tests {
         assert!(POLICY.contains(&format!("'sha256-{hash}'")), "{hash}");
     }
 
+    /// A page escapes what its templates and its title are given, and keeps no letter that cannot be seen.
     #[test]
-    fn what_came_from_outside_stays_text() {
-        assert_eq!(escape("<script>\"&'"), "&lt;script&gt;&quot;&amp;&#39;");
-        assert_eq!(sentence("<b> is wrong"), "&lt;b&gt; is wrong.");
+    fn text_from_outside_stays_text() {
+        let hostile = "<script>\"&\u{202e}";
+        let body = html! { p title=(hostile) { (hostile) } };
+        let response = page(StatusCode::OK, hostile, body);
+        let page = std::str::from_utf8(response.body()).unwrap();
+        assert_eq!(page.matches("&lt;script&gt;&quot;&amp;").count(), 4, "{page}");
+        assert!(!page.contains("<script") && !page.contains('\u{202e}'), "{page}");
+        assert!(page.contains(STYLE), "{page}");
+    }
+
+    #[test]
+    fn an_errors_text_is_a_sentence() {
+        assert_eq!(sentence("it is wrong"), "It is wrong.");
     }
 }
