@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_gatehouse_writes_is_refused() {
+    fn a_hop_count_that_no_gatehouse_writes_is_refused() {
         for values in [&["0"][..], &["4"], &["-1"], &["1, 1"], &[""], &["x"], &["1", "1"], &["01"]] {
             assert_eq!(read(values), Err(LoopError), "{values:?}");
         }

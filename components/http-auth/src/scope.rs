@@ -67,7 +67,7 @@ mod tests {
 
     /// A18: what is no scope is left out.
     #[test]
-    fn a_scope_is_a_word_of_the_standard() {
+    fn a_scope_is_a_token_of_rfc_6749() {
         let long = "x".repeat(LONGEST + 1);
         for bad in ["", "a b", "a\"b", "a\\b", "a\nb", "a\u{7f}", "\u{e9}", "\u{202e}", &long] {
             assert!(!is_scope(bad), "{bad:?}");

@@ -53,7 +53,7 @@ pub fn callback(data: &[u8]) {
     assert!(world.dump().keys().all(|key| !key.starts_with("b.c.")), "connected without a token");
 }
 
-/// What a provider says to a refresh: the first byte chooses the status, the second the content type.
+/// The provider's answer to a refresh: the first byte chooses the status, the second the content type.
 pub fn answers(data: &[u8]) {
     let [status, kind, body @ ..] = data else { return };
     let status = [200, 201, 204, 302, 400, 401, 403, 404, 408, 429, 500, 503][usize::from(*status) % 12];
@@ -101,7 +101,7 @@ pub fn metadata(data: &[u8]) {
     }
 }
 
-/// What lies in the store: as it is, and as the content of a sealed row.
+/// Rows of the store: as they are, and as the content of a sealed row.
 pub fn stored(data: &[u8]) {
     let world = connected(World::local());
     let broker = Broker::new(&world);
@@ -122,7 +122,7 @@ pub fn stored(data: &[u8]) {
     tells_nothing(&world, &world.get("/connections"));
 }
 
-/// What an operator writes into a setting: the first byte chooses which.
+/// The value of a setting: the first byte chooses which.
 pub fn settings(data: &[u8]) {
     let [which, value @ ..] = data else { return };
     let Ok(value) = std::str::from_utf8(value) else { return };

@@ -9,17 +9,17 @@ use crate::audit::{About, Audit, Event, Line};
 use crate::connections::row::Connection;
 use crate::connections::{Connections, DisconnectError, Disconnected, Status};
 use crate::host::Host;
-use crate::names::{CalledBy, ConnectionId, ServiceId, Subject};
+use crate::names::{CalledBy, ConnectionId, GrantId, ServiceId, Subject};
 use crate::policy::{Policies, Rights, are_within, is_any};
 use crate::settings::SettingError;
 use crate::vault::{RowId, RowKind, Vault};
 use sealing::Secret;
 use sealing::age::is_recent;
 
-/// What leaves of a connection: an access token. There is no place in it for a refresh token.
+/// The part of a connection that leaves the broker. There is no place in it for a refresh token.
 pub struct Handout {
     /// Names the consent and counts its tokens, for the audit.
-    pub grant: String,
+    pub grant: GrantId,
     pub generation: u64,
     pub access_token: Secret,
     pub token_type: String,

@@ -59,7 +59,7 @@ pub const CALL_LIMIT: Duration = Duration::from_secs(20);
 #[error("the store does not answer")]
 pub struct StoreFault;
 
-/// Why no answer of a provider came.
+/// The reason why no answer of a provider came.
 #[derive(Debug, Error, Clone, Copy, PartialEq, Eq)]
 pub enum SendFault {
     #[error("the host does not allow this destination: see allowed_outbound_hosts")]

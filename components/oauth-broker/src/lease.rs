@@ -35,6 +35,7 @@ use base64ct::{Base64UrlUnpadded, Encoding};
 use serde::{Deserialize, Serialize};
 
 use crate::host::{CALL_LIMIT, Host, random};
+use crate::names::GrantId;
 use crate::vault::{RowError, RowId, RowKind, Vault};
 use sealing::age::left;
 
@@ -43,7 +44,7 @@ pub(crate) struct Lease {
     holder: String,
     /// Seconds since the Unix epoch.
     until: u64,
-    /// What the holder sends to the provider.
+    /// The generation whose refresh token the holder sends to the provider.
     spends: Option<GrantGeneration>,
     /// True if an earlier holder began to spend the same generation, and its result is not known.
     in_doubt: bool,
@@ -52,7 +53,7 @@ pub(crate) struct Lease {
 /// One state of one grant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct GrantGeneration {
-    pub grant: String,
+    pub grant: GrantId,
     pub generation: u64,
 }
 
@@ -131,7 +132,7 @@ impl<H: Host> Leases<'_, H> {
             _ => Ok(()),
         });
         if let Err(error) = ended {
-            self.host.log(&format!("a lease could not be given back, and runs out: {error}"));
+            self.host.log(&format!("a lease could not be given back: it ends within 40 seconds: {error}"));
         }
     }
 

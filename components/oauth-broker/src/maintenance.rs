@@ -36,7 +36,7 @@ use crate::vault::keyring::key_id;
 use crate::vault::{OpenError, RowError, RowId, RowKind, Vault};
 use sealing::age::is_recent;
 
-/// How far a sweep has come, and what it has found.
+/// The progress of a sweep, and its counts.
 #[derive(Serialize, Deserialize)]
 pub struct Sweep {
     /// The first key when it began.
@@ -157,12 +157,15 @@ impl<H: Host> Maintenance<'_, H> {
             rows.extend(ids.iter().map(|id| OwnedRowId::new(RowKind::Connection, id.identity())));
         }
         if let Some(grants) = readable(self.connections.index.revocations_of(subject))? {
-            rows.extend(grants.iter().map(|grant| OwnedRowId::new(RowKind::Revocation, [subject.as_str(), grant])));
+            rows.extend(
+                grants.iter().map(|grant| OwnedRowId::new(RowKind::Revocation, [subject.as_str(), grant.as_str()])),
+            );
         }
         rows.extend(ring(Some(subject)));
         self.sweep_rows(sweep, &rows, lost).await?;
         if let Err(error) = self.connections.retry_revocations(subject).await {
-            self.host.log(&format!("revocations were not looked after: {error}"));
+            self.host
+                .log(&format!("revocations that are due were not tried, and will be at the next request: {error}"));
         }
         Ok(())
     }
@@ -203,7 +206,7 @@ impl<H: Host> Maintenance<'_, H> {
         Ok(())
     }
 
-    /// Seals a row under the first key. What somebody else is about to write moves by that.
+    /// Seals a row under the first key. If another instance holds its lease, that one writes under the first key anyway.
     async fn move_row(&self, row: &OwnedRowId) -> Result<bool, RowError> {
         let identity = row.identity();
         let id = row.row_id(&identity);
@@ -244,7 +247,7 @@ impl OwnedRowId {
     }
 }
 
-/// The audit rows of a subject, or those of nobody.
+/// The audit rows of a subject, or those without a subject.
 fn ring(subject: Option<&Subject>) -> Vec<OwnedRowId> {
     Spot::all().map(|spot| OwnedRowId::new(RowKind::Audit, spot.identity(subject))).collect()
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use base64ct::{Base64UrlUnpadded, Encoding};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -15,13 +16,13 @@ pub struct ServiceId(String);
 #[serde(try_from = "String", into = "String")]
 pub struct Subject(String);
 
-/// Which of a person's accounts at a service: `work`, `home`. A name of the person's own choice, as accounts at a provider
+/// One of a person's accounts at a service: `work`, `home`. A name of the person's own choice, as accounts at a provider
 /// may have anything for a name. The account that is meant when none is named has the empty name.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct AccountName(String);
 
-/// Which connection: the account of a subject at a service.
+/// A connection: the account of a subject at a service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConnectionId {
     pub subject: Subject,
@@ -29,6 +30,11 @@ pub struct ConnectionId {
     #[serde(default)]
     pub account: AccountName,
 }
+
+/// Names one consent of a person. Each time a person connects, there is a new one.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct GrantId(String);
 
 /// Who calls, and for whom.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -104,13 +110,23 @@ impl AccountName {
     }
 }
 
+impl GrantId {
+    pub fn from_random(bytes: [u8; 12]) -> Self {
+        Self(Base64UrlUnpadded::encode_string(&bytes))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 impl ConnectionId {
     /// The account that is meant when none is named.
     pub fn new(subject: Subject, service: ServiceId) -> Self {
         Self { subject, service, account: AccountName::default() }
     }
 
-    /// What tells it from others in the store.
+    /// The fields that tell it from others in the store.
     pub fn identity(&self) -> [&str; 3] {
         [self.subject.as_str(), self.service.as_str(), self.account.as_str()]
     }

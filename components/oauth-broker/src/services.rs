@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use crate::catalogue::{self, Issued, Service, check_own_client, entries};
 use crate::discovery::{Discovery, McpServer, guard};
-pub use crate::discovery::{ServiceError, Unfit};
+pub use crate::discovery::{DiscoveryError, ServiceError};
 use crate::host::Host;
 use crate::names::ServiceId;
 use crate::outbound::is_own;
@@ -38,7 +38,7 @@ impl<H: Host> Services<'_, H> {
             (Some(Offered::Row(service)), None) => Ok(Some(*service)),
             (Some(Offered::McpServer(server)), Some(issued)) => self.discovery.issuing(&server, issued).await.map(Some),
             // The id has been given to another service since.
-            _ => Err(ServiceError::Moved),
+            _ => Err(ServiceError::OtherIssuer),
         }
     }
 

@@ -72,7 +72,7 @@ mod tests {
 
     /// Memory that was given back cannot be looked at in safe code: what is tried is that it is the type's promise.
     #[test]
-    fn what_holds_a_secret_is_wiped_when_it_is_dropped() {
+    fn a_secret_is_wiped_when_it_is_dropped() {
         fn is_wiped<T: ZeroizeOnDrop>() {}
         is_wiped::<Secret>();
         is_wiped::<Zeroizing<Vec<u8>>>();

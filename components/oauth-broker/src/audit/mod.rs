@@ -11,7 +11,7 @@ pub mod ring;
 use serde::Serialize;
 
 use crate::host::Host;
-use crate::names::{CalledBy, ConnectionId, ServiceId, Subject};
+use crate::names::{CalledBy, ConnectionId, GrantId, ServiceId, Subject};
 use crate::settings::{Setting, SettingError, Settings};
 use crate::vault::Vault;
 use ring::Lines;
@@ -46,7 +46,7 @@ pub enum Event {
     Swept,
 }
 
-/// Whose doing an event was.
+/// The actor of an event.
 #[derive(Debug, Clone, Copy, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Actor<'a> {
@@ -58,7 +58,7 @@ pub enum Actor<'a> {
     Stranger,
 }
 
-/// What is noted of an event. No field can hold a secret.
+/// The note of an event. No field can hold a secret.
 #[derive(Serialize)]
 pub struct Line<'a> {
     /// Seconds since the Unix epoch. First, where [`ring`] looks for it.
@@ -67,7 +67,7 @@ pub struct Line<'a> {
     by: Actor<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     subject: Option<&'a Subject>,
-    /// What the token is for, as the caller says.
+    /// The resource for which the token is, as the caller says.
     #[serde(skip_serializing_if = "Option::is_none")]
     resource: Option<&'a str>,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
@@ -76,7 +76,7 @@ pub struct Line<'a> {
     reason: Option<&'a str>,
 }
 
-/// Which connection an event is about.
+/// The connection of an event.
 #[derive(Serialize)]
 pub struct About<'a> {
     service: &'a ServiceId,
@@ -84,7 +84,7 @@ pub struct About<'a> {
     account: &'a str,
     /// Names one consent of the person.
     #[serde(skip_serializing_if = "Option::is_none")]
-    grant: Option<&'a str>,
+    grant: Option<&'a GrantId>,
     /// Counts its access tokens.
     #[serde(skip_serializing_if = "Option::is_none")]
     generation: Option<u64>,
@@ -95,7 +95,7 @@ impl<'a> About<'a> {
         Self { service: &id.service, account: id.account.as_str(), grant: None, generation: None }
     }
 
-    pub fn token(self, grant: &'a str, generation: u64) -> Self {
+    pub fn token(self, grant: &'a GrantId, generation: u64) -> Self {
         Self { grant: Some(grant), generation: Some(generation), ..self }
     }
 }

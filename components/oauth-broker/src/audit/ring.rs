@@ -92,7 +92,7 @@ impl<H: Host> Audit<'_, H> {
         Ok(self.host.set(&key, &keyring.seal(id, plain.as_bytes(), random(self.host)))?)
     }
 
-    /// The lines of a subject, or those of nobody, from `from` to `until`.
+    /// The lines of a subject, or those without a subject, from `from` to `until`.
     pub(crate) fn read(&self, subject: Option<&Subject>, from: u64, until: u64) -> Result<Record, RowError> {
         let keyring = self.vault.keyring()?;
         let mut record = Record::default();
@@ -171,13 +171,13 @@ fn without_time(line: &str) -> &str {
     line.split_once(',').map_or(line, |(_, rest)| rest)
 }
 
-/// What happened and by whom.
+/// The event of a line and its actor.
 fn event_of(line: &str) -> &str {
     let line = without_time(line);
     line.split_once(r#","subject""#).map_or(line, |(event, _)| event)
 }
 
-/// Which lines go, oldest first, so that at least `excess` goes of what `weight` says of each. Never the last one.
+/// The lines to remove, oldest first, until their `weight` is at least `excess`. Never the last line.
 fn surplus(lines: &[&str], mut excess: usize, weight: fn(&str) -> usize) -> Vec<bool> {
     let mut gone = vec![false; lines.len()];
     let sameness: [fn(&str) -> &str; 3] = [without_time, event_of, |_| ""];

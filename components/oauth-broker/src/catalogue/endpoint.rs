@@ -59,7 +59,7 @@ impl Endpoint {
     }
 }
 
-/// What `{…}` may stand for in the URLs of one service.
+/// The values of `{…}` in the URLs of one service.
 pub struct Variables<'a> {
     pub client_id: &'a str,
     pub set: &'a BTreeMap<String, String>,
@@ -229,7 +229,7 @@ mod tests {
 
     /// The provider's word for a host counts only where the row lists it.
     #[test]
-    fn what_a_grant_says_is_allowed_or_goes_nowhere() {
+    fn a_value_of_a_grant_is_in_a_url_only_if_it_is_allowed() {
         let unlisted = read("{said}/token", &[], &[]);
         assert_eq!(unlisted, Err(EndpointError::Anything("said".into())));
         let allowed: &[(&str, &[&str])] = &[("said", &["https://accounts.example.eu", "https://*.api.example"])];

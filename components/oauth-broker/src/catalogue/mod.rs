@@ -47,7 +47,7 @@
 //! | `error_at` | `error`, `error.code`, `error.type` | paths of the error code; the first that has a class counts |
 //! | `token_at` | the top | path of the object of the answer to a code that holds the tokens |
 //! | `answer` | RFC 6749's names | where in it each is: `access_token`, `refresh_token`, `token_type`, `expires_in`, `expires_at`, `refresh_expires_in`, `scope` |
-//! | `token_type` | the answer's | how the token is sent, whatever the answer says |
+//! | `token_type` | the answer's | how the token is sent, in place of the answer's |
 //! | `lifetime_unit` | `seconds` | of `expires_in`: `seconds`, `milliseconds` |
 //! | `default_lifetime` | none | seconds, where the answer does not say |
 //! | `rotation` | unknown | a refresh token that was used: `rotates` (the old one dies), `rolls`, `fixed`, or there is `none` |
@@ -70,7 +70,7 @@
 //! (the one whose end is the grant's) with `token_kind`, a variable or a name of `extra`. A call for which something
 //! is missing is not made.
 //!
-//! What data does not say is code, one function each: OAuth 1.0a ([`oauth1`](crate::provider), for `request_token_url`), the
+//! What a row cannot express is code, one function each: OAuth 1.0a ([`oauth1`](crate::provider), for `request_token_url`), the
 //! signed callback of `callback_hmac`, the claims of an id token (for `id_token.` paths), and the callback that is posted
 //! (`http`). No code knows a provider by name. Apple's client secret is a JWT that the operator makes, at most six months
 //! long, and sets like any other.

@@ -35,7 +35,7 @@ pub struct Service {
     pub issuer_required: bool,
     /// How the client authenticates: where it is not known for sure, as the provider last accepted it.
     pub client_auth: Cell<ClientAuth>,
-    /// What to try if the provider does not accept that.
+    /// The method to try if the provider does not accept that.
     pub other_auth: Option<ClientAuth>,
     /// True if the catalogue knows this very server.
     pub is_catalogues: bool,
@@ -73,7 +73,7 @@ pub struct Service {
     pub revoke: Option<Call>,
     pub shared_grant: bool,
     pub whoami: Option<Whoami>,
-    /// What grants of it remember, if it was discovered.
+    /// Its issuer and client, which its grants remember, if it was discovered.
     pub issued: Option<Issued>,
 }
 
@@ -305,6 +305,6 @@ impl Templates<'_> {
 pub const SCOPES: &str =
     "`scopes` are at most 128, each of at most 256 letters of RFC 6749 section 3.3 (no space), and 4 KiB in all";
 
-/// What a redirect to the provider consists of (RFC 6749 section 4.1.1, RFC 7636 section 4.3): never a row's to set.
+/// The parameters of a redirect to the provider (RFC 6749 section 4.1.1, RFC 7636 section 4.3): never a row's to set.
 const OURS: [&str; 7] =
     ["client_id", "code_challenge", "code_challenge_method", "redirect_uri", "response_type", "scope", "state"];

@@ -16,15 +16,13 @@ use crate::connections::row::Connection;
 use crate::discovery::GONE;
 use crate::host::{Host, random};
 use crate::maps::map_of;
-use crate::names::{ServiceId, Subject};
+use crate::names::{GrantId, ServiceId, Subject};
 use crate::params::Params;
 use crate::people::cookies;
 use crate::provider::{self, Failure, Returned};
 use crate::services::Offered;
 use crate::text;
 use sealing::Secret;
-
-use base64ct::{Base64UrlUnpadded, Encoding};
 
 /// A flow that this answer may finish, and that is over.
 pub struct Answered {
@@ -117,8 +115,8 @@ impl<H: Host> Connect<'_, H> {
 
     /// Keeps the grant at once, and the account's label when the provider has told it: that may take a while, or fail.
     async fn connected(&self, service: &Service, flow: Flow, grant: provider::Grant) -> Result<(), ConnectError> {
-        let name = Base64UrlUnpadded::encode_string(&random::<12>(self.host));
-        let mut connection = Connection::new(name, grant, &flow.scopes, self.host.now());
+        let id = GrantId::from_random(random(self.host));
+        let mut connection = Connection::new(id, grant, &flow.scopes, self.host.now());
         connection.issued = flow.issued.map(|issued| issued.accepted(service));
         connection.missing_scopes = service.missing_scopes(&connection.scopes);
         self.connections.adopt(&flow.connection, &connection).await?;

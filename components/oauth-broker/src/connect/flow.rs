@@ -21,17 +21,17 @@ use sealing::age::{SKEW, left};
 
 #[derive(Serialize, Deserialize)]
 pub struct Flow {
-    /// What is to be connected.
+    /// The connection that is to be made.
     pub connection: ConnectionId,
     pub redirect_uri: String,
     pub verifier: Secret,
-    /// What the provider wants back with the answer.
+    /// The secrets that the provider wants back with the answer.
     #[serde(default)]
     pub kept: BTreeMap<String, Secret>,
-    /// What a provider has posted to the callback, until its browser comes for it.
+    /// The answer that a provider has posted to the callback, until its browser comes for it.
     #[serde(default)]
     pub posted: Option<BTreeMap<String, Secret>>,
-    /// Whose the grant will be, where the service was discovered.
+    /// The issuer of the grant, if the service was discovered.
     #[serde(default)]
     pub issued: Option<Issued>,
     /// Digest of the cookie of the browser that started it.
@@ -58,8 +58,7 @@ impl FlowId {
         Self(digest(state))
     }
 
-    /// What the flow's cookie is called, so that flows in two tabs do not meet. On http it has to do without the prefix
-    /// that browsers enforce.
+    /// The name of the flow's cookie, so that flows in two tabs do not meet. On http it has no prefix that browsers enforce.
     pub fn cookie_name(&self, secure: bool) -> String {
         let prefix = if secure { "__Host-" } else { "" };
         let short: String = self.0.chars().take(8).collect();

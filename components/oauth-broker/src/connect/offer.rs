@@ -17,12 +17,12 @@ use crate::names::ConnectionId;
 use crate::people::cookies::Cookie;
 use crate::vault::RowError;
 
-/// What a person is asked to agree to.
+/// The offer that a person is asked to agree to.
 pub struct Offer {
     pub service: Service,
     pub connection: ConnectionId,
     pub scopes: Vec<AskedScope>,
-    /// What is connected now, and will be replaced.
+    /// The present connection, which will be replaced.
     pub replaces: Option<Connection>,
     /// True if a link led here, which another person may have sent.
     pub by_link: bool,
@@ -39,7 +39,7 @@ pub struct AskedScope {
 }
 
 impl<H: Host> Connect<'_, H> {
-    /// What the subject of `id` is asked before they leave. A link's ticket says the account, and which scopes to ask for
+    /// The offer to the subject of `id` before they leave. A link's ticket says the account, and which scopes to ask for
     /// beside the row's.
     pub(crate) async fn offer(
         &self,

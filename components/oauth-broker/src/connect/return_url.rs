@@ -20,9 +20,9 @@ impl ReturnUrl {
     pub fn parse(text: &str) -> Option<Self> {
         let url = Url::parse(text).ok()?;
         let web = url.scheme() == "https" || url.scheme() == "http" && is_loopback(&url);
-        let nobody = url.username().is_empty() && url.password().is_none();
+        let has_no_user = url.username().is_empty() && url.password().is_none();
         let is_somewhere = !matches!(Place::of(url.host_str()?), Place::Forbidden | Place::Invalid);
-        (web && nobody && is_somewhere && url.fragment().is_none() && url.as_str() == text).then_some(Self(url))
+        (web && has_no_user && is_somewhere && url.fragment().is_none() && url.as_str() == text).then_some(Self(url))
     }
 
     /// With what happened, which is no secret: `connected` or `error`.
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn what_happened_is_told_beside_what_the_url_had() {
+    fn a_return_url_keeps_its_query_and_gets_the_result() {
         let url = ReturnUrl::parse("https://app.example/done?a=b").unwrap();
         let mut connection = owners("forge");
         assert_eq!(url.telling("connected", "forge", &connection), "https://app.example/done?a=b&connected=forge");

@@ -24,7 +24,7 @@ pub struct Expiry {
     pub warning: Option<Warning>,
 }
 
-/// What keeps it from dying soon.
+/// The action that keeps a connection from ending soon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Warning {
@@ -61,7 +61,7 @@ pub fn expiry(connection: &Connection, idle: Option<u64>, absolute: Option<u64>,
     ends
 }
 
-/// How many seconds before the end a warning begins, at most; for what lives shorter it is the last quarter.
+/// Seconds before the end at which a warning begins, at most; for a shorter lifetime it is the last quarter.
 const LONGEST_WARNING: u64 = 7 * 24 * 60 * 60;
 
 #[cfg(test)]
@@ -69,6 +69,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+    use crate::names::GrantId;
     use crate::provider::Grant;
 
     const DAY: u64 = 24 * 60 * 60;
@@ -87,11 +88,11 @@ mod tests {
 
     /// A connection of time 0.
     fn connection(refresh_token: bool, refresh_lifetime: Option<u64>) -> Connection {
-        Connection::new("grant".to_owned(), grant(refresh_token, refresh_lifetime), &[], 0)
+        Connection::new(GrantId::default(), grant(refresh_token, refresh_lifetime), &[], 0)
     }
 
     #[test]
-    fn what_nobody_knows_is_not_said() {
+    fn an_unknown_lifetime_gives_no_expiry() {
         assert_eq!(expiry(&connection(true, None), None, None, 0), Expiry::default());
     }
 
@@ -103,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn an_idle_lifetime_begins_anew_with_every_refresh() {
+    fn an_idle_lifetime_starts_again_with_each_refresh() {
         let mut connection = connection(true, None);
         connection.refreshed_at = 40 * DAY;
         let expiry = |now| expiry(&connection, Some(60 * DAY), None, now);
@@ -121,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_answer_says_counts_more_than_the_catalogue() {
+    fn the_answers_lifetime_counts_more_than_the_catalogues() {
         let said = expiry(&connection(true, Some(2 * DAY)), Some(60 * DAY), None, 0);
         assert_eq!(said.dies_at, Some(2 * DAY));
     }

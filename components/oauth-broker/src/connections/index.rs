@@ -17,22 +17,22 @@ use sha2::{Digest, Sha256};
 
 use crate::host::Host;
 use crate::lease::Leases;
-use crate::names::{AccountName, ConnectionId, ServiceId, Subject};
+use crate::names::{AccountName, ConnectionId, GrantId, ServiceId, Subject};
 use crate::vault::{OpenError, RowError, RowId, RowKind, Vault};
 
-/// What is a subject's.
+/// The index of one subject.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Index {
     pub(super) connections: Vec<Entry>,
     /// Grants that are to be revoked.
-    pub(super) revocations: Vec<String>,
+    pub(super) revocations: Vec<GrantId>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Entry {
     pub(super) service: ServiceId,
     pub(super) account: AccountName,
-    pub(super) grant: String,
+    pub(super) grant: GrantId,
 }
 
 /// The index of connections, by subject, and the index of subjects.
@@ -43,16 +43,16 @@ pub(crate) struct ConnectionIndex<'b, H> {
 }
 
 impl<H: Host> ConnectionIndex<'_, H> {
-    /// What the subject's list names.
+    /// The connections in the subject's index.
     pub fn connections_of(&self, subject: &Subject) -> Result<Vec<ConnectionId>, RowError> {
         let list = self.index_of(subject)?;
-        Ok(list.connections.into_iter().map(|named| named.id(subject)).collect())
+        Ok(list.connections.into_iter().map(|entry| entry.id(subject)).collect())
     }
 
     /// The grants of the subject for which there may be a revocation to come.
-    pub(crate) fn revocations_of(&self, subject: &Subject) -> Result<Vec<String>, RowError> {
+    pub(crate) fn revocations_of(&self, subject: &Subject) -> Result<Vec<GrantId>, RowError> {
         let Index { connections, revocations } = self.index_of(subject)?;
-        Ok(connections.into_iter().map(|named| named.grant).chain(revocations).collect())
+        Ok(connections.into_iter().map(|entry| entry.grant).chain(revocations).collect())
     }
 
     /// The subjects of one of the [`SHARDS`] lists that have connections, or revocations to come.
@@ -67,16 +67,16 @@ impl<H: Host> ConnectionIndex<'_, H> {
             Err(RowError::Open(_)) => return Ok(true),
             list => list?,
         };
-        Ok(list.connections.len() < MOST || list.connections.iter().any(|named| named.is(id)))
+        Ok(list.connections.len() < MOST || list.connections.iter().any(|entry| entry.is(id)))
     }
 
     /// Sees to it that the list names a connection.
-    pub(super) async fn index_connection(&self, id: &ConnectionId, grant: &str) {
-        let named = Entry { service: id.service.clone(), account: id.account.clone(), grant: grant.to_owned() };
-        if !self.index_of(&id.subject).is_ok_and(|list| list.connections.contains(&named)) {
+    pub(super) async fn index_connection(&self, id: &ConnectionId, grant: &GrantId) {
+        let entry = Entry { service: id.service.clone(), account: id.account.clone(), grant: grant.clone() };
+        if !self.index_of(&id.subject).is_ok_and(|list| list.connections.contains(&entry)) {
             self.change_index(&id.subject, |list| {
                 list.connections.retain(|other| !other.is(id));
-                list.connections.push(named);
+                list.connections.push(entry);
             })
             .await;
         }
@@ -84,7 +84,7 @@ impl<H: Host> ConnectionIndex<'_, H> {
 
     pub(super) fn index_of(&self, subject: &Subject) -> Result<Index, RowError> {
         match self.vault.read(index_place(&[subject.as_str()])) {
-            // Nothing opens it again: what it named comes back by and by.
+            // Nothing opens it again: what it entry comes back by and by.
             Err(RowError::Open(OpenError::Broken) | RowError::Form) => Ok(Index::default()),
             list => Ok(list?.unwrap_or_default()),
         }
@@ -101,11 +101,11 @@ impl<H: Host> ConnectionIndex<'_, H> {
                 self.leases.release(place, &lease);
                 changed
             }
-            Ok(None) => return self.host.log("a list of connections was not changed: somebody else holds its lease"),
+            Ok(None) => return self.host.log("an index of connections was not changed: another instance holds its lease. The next request repairs it"),
             Err(error) => Err(error),
         };
         if let Err(error) = changed {
-            self.host.log(&format!("a list of connections was not changed: {error}"));
+            self.host.log(&format!("an index of connections was not changed: {error}. The next request repairs it"));
         }
     }
 
@@ -126,24 +126,24 @@ impl<H: Host> ConnectionIndex<'_, H> {
     }
 
     /// Sees to it that the subject's shard names it, or does not.
-    async fn change_subjects(&self, subject: &Subject, named: bool) -> Result<(), RowError> {
+    async fn change_subjects(&self, subject: &Subject, entry: bool) -> Result<(), RowError> {
         let shard = shard_of(subject);
         let number = shard.to_string();
         let identity = [number.as_str()];
         let place = RowId { kind: RowKind::SubjectIndex, identity: &identity };
-        if self.subjects_of_shard(shard)?.contains(subject) == named {
+        if self.subjects_of_shard(shard)?.contains(subject) == entry {
             return Ok(());
         }
         let Some(lease) = self.leases.wait(place, PATIENCE).await? else {
-            self.host.log("a list of subjects was not changed: somebody else holds its lease");
+            self.host.log("an index of subjects was not changed: another instance holds its lease. The next change of the subject repairs it");
             return Ok(());
         };
         let changed = self.subjects_of_shard(shard).and_then(|mut subjects| {
             subjects.retain(|other| other != subject);
-            if named && subjects.len() < MOST_SUBJECTS {
+            if entry && subjects.len() < MOST_SUBJECTS {
                 subjects.push(subject.clone());
-            } else if named {
-                self.host.log("a list of subjects is full: one is left out of sweeps");
+            } else if entry {
+                self.host.log("an index of subjects is full: one subject is left out of sweeps");
             }
             self.vault.write(place, &subjects)
         });
@@ -171,7 +171,7 @@ fn shard_of(subject: &Subject) -> u8 {
     first % SHARDS
 }
 
-/// How many rows the subjects are spread over.
+/// The number of rows of the index of subjects.
 pub const SHARDS: u8 = 64;
 /// Connections of a subject. A row of a store may not have more than some 400 KB everywhere.
 const MOST: usize = 256;

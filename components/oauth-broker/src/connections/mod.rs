@@ -78,7 +78,7 @@ impl<H: Host> Connections<'_, H> {
         self.refresh_connection(id, connection, refused).await
     }
 
-    /// What a row that cannot be read means for a caller. It stays as it is.
+    /// The status of a row that cannot be read. It stays as it is.
     fn unreadable(&self, error: RowError) -> Result<Status, SettingError> {
         let status = match &error {
             RowError::Setting(error) => return Err(error.clone()),
@@ -88,7 +88,7 @@ impl<H: Host> Connections<'_, H> {
             // Nothing opens it again: a new connection is the way on.
             RowError::Open(OpenError::Broken) | RowError::Form => Status::NeedsReconnect { missing_scopes: Vec::new() },
         };
-        self.host.log(&format!("a connection could not be read: {error}"));
+        self.host.log(&format!("a connection could not be read, and was left as it is: {error}"));
         Ok(status)
     }
 

@@ -29,7 +29,7 @@ use super::refresh::{LONGEST_WAIT, retry_after};
 use super::row::{self, Connection};
 use super::{Connections, PATIENCE};
 use crate::host::Host;
-use crate::names::{ConnectionId, Subject};
+use crate::names::{ConnectionId, GrantId, Subject};
 use crate::provider::{self, Failure, Revoked};
 use crate::services::ServiceError;
 use crate::settings::SettingError;
@@ -82,13 +82,14 @@ impl<H: Host> Connections<'_, H> {
             Some(connection) => {
                 let revocation = self.revocation_of(id, connection);
                 self.write_revocation(&revocation)?;
-                self.end_for_good(revocation, PATIENCE).await?
+                self.finish_revocation(revocation, PATIENCE).await?
             }
             None if is_offered => Disconnected::Forgotten,
             None => return Err(DisconnectError::UnknownService),
         };
         if let Err(error) = self.retry_revocations(&id.subject).await {
-            self.host.log(&format!("revocations were not looked after: {error}"));
+            self.host
+                .log(&format!("revocations that are due were not tried, and will be at the next request: {error}"));
         }
         Ok(ended)
     }
@@ -98,10 +99,10 @@ impl<H: Host> Connections<'_, H> {
         let list = self.index.index_of(subject)?;
         let mut due = Vec::new();
         let mut has_changed = false;
-        for named in &list.connections {
-            due.extend(self.revocation(subject, &named.grant)?);
-            let connection = self.get(&named.clone().id(subject));
-            has_changed |= connection.is_ok_and(|row| row.is_none_or(|row| row.grant != named.grant));
+        for entry in &list.connections {
+            due.extend(self.revocation(subject, &entry.grant)?);
+            let connection = self.get(&entry.clone().id(subject));
+            has_changed |= connection.is_ok_and(|row| row.is_none_or(|row| row.grant != entry.grant));
         }
         for grant in &list.revocations {
             let revocation = self.revocation(subject, grant)?;
@@ -112,17 +113,17 @@ impl<H: Host> Connections<'_, H> {
             left(revocation.next, self.host.now(), pause(revocation.attempts).max(LONGEST_WAIT.into()) + SKEW) == 0
         });
         due.truncate(AT_ONCE);
-        for ended in join_all(due.into_iter().map(|revocation| self.end_for_good(revocation, 0))).await {
+        for ended in join_all(due.into_iter().map(|revocation| self.finish_revocation(revocation, 0))).await {
             ended?;
         }
         if has_changed {
-            self.index.change_index(subject, |list| self.take_out_what_is_gone(subject, list)).await;
+            self.index.change_index(subject, |list| self.remove_gone(subject, list)).await;
         }
         Ok(())
     }
 
     /// Revokes the tokens of a refresh that finished after its connection had been disconnected.
-    pub(super) async fn end_late(&self, id: &ConnectionId, connection: Connection) -> Result<(), RowError> {
+    pub(super) async fn revoke_late(&self, id: &ConnectionId, connection: Connection) -> Result<(), RowError> {
         match self.revocation(&id.subject, &connection.grant)? {
             // The disconnecting instance reads it again when the lease is free.
             Some(mut revocation) => {
@@ -138,12 +139,12 @@ impl<H: Host> Connections<'_, H> {
     }
 
     /// Returns true if this grant has been disconnected.
-    pub(super) fn is_ending(&self, id: &ConnectionId, grant: &str) -> bool {
+    pub(super) fn is_being_revoked(&self, id: &ConnectionId, grant: &GrantId) -> bool {
         self.revocation(&id.subject, grant).is_ok_and(|revocation| revocation.is_some())
     }
 
     /// From the written revocation on.
-    async fn end_for_good(&self, mut revocation: Revocation, patience: u64) -> Result<Disconnected, RowError> {
+    async fn finish_revocation(&self, mut revocation: Revocation, patience: u64) -> Result<Disconnected, RowError> {
         let id = revocation.id.clone();
         self.erase_grant(&mut revocation)?;
         let identity = id.identity();
@@ -181,8 +182,10 @@ impl<H: Host> Connections<'_, H> {
         let ended = match self.services.service(&id.service, revocation.connection.issued.as_ref()).await {
             Ok(None) => Disconnected::NotRevoked("there is no client of this service any more"),
             Err(ServiceError::Row(error)) => return Err(error),
-            Err(ServiceError::Moved) => Disconnected::NotRevoked("the service has another authorization server now"),
-            Err(error @ (ServiceError::Silent { .. } | ServiceError::Unfit(_))) => {
+            Err(ServiceError::OtherIssuer) => {
+                Disconnected::NotRevoked("the service has another authorization server now")
+            }
+            Err(error @ (ServiceError::NoAnswer { .. } | ServiceError::Discovery(_))) => {
                 self.host.log(&format!("{}: revocation failed: {error}", id.service));
                 Disconnected::Queued
             }
@@ -210,16 +213,16 @@ impl<H: Host> Connections<'_, H> {
             revocation.next = now + pause(revocation.attempts).max(least);
             revocation.attempts += 1;
             // Another one may have been luckier meanwhile.
-            if self.is_ending(&id, &revocation.connection.grant) {
+            if self.is_being_revoked(&id, &revocation.connection.grant) {
                 self.write_revocation(&revocation)?;
             }
             self.unindex_connection(&id, Some(&revocation)).await;
             return Ok(Disconnected::Queued);
         }
-        self.vault.erase(revocation_place(&[id.subject.as_str(), &revocation.connection.grant]))?;
+        self.vault.erase(revocation_place(&[id.subject.as_str(), revocation.connection.grant.as_str()]))?;
         self.unindex_connection(&id, None).await;
         if ended == Disconnected::Queued {
-            self.host.log(&format!("{}: a revocation is given up: the provider did not do it in a week", id.service));
+            self.host.log(&format!("{}: a revocation is given up: the provider did not do it in a week. The access was erased here, and may still be valid there", id.service));
             return Ok(Disconnected::NotRevoked("the provider could not be asked, or refused"));
         }
         Ok(ended)
@@ -273,8 +276,8 @@ impl<H: Host> Connections<'_, H> {
         Revocation { id: id.clone(), connection, since: now, attempts: 0, next: now + FIRST_PAUSE }
     }
 
-    fn revocation(&self, subject: &Subject, grant: &str) -> Result<Option<Revocation>, RowError> {
-        self.vault.read(revocation_place(&[subject.as_str(), grant]))
+    fn revocation(&self, subject: &Subject, grant: &GrantId) -> Result<Option<Revocation>, RowError> {
+        self.vault.read(revocation_place(&[subject.as_str(), grant.as_str()]))
     }
 
     fn write_revocation(&self, revocation: &Revocation) -> Result<(), RowError> {
@@ -289,30 +292,30 @@ impl<H: Host> Connections<'_, H> {
                 if let Some(left) = left {
                     list.revocations.push(left.connection.grant.clone());
                 }
-                self.take_out_what_is_gone(&id.subject, list);
+                self.remove_gone(&id.subject, list);
             })
             .await;
     }
 
-    /// What cannot be read now stays.
-    fn take_out_what_is_gone(&self, subject: &Subject, list: &mut Index) {
+    /// Removes entries whose connection or revocation is gone. An entry that cannot be checked now stays.
+    fn remove_gone(&self, subject: &Subject, list: &mut Index) {
         let Index { connections, revocations } = list;
-        connections.retain_mut(|named| {
-            let Ok(connection) = self.get(&named.clone().id(subject)) else { return true };
-            if connection.as_ref().is_some_and(|connection| connection.grant == named.grant) {
+        connections.retain_mut(|entry| {
+            let Ok(connection) = self.get(&entry.clone().id(subject)) else { return true };
+            if connection.as_ref().is_some_and(|connection| connection.grant == entry.grant) {
                 return true;
             }
-            revocations.push(std::mem::take(&mut named.grant));
-            connection.map(|connection| named.grant = connection.grant).is_some()
+            revocations.push(std::mem::take(&mut entry.grant));
+            connection.map(|connection| entry.grant = connection.grant).is_some()
         });
         revocations.sort_unstable();
         revocations.dedup();
         revocations.retain(|grant| !matches!(self.revocation(subject, grant), Ok(None)));
         while revocations.len() > MOST {
             let grant = revocations.remove(0);
-            self.host.log("a revocation is given up: too many of one subject are left");
-            if let Err(error) = self.vault.erase(revocation_place(&[subject.as_str(), &grant])) {
-                self.host.log(&format!("and stays in the store: {error}"));
+            self.host.log("a revocation is given up: one subject has too many. Its access was erased here, and may still be valid at the provider");
+            if let Err(error) = self.vault.erase(revocation_place(&[subject.as_str(), grant.as_str()])) {
+                self.host.log(&format!("its row stays in the store: {error}"));
             }
         }
     }
@@ -325,7 +328,7 @@ impl From<SettingError> for DisconnectError {
 }
 
 impl Disconnected {
-    /// Why the provider may still honour it.
+    /// The reason why the provider may still honour it.
     pub fn reason(&self) -> Option<&'static str> {
         match self {
             Self::Forgotten => None,

@@ -17,7 +17,7 @@ use super::Connections;
 use crate::catalogue::Issued;
 use crate::host::Host;
 use crate::lease::GrantGeneration;
-use crate::names::ConnectionId;
+use crate::names::{ConnectionId, GrantId};
 use crate::provider::{Grant, Held};
 use crate::vault::{RowError, RowId, RowKind};
 use sealing::Secret;
@@ -25,9 +25,9 @@ use sealing::age::SKEW;
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Connection {
-    pub grant: String,
+    pub grant: GrantId,
     pub generation: u64,
-    /// What people recognise the account by, where the provider tells.
+    /// The label by which people recognise the account, if the provider tells it.
     pub label: Option<String>,
     pub access_token: Secret,
     pub token_type: String,
@@ -36,7 +36,7 @@ pub struct Connection {
     /// When the refresh token ends, where its answer said so.
     #[serde(default)]
     pub refresh_ends_at: Option<u64>,
-    /// Whose the grant is, where the service was discovered.
+    /// The issuer of the grant, if the service was discovered.
     #[serde(default)]
     pub issued: Option<Issued>,
     /// The scopes that the person granted.
@@ -66,10 +66,10 @@ pub enum State {
 }
 
 impl Connection {
-    /// What a first token answer makes.
-    pub fn new(name: String, granted: Grant, asked: &[String], now: u64) -> Self {
+    /// The connection of a first token answer.
+    pub fn new(grant: GrantId, granted: Grant, asked: &[String], now: u64) -> Self {
         let mut connection = Self {
-            grant: name,
+            grant,
             generation: 1,
             label: None,
             access_token: granted.access_token.clone(),
@@ -130,7 +130,7 @@ impl Connection {
         self.expires_at.is_some_and(|end| end <= now)
     }
 
-    /// What its provider has to be shown.
+    /// The secrets that its provider has to be shown.
     pub fn held(&self) -> Held<'_> {
         Held { access_token: &self.access_token, refresh_token: self.refresh_token.as_ref(), extra: &self.extra }
     }
@@ -170,5 +170,5 @@ pub(super) fn place<'a>(identity: &'a [&'a str]) -> RowId<'a> {
     RowId { kind: RowKind::Connection, identity }
 }
 
-/// How long before its end a token is renewed, in seconds.
+/// Seconds before its end at which a token is refreshed.
 const AHEAD: u64 = 60;

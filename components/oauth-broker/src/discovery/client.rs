@@ -24,7 +24,7 @@ use url::Url;
 
 use super::entry::Preregistered;
 use super::walk::{Found, shown};
-use super::{A_DAY, Discovery, McpServer, ServiceError, Unfit, documents};
+use super::{A_DAY, Discovery, DiscoveryError, McpServer, ServiceError, documents};
 use crate::catalogue::{ClientAuth, Issued, IssuedClient, Service};
 use crate::host::Host;
 use crate::names::ServiceId;
@@ -76,14 +76,14 @@ pub(super) fn auth_of(name: &str) -> Option<ClientAuth> {
 /// The method of `wanted` that the server names first; a client without a secret comes last. The order is the server's,
 /// since the official Python SDK takes both and revokes only for the first. One that says nothing takes Basic (RFC 8414
 /// section 2).
-fn choose(found: &Found, wanted: &[ClientAuth]) -> Result<ClientAuth, Unfit> {
+fn choose(found: &Found, wanted: &[ClientAuth]) -> Result<ClientAuth, DiscoveryError> {
     let Some(methods) = &found.client_auth else { return Ok(ClientAuth::Basic) };
     let taken = || methods.iter().filter_map(|name| auth_of(name)).filter(|auth| wanted.contains(auth));
     let chosen = taken().find(|auth| *auth != ClientAuth::None).or_else(|| taken().next());
-    chosen.ok_or_else(|| Unfit::ClientAuth(shown(&found.issuer)))
+    chosen.ok_or_else(|| DiscoveryError::ClientAuth(shown(&found.issuer)))
 }
 
-pub(super) fn preregistered(client: &Preregistered, found: &Found) -> Result<IssuedClient, Unfit> {
+pub(super) fn preregistered(client: &Preregistered, found: &Found) -> Result<IssuedClient, DiscoveryError> {
     let auth = match (&client.secret, client.auth) {
         (None, _) => ClientAuth::None,
         (_, Some(auth)) => auth,
@@ -141,7 +141,7 @@ impl<H: Host> Discovery<'_, H> {
         let place = row_id(&place);
         let mut row = self.registered(place)?;
         if self.is_to_register(&row, found, scopes) {
-            let lease = self.leases.wait(place, MAKING).await?.ok_or_else(|| ServiceError::Silent {
+            let lease = self.leases.wait(place, MAKING).await?.ok_or_else(|| ServiceError::NoAnswer {
                 who: shown(&found.issuer),
                 why: "it is being asked for a client".to_owned(),
             })?;
@@ -153,7 +153,7 @@ impl<H: Host> Discovery<'_, H> {
             row.begun = row.begun.saturating_add(1);
             self.vault.write(place, &row)?;
         }
-        row.client.ok_or_else(|| Unfit::TooManyClients(shown(&found.issuer)).into())
+        row.client.ok_or_else(|| DiscoveryError::TooManyClients(shown(&found.issuer)).into())
     }
 
     /// Returns true if a flow needs another client than that of `row`, and may have one.
@@ -167,7 +167,7 @@ impl<H: Host> Discovery<'_, H> {
         !is_theirs || (is_over || is_wider) && may
     }
 
-    /// Registers, unless somebody has done so meanwhile. Called by the holder of the lease.
+    /// Registers a client, unless another instance has done so meanwhile. Called by the holder of the lease.
     async fn make(&self, found: &Found, redirect_uri: &str, scopes: &[String]) -> Result<Registration, ServiceError> {
         let place = [redirect_uri];
         let place = row_id(&place);
@@ -178,7 +178,7 @@ impl<H: Host> Discovery<'_, H> {
         let day = self.host.now() / A_DAY;
         let asked = if row.day == day { row.asked } else { 0 };
         if asked >= MOST_A_DAY {
-            return Err(Unfit::TooManyClients(shown(&found.issuer)).into());
+            return Err(DiscoveryError::TooManyClients(shown(&found.issuer)).into());
         }
         (row.day, row.asked) = (day, asked + 1);
         self.vault.write(place, &row)?;
@@ -196,22 +196,22 @@ impl<H: Host> Discovery<'_, H> {
         redirect_uri: &str,
         scopes: Vec<String>,
     ) -> Result<Registration, ServiceError> {
-        let Some(url) = &found.register else { return Err(Unfit::NoClient(shown(&found.issuer)).into()) };
-        let url = Url::parse(url).map_err(|_| Unfit::Form(shown(url)))?;
+        let Some(url) = &found.register else { return Err(DiscoveryError::NoClient(shown(&found.issuer)).into()) };
+        let url = Url::parse(url).map_err(|_| DiscoveryError::Form(shown(url)))?;
         let wanted = choose(found, &[ClientAuth::Basic, ClientAuth::Post, ClientAuth::None])?;
         let request = self.registration_request(found, redirect_uri, &scopes, wanted)?;
         let answer = self.send_registration(&url, request).await?;
-        let refused = |error: String| Unfit::Registration { issuer: shown(&found.issuer), error };
+        let refused = |error: String| DiscoveryError::Registration { issuer: shown(&found.issuer), error };
         if !answer.status().is_success() {
             return Err(refused(reason(&answer)).into());
         }
-        let said = documents::registered(answer.body()).ok_or_else(|| Unfit::Form(shown(url.as_str())))?;
+        let said = documents::registered(answer.body()).ok_or_else(|| DiscoveryError::Form(shown(url.as_str())))?;
         if said.redirect_uris.is_some_and(|uris| !uris.iter().any(|uri| uri == redirect_uri)) {
             return Err(refused("it registers another redirect URI".to_owned()).into());
         }
         let auth = match said.client_auth_method {
             // The server decides (RFC 7591 section 3.2.1).
-            Some(method) => auth_of(&method).ok_or_else(|| Unfit::ClientAuth(shown(&found.issuer)))?,
+            Some(method) => auth_of(&method).ok_or_else(|| DiscoveryError::ClientAuth(shown(&found.issuer)))?,
             None => wanted,
         };
         let (auth, secret, ends) = match (auth, said.client_secret) {
@@ -319,7 +319,7 @@ impl<H: Host> Discovery<'_, H> {
     }
 }
 
-/// Why a registration was refused, in the server's words as far as they can be shown (RFC 7591 section 3.2.2).
+/// The reason for a refused registration, in the server's words as far as they can be shown (RFC 7591 section 3.2.2).
 fn reason(answer: &Response<Vec<u8>>) -> String {
     match documents::registration_error(answer.body()) {
         None => format!("it answers {}", answer.status().as_u16()),
@@ -332,15 +332,15 @@ fn row_id<'a>(identity: &'a [&'a str]) -> RowId<'a> {
     RowId { kind: RowKind::Registration, identity }
 }
 
-/// What people read on the page of an authorization server.
+/// The name of this client on the page of an authorization server.
 const NAME: &str = "Gatehouse";
-/// What a token endpoint says of a client that it has forgotten. Older versions of the official Python SDK say the second.
+/// The errors of a token endpoint that has forgotten a client. Older versions of the official Python SDK say the second.
 pub(crate) const GONE: [&str; 2] = ["invalid_client", "unauthorized_client"];
 /// Flows that may begin with a registration and not come back.
 const PATIENCE: u8 = 5;
 /// The most clients of a service that are asked for in a day.
 pub(super) const MOST_A_DAY: u8 = 10;
-/// For how many milliseconds somebody else's registration is waited for: longer than a call takes.
+/// For how many milliseconds the registration of another instance is waited for: longer than a call takes.
 const MAKING: u64 = 10_000;
 /// Seconds that a client's secret has to live on, for a flow to begin with it.
 const A_WHILE: u64 = 900;

@@ -33,7 +33,7 @@ pub(crate) struct ServerMetadata {
     pub says_issuer: bool,
 }
 
-/// What registration answers (RFC 7591 section 3.2).
+/// The answer to a registration (RFC 7591 section 3.2).
 #[derive(Debug)]
 pub(crate) struct Registered {
     pub client_id: String,
@@ -84,7 +84,7 @@ pub(crate) fn registered(document: &[u8]) -> Option<Registered> {
     })
 }
 
-/// Why there is no registration: the error and its description (RFC 7591 section 3.2.2).
+/// The error of a registration and its description (RFC 7591 section 3.2.2).
 pub(crate) fn registration_error(document: &[u8]) -> Option<(String, Option<String>)> {
     let said = object(document)?;
     Some((text(&said, "error").filter(|error| !error.is_empty())?, text(&said, "error_description")))
@@ -117,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn scopes_are_words_and_there_are_not_too_many() {
+    fn scopes_are_valid_tokens_and_bounded_in_number() {
         assert_eq!(scopes(["a", "b:c/d", "a", "", "e\"f", "g h", "é"].into_iter()), ["a", "b:c/d"]);
         let many: Vec<String> = (0..1000).map(|number| number.to_string()).collect();
         assert_eq!(scopes(many.iter().map(String::as_str)).len(), ASKED_FOR.most);

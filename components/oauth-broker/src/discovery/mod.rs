@@ -70,15 +70,15 @@ use walk::{Found, is_same_issuer};
 pub enum ServiceError {
     #[error(transparent)]
     Row(#[from] RowError),
-    /// Somebody on the way does not answer now.
+    /// A server of the walk does not answer now.
     #[error("the server {who} does not answer now ({why}). Nothing is lost: try again")]
-    Silent { who: String, why: String },
-    /// Somebody on the way refuses, or says what cannot be trusted.
+    NoAnswer { who: String, why: String },
+    /// A server of the walk refuses, or its metadata cannot be trusted.
     #[error(transparent)]
-    Unfit(#[from] Unfit),
+    Discovery(#[from] DiscoveryError),
     /// The grant is of another issuer than the one that the service has now.
     #[error("this service now has another authorization server than the one that made the grant: connect again")]
-    Moved,
+    OtherIssuer,
 }
 
 impl From<SettingError> for ServiceError {
@@ -87,9 +87,9 @@ impl From<SettingError> for ServiceError {
     }
 }
 
-/// What is wrong with what was found.
+/// The fault of a server, or of its metadata.
 #[derive(Debug, Error, PartialEq, Eq)]
-pub enum Unfit {
+pub enum DiscoveryError {
     #[error(
         "the MCP server {0} answers without authorization and names no authorization server: there is nothing to connect"
     )]
@@ -159,7 +159,7 @@ impl<H: Host> Discovery<'_, H> {
         let row = if asks.is_some() { self.kept(server)? } else { None };
         let found = match row {
             Some(Row { at, found: Some(found), .. }) if is_recent(at, self.host.now(), A_MOMENT - 1) => found,
-            _ => self.find_anew(server).await?,
+            _ => self.rediscover(server).await?,
         };
         self.with_client(server, &found, asks).await
     }
@@ -168,13 +168,13 @@ impl<H: Host> Discovery<'_, H> {
     pub(crate) async fn issuing(&self, server: &McpServer, issued: &Issued) -> Result<Service, ServiceError> {
         let found = self.found(server).await?;
         if !is_same_issuer(&found.issuer, &issued.issuer) {
-            return Err(ServiceError::Moved);
+            return Err(ServiceError::OtherIssuer);
         }
         let mut client = match (&issued.client, &server.client) {
             (Some(client), _) => client.clone(),
             (None, Some(client)) => client::preregistered(client, &found)?,
             // The operator has taken the client away, with which it was made.
-            (None, None) => return Err(ServiceError::Moved),
+            (None, None) => return Err(ServiceError::OtherIssuer),
         };
         if server.client.as_ref().is_none_or(|client| client.auth.is_none()) {
             client.auth = issued.auth.unwrap_or(client.auth);
@@ -229,7 +229,7 @@ impl<H: Host> Discovery<'_, H> {
         self.vault.write(row_id(&[server.id.as_str()]), &row)
     }
 
-    /// What is known of the server: at most a day old, or older while nobody answers.
+    /// The stored result for the server: at most a day old, or older while no server answers.
     async fn found(&self, server: &McpServer) -> Result<Found, ServiceError> {
         let now = self.host.now();
         let row = self.kept(server)?;
@@ -237,7 +237,7 @@ impl<H: Host> Discovery<'_, H> {
         let before = row.as_ref().and_then(|row| row.found.clone());
         if is_young {
             let why = "nothing was found a moment ago".to_owned();
-            return before.ok_or_else(|| ServiceError::Silent { who: walk::shown(server.url.as_str()), why });
+            return before.ok_or_else(|| ServiceError::NoAnswer { who: walk::shown(server.url.as_str()), why });
         }
         let place = [server.id.as_str()];
         let place = row_id(&place);
@@ -246,9 +246,9 @@ impl<H: Host> Discovery<'_, H> {
         // Ahead of the walk, which may lead over other gateways back to here: `resolve` says nothing of the Gatehouses that
         // a request has passed.
         self.vault.write(place, &next)?;
-        match (self.find_anew(server).await, before) {
-            (Err(error @ ServiceError::Silent { .. }), Some(before)) => {
-                self.host.log(&format!("{}: {error}; what was known of it still serves", server.id));
+        match (self.rediscover(server).await, before) {
+            (Err(error @ ServiceError::NoAnswer { .. }), Some(before)) => {
+                self.host.log(&format!("{}: {error}. The stored result of discovery is used", server.id));
                 Ok(before)
             }
             (Err(error), Some(_)) => {
@@ -260,10 +260,10 @@ impl<H: Host> Discovery<'_, H> {
         }
     }
 
-    async fn find_anew(&self, server: &McpServer) -> Result<Found, ServiceError> {
+    async fn rediscover(&self, server: &McpServer) -> Result<Found, ServiceError> {
         let found = self.walk(server).await?;
         if let Some(own) = found.urls().find(|url| url.parse().is_ok_and(|url| is_own(self.host, &url))) {
-            return Err(Unfit::Own(walk::shown(own)).into());
+            return Err(DiscoveryError::Own(walk::shown(own)).into());
         }
         let client_id = server.client.as_ref().map(|client| &client.id);
         let before = self.kept(server)?;
@@ -272,7 +272,7 @@ impl<H: Host> Discovery<'_, H> {
             && let Some(before) = &row.found
             && !is_same_issuer(&before.issuer, &found.issuer)
         {
-            return Err(Unfit::OthersClient { old: before.issuer.clone(), new: found.issuer }.into());
+            return Err(DiscoveryError::OthersClient { old: before.issuer.clone(), new: found.issuer }.into());
         }
         let asked = before.map(|row| row.asked).unwrap_or_default();
         self.vault
@@ -310,7 +310,7 @@ impl Row {
     }
 }
 
-/// What was found, in the form of a catalogue row.
+/// The result of discovery, in the form of a catalogue row.
 fn service(server: &McpServer, found: &Found, client: IssuedClient, issued: Issued) -> Result<Service, ServiceError> {
     let resource = json!({ "resource": found.resource });
     let mut fields = json!({
@@ -353,5 +353,5 @@ const OFFLINE: &str = "offline_access";
 /// Seconds that what was found may be old when a flow begins: it was found when its page was shown.
 const A_MOMENT: u64 = 600;
 const A_DAY: u64 = 86_400;
-/// Seconds until another attempt where nobody answered.
+/// Seconds until another attempt if no server answered.
 const LATER: u64 = 300;

@@ -28,7 +28,7 @@ use url::Url;
 
 use super::documents::{self, ResourceMetadata, ServerMetadata};
 use super::guard::{self, AddressError, Named};
-use super::{Discovery, McpServer, OFFLINE, ServiceError, Unfit};
+use super::{Discovery, DiscoveryError, McpServer, OFFLINE, ServiceError};
 use crate::host::{Host, SendFault};
 use crate::outbound;
 use crate::provider::{Failure, USER_AGENT};
@@ -36,7 +36,7 @@ use http_auth::challenge::{self, Bearer};
 use http_auth::coding;
 use http_auth::scope::{ASKED_FOR, SUPPORTED};
 
-/// What there is to know of an MCP server and its authorization server. Every URL has passed the guard.
+/// The result of a walk: an MCP server and its authorization server. Every URL has passed the guard.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Found {
     pub issuer: String,
@@ -77,7 +77,7 @@ impl<H: Host> Discovery<'_, H> {
         let issuer = issuer_of(server, &resource, &at)?;
         let url = address("authorization_servers", at.as_str(), issuer, server)?;
         let Some(metadata) = self.server_metadata(&url, issuer, end).await? else {
-            return Err(Unfit::NoMetadata(shown(issuer)).into());
+            return Err(DiscoveryError::NoMetadata(shown(issuer)).into());
         };
         Ok(found(server, metadata, resource.resource, wanted)?)
     }
@@ -103,7 +103,7 @@ impl<H: Host> Discovery<'_, H> {
             return Ok(found(server, metadata, resource, wanted)?);
         }
         if !asked {
-            return Err(Unfit::Open(shown(server.url.as_str())).into());
+            return Err(DiscoveryError::Open(shown(server.url.as_str())).into());
         }
         Ok(Found {
             issuer: origin,
@@ -162,7 +162,7 @@ impl<H: Host> Discovery<'_, H> {
         };
         let metadata = documents::server_metadata(&said);
         if !is_same_issuer(&metadata.issuer, issuer) {
-            return Err(Unfit::Issuer { url: shown(at.as_str()), said: shown(&metadata.issuer) }.into());
+            return Err(DiscoveryError::Issuer { url: shown(at.as_str()), said: shown(&metadata.issuer) }.into());
         }
         Ok(Some(metadata))
     }
@@ -187,9 +187,9 @@ impl<H: Host> Discovery<'_, H> {
                     Some(said) if needed.iter().all(|name| said[*name].is_string()) => {
                         return Ok(Some((said, place.clone())));
                     }
-                    _ => Unfit::Form(url).into(),
+                    _ => DiscoveryError::Form(url).into(),
                 },
-                Ok(Err(status)) => Unfit::NoResourceMetadata { url, status: status.as_u16() }.into(),
+                Ok(Err(status)) => DiscoveryError::NoResourceMetadata { url, status: status.as_u16() }.into(),
                 Err(error) => {
                     trouble.get_or_insert(error);
                     continue;
@@ -202,7 +202,7 @@ impl<H: Host> Discovery<'_, H> {
         trouble.map_or(Ok(None), Err)
     }
 
-    /// A document, or the status that came in its place. No redirect is followed: where it leads, nobody has vouched for.
+    /// A document, or the status that came in its place. No redirect is followed: no one vouches for its target.
     async fn get(&self, url: &Url, end: u64) -> Result<Result<Vec<u8>, StatusCode>, ServiceError> {
         let request =
             Request::builder().method(Method::GET).uri(url.as_str()).header(header::ACCEPT, "application/json");
@@ -219,14 +219,14 @@ impl<H: Host> Discovery<'_, H> {
         url: &Url,
         end: u64,
     ) -> Result<Response<Vec<u8>>, ServiceError> {
-        let silent = |why: String| ServiceError::Silent { who: shown(&url.origin().ascii_serialization()), why };
+        let silent = |why: String| ServiceError::NoAnswer { who: shown(&url.origin().ascii_serialization()), why };
         let request =
             request.header(header::USER_AGENT, USER_AGENT).header(header::ACCEPT_ENCODING, coding::NONE).body(body);
         let request = request.map_err(|_| silent("the request could not be made".to_owned()))?;
         if self.host.ticks() >= end {
             return Err(silent(SendFault::Timeout.to_string()));
         }
-        let sent = outbound::send(self.host, request).map_err(|_| Unfit::Own(shown(url.as_str())))?;
+        let sent = outbound::send(self.host, request).map_err(|_| DiscoveryError::Own(shown(url.as_str())))?;
         let answer = match select(pin!(sent), pin!(self.host.sleep(CALL))).await {
             Either::Left((answer, _)) => answer,
             Either::Right(_) => Err(SendFault::Timeout),
@@ -235,13 +235,13 @@ impl<H: Host> Discovery<'_, H> {
             Ok(answer) if Failure::is_busy(answer.status()) => {
                 Err(silent(format!("it answers {}", answer.status().as_u16())))
             }
-            Ok(answer) if answer.body().len() > LONGEST => Err(Unfit::Long(shown(url.as_str())).into()),
+            Ok(answer) if answer.body().len() > LONGEST => Err(DiscoveryError::Long(shown(url.as_str())).into()),
             Ok(answer) if answer.status().is_success() && coding::of(answer.headers()).is_some() => {
                 let coding = coding::of(answer.headers()).unwrap_or_default();
-                Err(Unfit::Coded { url: shown(url.as_str()), coding }.into())
+                Err(DiscoveryError::Coded { url: shown(url.as_str()), coding }.into())
             }
             Ok(answer) => Ok(answer),
-            Err(SendFault::TooLarge) => Err(Unfit::Long(shown(url.as_str())).into()),
+            Err(SendFault::TooLarge) => Err(DiscoveryError::Long(shown(url.as_str())).into()),
             Err(fault) => Err(silent(fault.to_string())),
         }
     }
@@ -252,16 +252,17 @@ impl<H: Host> Discovery<'_, H> {
 }
 
 /// The authorization server to use, of those that the MCP server names.
-fn issuer_of<'r>(server: &McpServer, resource: &'r ResourceMetadata, at: &Url) -> Result<&'r str, Unfit> {
+fn issuer_of<'r>(server: &McpServer, resource: &'r ResourceMetadata, at: &Url) -> Result<&'r str, DiscoveryError> {
     if !speaks_for(&resource.resource, &server.url) {
-        return Err(Unfit::Resource { url: shown(at.as_str()), said: shown(&resource.resource) });
+        return Err(DiscoveryError::Resource { url: shown(at.as_str()), said: shown(&resource.resource) });
     }
     let named = &resource.authorization_servers;
     match &server.issuer {
-        Some(issuer) => {
-            named.iter().find(|named| is_same_issuer(named, issuer)).ok_or_else(|| Unfit::NotNamed(shown(issuer)))
-        }
-        None => named.first().ok_or_else(|| Unfit::NoServer(shown(at.as_str()))),
+        Some(issuer) => named
+            .iter()
+            .find(|named| is_same_issuer(named, issuer))
+            .ok_or_else(|| DiscoveryError::NotNamed(shown(issuer))),
+        None => named.first().ok_or_else(|| DiscoveryError::NoServer(shown(at.as_str()))),
     }
     .map(String::as_str)
 }
@@ -316,16 +317,16 @@ fn server_places(issuer: &Url) -> Vec<Url> {
     places.into_iter().map(at).collect()
 }
 
-/// What the metadata come to, if they are safe to use.
+/// The result of metadata that are safe to use.
 fn found(
     server: &McpServer,
     metadata: ServerMetadata,
     resource: String,
     mut scopes: Vec<String>,
-) -> Result<Found, Unfit> {
+) -> Result<Found, DiscoveryError> {
     let issuer = metadata.issuer;
     if !metadata.code_challenge_methods.iter().any(|method| method == "S256") {
-        return Err(Unfit::Pkce(shown(&issuer)));
+        return Err(DiscoveryError::Pkce(shown(&issuer)));
     }
     let mut hosts = server.hosts.clone();
     hosts.extend(Url::parse(&issuer).ok().as_ref().and_then(Named::of));
@@ -333,7 +334,7 @@ fn found(
         let url = address(field, &issuer, text, server)?;
         if !hosts.iter().any(|host| host.covers(&url)) {
             let host = shown(url.authority());
-            return Err(Unfit::Elsewhere { issuer: shown(&issuer), field, host });
+            return Err(DiscoveryError::Elsewhere { issuer: shown(&issuer), field, host });
         }
         Ok(url.to_string())
     };
@@ -357,8 +358,8 @@ fn found(
     })
 }
 
-fn address(field: &'static str, of: &str, text: &str, server: &McpServer) -> Result<Url, Unfit> {
-    let refused = |why| Unfit::Address { field, of: shown(of), why };
+fn address(field: &'static str, of: &str, text: &str, server: &McpServer) -> Result<Url, DiscoveryError> {
+    let refused = |why| DiscoveryError::Address { field, of: shown(of), why };
     let url = guard::outside(text, |url| server.names(url)).map_err(refused)?;
     if field == "authorization_servers" && url.query().is_some() {
         // RFC 8414 section 2.
@@ -391,7 +392,7 @@ mod tests {
 
     /// R19: the resource is the server or, at its origin, a prefix of its path.
     #[test]
-    fn metadata_speak_for_the_server_and_for_what_it_lies_under() {
+    fn a_resource_is_the_server_or_a_prefix_of_its_path() {
         let server = url("https://mcp.example.com/team/mcp");
         for resource in [
             "https://mcp.example.com/team/mcp",
@@ -464,7 +465,7 @@ mod tests {
     }
 
     #[test]
-    fn a_strangers_words_are_short_and_plain() {
+    fn a_strangers_text_is_shown_short_and_in_ascii() {
         assert_eq!(shown("https://a/\u{202e}\n<b>"), "https://a/\\u{202e}\\n<b>");
         assert!(shown(&"é".repeat(10_000)).len() <= 200 * 10);
     }

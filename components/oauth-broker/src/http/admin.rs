@@ -19,7 +19,7 @@ use crate::params::Params;
 use crate::people::{CallerError, Sender};
 use crate::vault::RowError;
 
-/// `GET /admin/audit?subject=…&hours=…`: without a subject, what belongs to nobody.
+/// `GET /admin/audit?subject=…&hours=…`: without a subject, the events that have none.
 pub fn audit<H: Host>(broker: &Broker<'_, H>, request: &Request<Vec<u8>>) -> Result<Response<Vec<u8>>, Refusal> {
     let admin = broker.people().admin(request)?;
     let params = Params::of(request.uri())?;

@@ -182,7 +182,7 @@ struct Wish {
     subject_token: Option<Secret>,
 }
 
-/// Why nothing was connected, with the way to start again where that can help.
+/// The refusal of a connection, with the address to start again if that can help.
 fn refused(error: ConnectError, again: String) -> Refusal {
     let helps = !matches!(error, ConnectError::UnknownService | ConnectError::TicketOfAnother);
     Refusal::Connect { error, again: helps.then_some(again) }

@@ -66,21 +66,21 @@ pub struct Listing {
     pub services: Vec<Listed>,
 }
 
-/// How the subject stands with one account of one service.
+/// One account of the subject at one service.
 #[derive(Serialize)]
 pub struct Listed {
     pub service: ServiceId,
     /// The name that the person gave it.
     #[serde(skip_serializing_if = "AccountName::is_default")]
     pub account: AccountName,
-    /// What the service is called.
+    /// The name of the service.
     pub name: String,
     pub connected: bool,
     /// `active`, `needs_reconnect`, `not_connected`, `unreadable` or `not_offered`.
     pub state: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// What the provider calls the account.
+    /// The provider's name for the account.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
     pub scopes: Vec<String>,
@@ -97,7 +97,7 @@ pub struct Listed {
     pub refreshed_at: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connect_url: Option<String>,
-    /// Where the person can grant what is missing.
+    /// The page on which the person can grant the missing scopes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub step_up_url: Option<String>,
 }
@@ -109,7 +109,7 @@ async fn listing<H: Host>(broker: &Broker<'_, H>, subject: Subject) -> Result<Li
     let mut ids = match looked_after.and_then(|()| broker.index().connections_of(&subject)) {
         // The operator can put the key back. What has no further account is found without the list.
         Err(error @ RowError::Open(_)) => {
-            broker.host.log(&format!("a list of connections could not be read: {error}"));
+            broker.host.log(&format!("an index of connections could not be read, and was left as it is: {error}"));
             Vec::new()
         }
         ids => ids?,
@@ -158,7 +158,7 @@ fn listed<H: Host>(broker: &Broker<'_, H>, id: ConnectionId, service: Option<&Of
         Ok(None) => {}
         Ok(Some(connection)) => listed.describe(connection, service, refused, now),
         Err(error @ (RowError::Open(_) | RowError::Form)) => {
-            broker.host.log(&format!("a connection could not be read: {error}"));
+            broker.host.log(&format!("a connection could not be read, and was left as it is: {error}"));
             listed.state = "unreadable";
         }
         Err(error) => return Err(error.into()),

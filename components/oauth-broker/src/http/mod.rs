@@ -130,7 +130,7 @@ fn sender<H: Host>(
     }))
 }
 
-/// Which connection a request is about.
+/// The connection of a request.
 fn connection(subject: Subject, service: ServiceId, account: Option<&str>) -> Result<ConnectionId, Refusal> {
     let account = AccountName::parse(account.unwrap_or_default())
         .map_err(|_| Refusal::Request("account is not a name of at most 32 of a-z, 0-9, _ and -"))?;

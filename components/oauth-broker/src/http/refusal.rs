@@ -20,7 +20,7 @@ use crate::settings::SettingError;
 use crate::text;
 use crate::vault::{OpenError, RowError};
 
-/// Why a request is not granted. The text is for its sender and holds no secret.
+/// A refused request. The text is for its sender and holds no secret.
 #[derive(Debug, Error)]
 pub enum Refusal {
     #[error("there is nothing at this address")]
@@ -33,7 +33,7 @@ pub enum Refusal {
     Unread(#[from] ReadError),
     #[error("this Gatehouse does not offer that service")]
     UnknownService,
-    /// Nobody is signed in; then the way leads to this path.
+    /// No person is signed in. After signing in they go to this path.
     #[error("sign in first")]
     SignIn(String),
     #[error("this is neither the passphrase nor an API key")]
@@ -50,7 +50,7 @@ pub enum Refusal {
     Target,
     #[error(transparent)]
     Loop(#[from] LoopError),
-    /// Somebody was not connected. They may start again at this path.
+    /// A person was not connected. They may start again at this path.
     #[error("{error}")]
     Connect { error: ConnectError, again: Option<String> },
     #[error("not connected yet")]
@@ -94,7 +94,7 @@ impl From<Foreign> for Refusal {
 }
 
 impl Refusal {
-    /// Nobody is signed in. After signing in, the person's connections are shown.
+    /// No person is signed in. After signing in, their connections are shown.
     pub fn sign_in() -> Self {
         Self::SignIn("/".to_owned())
     }
@@ -143,7 +143,7 @@ impl Refusal {
         response
     }
 
-    /// What the caller is told. It may hold words of a provider.
+    /// The text for the caller. It may hold words of a provider.
     fn text(&self) -> String {
         match self {
             Self::Row(error) | Self::Connect { error: ConnectError::Row(error), .. } => error.public_text(),
@@ -182,10 +182,10 @@ impl Refusal {
                     }
                     Failure::Refused(_) | Failure::Malformed(_) => (StatusCode::BAD_GATEWAY, "server_error"),
                 },
-                ConnectError::Service(ServiceError::Silent { .. }) => {
+                ConnectError::Service(ServiceError::NoAnswer { .. }) => {
                     (StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable")
                 }
-                ConnectError::Service(ServiceError::Moved) => (StatusCode::CONFLICT, "needs_reconnect"),
+                ConnectError::Service(ServiceError::OtherIssuer) => (StatusCode::CONFLICT, "needs_reconnect"),
                 ConnectError::Service(_) => (StatusCode::BAD_GATEWAY, "server_error"),
                 ConnectError::Row(error) => row(error),
                 _ => (StatusCode::BAD_REQUEST, "invalid_request"),

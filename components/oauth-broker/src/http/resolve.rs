@@ -17,7 +17,7 @@ use crate::broker::Broker;
 use crate::connections::Status;
 use crate::handout::Handout;
 use crate::host::Host;
-use crate::names::{self, AccountName, CalledBy, ConnectionId, ServiceId, Subject};
+use crate::names::{self, AccountName, CalledBy, ConnectionId, GrantId, ServiceId, Subject};
 use crate::people::keys::is_gateway;
 use crate::people::{CallerError, Sender};
 use crate::settings::SettingError;
@@ -36,7 +36,7 @@ pub struct Question {
 #[derive(Default, Deserialize)]
 pub struct Wanted {
     pub service: String,
-    /// Which of the person's accounts there.
+    /// The person's account there.
     #[serde(default)]
     pub account: Option<String>,
     /// The fingerprint of a token that the upstream has just refused.
@@ -56,7 +56,7 @@ pub struct Resolution {
 #[derive(Serialize)]
 pub struct Caller {
     pub subject: String,
-    /// What the bearer may do; empty: no restriction.
+    /// The scopes of the bearer; empty: no restriction.
     pub scopes: Vec<String>,
     /// base64url. For gateways only: it opens what they keep for this subject.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -95,7 +95,7 @@ pub enum Outcome {
     UnknownService,
 }
 
-/// Why nothing at all is resolved.
+/// The reason why nothing at all is resolved.
 #[derive(Debug, thiserror::Error)]
 pub enum ResolveError {
     #[error("the bearer is missing or not known")]
@@ -247,7 +247,7 @@ struct Answered {
     resolved: Resolved,
     id: Option<ConnectionId>,
     /// The grant and the generation of a token that leaves.
-    token: Option<(String, u64)>,
+    token: Option<(GrantId, u64)>,
 }
 
 impl Answered {

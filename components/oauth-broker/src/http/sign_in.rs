@@ -94,7 +94,7 @@ mod tests {
 
     /// Item 17: every value leads to our own pages.
     #[test]
-    fn after_signing_in_the_way_leads_nowhere_else() {
+    fn the_page_after_sign_in_is_always_our_own() {
         for good in ["/", "/auth/github", "/auth/github?ticket=aB-_9", "/auth/github?account=work"] {
             assert_eq!(Next::parse(Some(good)).path(), good);
         }

@@ -124,14 +124,14 @@ fn note_disconnected<H: Host>(broker: &Broker<'_, H>, by: &CalledBy, id: &Connec
     });
 }
 
-/// What the body says, in JSON or as a form: nothing of it is needed by everyone.
+/// The body, in JSON or as a form. Each member is optional.
 #[derive(Deserialize)]
 struct Asked {
     #[serde(default)]
     subject_token: Option<Secret>,
     #[serde(default)]
     account: Option<String>,
-    /// What the token is for: noted in the audit, and nothing else.
+    /// The resource for which the token is: noted in the audit, and nothing else.
     #[serde(default)]
     resource: Option<String>,
 }

@@ -10,7 +10,7 @@ pub struct Cookie {
     pub lifetime: u64,
     /// Not so only on http, which is loopback.
     pub secure: bool,
-    /// Whether the browser has to send it when another site posts to us. Only where nothing else does.
+    /// True if the browser has to send it when another site posts to us. Only where nothing else does.
     pub cross_site: bool,
 }
 

@@ -120,7 +120,7 @@ mod tests {
     const OTHER: &str = "d9298a10d1b0735837dc4bd85dac641b0f3cef27a47e5d53a54f2f3f5b2fcffa";
 
     #[test]
-    fn a_key_belongs_to_whom_its_hash_is_listed_under() {
+    fn a_key_belongs_to_the_name_of_its_hash() {
         let keys = HashedKeys::parse(&format!("ann:{KEY}, bob:{OTHER},")).unwrap();
         assert_eq!(keys.owner_of("key"), Some("ann"));
         assert_eq!(keys.owner_of("other"), Some("bob"));
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_hash_is_named_by_its_place_and_not_shown() {
+    fn a_malformed_hash_is_named_by_its_position_and_not_shown() {
         for bad in ["ann:secret", "secret", "ann:", &format!(":{KEY}"), &format!("ann:{KEY}0"), "ann:é"] {
             let problem = HashedKeys::parse(&format!("ann:{KEY},{bad}")).err().unwrap();
             assert!(problem.starts_with("entry 2 ") && !problem.contains("secret"), "{problem}");

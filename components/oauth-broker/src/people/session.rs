@@ -30,7 +30,7 @@ pub(super) struct Session {
     pub(super) id: String,
 }
 
-/// What a sealed cookie is for.
+/// The purpose of a sealed cookie.
 pub(crate) struct Purpose {
     name: &'static str,
     row: RowId<'static>,

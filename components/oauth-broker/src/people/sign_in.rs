@@ -106,7 +106,7 @@ impl<H: Host> SignIn<'_, H> {
         Ok(is_right)
     }
 
-    /// When the attempts of the last minute were. Errors if no further one may be compared.
+    /// The times of the attempts of the last minute. Errors if no further one may be compared.
     fn attempts(&self, row: RowId) -> Result<Vec<u64>, SignInError> {
         let now = self.host.now();
         let text = self.vault.read_text_if_it_opens(row)?;

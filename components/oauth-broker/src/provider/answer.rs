@@ -6,21 +6,21 @@ use http_auth::scope::GRANTED;
 use serde_json::Value;
 
 use super::Grant;
-use super::dialect::Asking;
+use super::dialect::TokenRequest;
 use super::time::{number, timestamp};
 use crate::catalogue::{LifetimeUnit, Service};
 use sealing::Secret;
 
 /// The grant of a successful answer (RFC 6749 section 5.1). `None` if it holds no access token. `said` is the answer, with
 /// the parameters of the callback and the claims of an id token in it; `now` is the provider's.
-pub fn standard(service: &Service, asking: Asking<'_>, said: &Value, now: u64) -> Option<Grant> {
+pub fn read_grant(service: &Service, request_kind: TokenRequest<'_>, said: &Value, now: u64) -> Option<Grant> {
     let paths = &service.answer;
     let access_token = |tokens| at(tokens, &paths.access_token)?.as_str().filter(|token| !token.is_empty());
     let nested = service.token_at.as_ref().map(|path| at(said, path).filter(|nested| access_token(nested).is_some()));
     let tokens = match nested {
         Some(Some(nested)) => nested,
         // To take the outer token of a code's answer would be to take another's, such as the app's own.
-        Some(None) if matches!(asking, Asking::Code { .. }) => return None,
+        Some(None) if matches!(request_kind, TokenRequest::Code { .. }) => return None,
         Some(None) | None => said,
     };
     let find = |path: &str| at(if path.starts_with("callback.") { said } else { tokens }, path).unwrap_or(&Value::Null);
@@ -41,12 +41,12 @@ pub fn standard(service: &Service, asking: Asking<'_>, said: &Value, now: u64) -
     })
 }
 
-/// What of a text a row wants kept.
+/// The values of an answer that a row wants kept.
 pub fn picked(wanted: &BTreeMap<String, String>, said: &Value) -> BTreeMap<String, String> {
     crate::maps::map_of(wanted.iter().filter_map(|(name, path)| Some((name.clone(), text_at(said, path)?))))
 }
 
-/// How long the token lives: as the answer says, or what is left until the moment that it names.
+/// The lifetime of the token: as the answer says, or the seconds until the time that it names.
 fn lifetime(service: &Service, lifetime: &Value, end: &Value, now: u64) -> Option<u64> {
     let unit = match service.lifetime_unit {
         LifetimeUnit::Seconds => 1,

@@ -52,7 +52,7 @@ pub fn endpoint(service: &Service, address: &Address, held: &Held<'_>) -> Result
     Ok(endpoint.map_err(|_| Failure::Forged("it names a server that is not the service's"))?.url().to_string())
 }
 
-/// What a name in a template stands for.
+/// The value of a name in a template.
 fn value(service: &Service, held: &Held<'_>, name: &str) -> Option<String> {
     let (token, kind) = match held.refresh_token {
         Some(token) => (token, "refresh_token"),

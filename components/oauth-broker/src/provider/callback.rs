@@ -38,11 +38,11 @@ fn is_signed(params: &Params, secret: Option<&Secret>) -> bool {
     said.is_some_and(|said| mac.verify_slice(&said).is_ok())
 }
 
-/// What a row wants kept of a callback, by the parameters' own names.
+/// The parameters of a callback that a row wants kept, by their own names.
 pub fn wanted(service: &Service, params: &Params) -> BTreeMap<String, String> {
     let paths = service.extra.values().chain([&service.answer.scope]);
     let names = paths.filter_map(|path| path.strip_prefix("callback."));
-    // As long as anything of this kind is; a longer one is somebody's invention.
+    // Longer than any provider's value.
     let named = |name: &str| Some((name.to_owned(), params.get(name).filter(|value| value.len() <= 512)?.to_owned()));
     crate::maps::map_of(names.filter_map(named))
 }

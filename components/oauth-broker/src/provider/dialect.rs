@@ -20,13 +20,13 @@ use crate::catalogue::{Body, ClientAuth, Service};
 use crate::host::{CALL_LIMIT, Host, SendFault};
 use sealing::Secret;
 
-/// What is being asked, as some providers nest the answer to a code and not that to a refresh.
+/// The kind of a token request: some providers nest the answer to a code and not that to a refresh.
 #[derive(Debug, Clone, Copy)]
-pub enum Asking<'a> {
+pub enum TokenRequest<'a> {
     Code {
-        /// What is kept of the callback.
+        /// The kept parameters of the callback.
         callback: &'a BTreeMap<String, String>,
-        /// What an id token has to repeat.
+        /// The nonce that an id token has to repeat.
         nonce: &'a str,
     },
     Refresh,
@@ -49,19 +49,19 @@ pub async fn ask<H: Host>(
     url: &str,
     params: Vec<(&str, String)>,
 ) -> Result<Response<Vec<u8>>, Failure> {
-    let params = in_its_words(service, params);
+    let params = renamed_params(service, params);
     let outgoing = Outgoing { method: Method::POST, url, headers: HeaderMap::new(), body: service.token_body, params };
     send_as_client(host, service, outgoing, Vec::new()).await
 }
 
 /// Parameters of the standard by the names that the provider has for them.
-pub fn in_its_words(service: &Service, params: Vec<(&str, String)>) -> Vec<(String, String)> {
+pub fn renamed_params(service: &Service, params: Vec<(&str, String)>) -> Vec<(String, String)> {
     let renamed = |(name, value)| Some((service.renamed(name)?.to_owned(), value));
     params.into_iter().filter_map(renamed).collect()
 }
 
 /// Takes parameters that `params` bring out of the query of a URL: none may come twice (RFC 6749 sections 3.1 and 3.2).
-pub fn make_room(url: &mut Url, params: &[(String, String)]) {
+pub fn remove_params(url: &mut Url, params: &[(String, String)]) {
     let stays = |name: &str| !params.iter().any(|(ours, _)| ours == name);
     let (kept, gone): (Vec<_>, Vec<_>) = url.query_pairs().into_owned().partition(|(name, _)| stays(name));
     if !gone.is_empty() {
@@ -107,7 +107,7 @@ fn refuses_client(answer: &Response<Vec<u8>>) -> bool {
 pub async fn send<H: Host>(host: &H, outgoing: Outgoing<'_>, literal: Vec<u8>) -> Result<Response<Vec<u8>>, Failure> {
     let Outgoing { method, url, mut headers, body, params } = outgoing;
     let mut url = Url::parse(url).map_err(|_| Failure::Malformed("URL"))?;
-    make_room(&mut url, &params);
+    remove_params(&mut url, &params);
     let (kind, bytes) = match body {
         _ if params.is_empty() && literal.is_empty() => (None, literal),
         _ if params.is_empty() => (Some(JSON), literal),
@@ -173,7 +173,7 @@ fn authenticated<'a>(service: &Service, mut outgoing: Outgoing<'a>) -> Result<Ou
 pub fn tokens<H: Host>(
     host: &H,
     service: &Service,
-    asking: Asking<'_>,
+    request_kind: TokenRequest<'_>,
     answer: &Response<Vec<u8>>,
 ) -> Result<Grant, Failure> {
     let now = host.now();
@@ -188,9 +188,9 @@ pub fn tokens<H: Host>(
         return Err(failure);
     }
     let mut said = said.ok_or(Failure::Malformed("answer"))?;
-    let (callback, nonce) = match asking {
-        Asking::Code { callback, nonce } => (Some(callback), Some(nonce)),
-        Asking::Refresh => (None, None),
+    let (callback, nonce) = match request_kind {
+        TokenRequest::Code { callback, nonce } => (Some(callback), Some(nonce)),
+        TokenRequest::Refresh => (None, None),
     };
     if service.reads_id_token() {
         let claims = id_token::claims(service, said.get("id_token").and_then(Value::as_str), nonce, now)?;
@@ -198,11 +198,12 @@ pub fn tokens<H: Host>(
     }
     let callback = callback.into_iter().flatten();
     said["callback"] = object_of(callback.map(|(name, value)| (name.clone(), Value::from(value.as_str()))));
-    answer::standard(service, asking, &said, super::failure::clock(answer, now)).ok_or(Failure::Malformed("answer"))
+    answer::read_grant(service, request_kind, &said, super::failure::clock(answer, now))
+        .ok_or(Failure::Malformed("answer"))
 }
 
 /// Returns an error if the answer to a request other than a token request is one, under any status.
-pub fn succeeded<H: Host>(host: &H, service: &Service, answer: &Response<Vec<u8>>) -> Result<(), Failure> {
+pub fn check_success<H: Host>(host: &H, service: &Service, answer: &Response<Vec<u8>>) -> Result<(), Failure> {
     let now = host.now();
     if Failure::is_busy(answer.status()) || answer.status().is_redirection() {
         return Err(Failure::of_status(answer, now));
@@ -258,7 +259,7 @@ fn error(service: &Service, answer: &Response<Vec<u8>>, said: &Value, now: u64) 
     if codes.is_empty() && (refused || !answer.status().is_success()) {
         codes.push(format!("status_{}", answer.status().as_u16()));
     }
-    (!codes.is_empty()).then(|| Failure::said(service, &codes, answer, now))
+    (!codes.is_empty()).then(|| Failure::of_codes(service, &codes, answer, now))
 }
 
 pub fn sensitive(text: String) -> Result<HeaderValue, Failure> {

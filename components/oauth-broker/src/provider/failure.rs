@@ -33,17 +33,17 @@ pub enum Failure {
     /// No answer came.
     #[error(transparent)]
     Unreachable(#[from] SendFault),
-    /// What came is not an answer, or what was to be sent is not a request.
+    /// The answer is malformed, or the request that was to be sent.
     #[error("malformed {0}")]
     Malformed(&'static str),
-    /// What came to the callback is not what this provider sends there.
+    /// The callback was not made by this provider.
     #[error("the provider did not make this answer ({0})")]
     Forged(&'static str),
 }
 
 impl Failure {
     /// The class of an answer with these error codes: the first that has one counts.
-    pub(super) fn said<T>(service: &Service, codes: &[String], answer: &Response<T>, now: u64) -> Self {
+    pub(super) fn of_codes<T>(service: &Service, codes: &[String], answer: &Response<T>, now: u64) -> Self {
         let class = |code: &String| {
             let shown = || presentable(code);
             let own = |list: &[String]| list.contains(code);
@@ -93,7 +93,7 @@ fn retry_after<T>(answer: &Response<T>, now: u64) -> Option<u32> {
     })
 }
 
-/// What the provider's clock says, or else ours: a moment that it names is one of its own clock.
+/// The time of the provider's clock, or else of ours: a time that the provider names is one of its own clock.
 pub(super) fn clock<T>(answer: &Response<T>, now: u64) -> u64 {
     answer.headers().get(header::DATE).and_then(|date| http_date(date.to_str().ok()?)).unwrap_or(now)
 }

@@ -12,7 +12,8 @@ use super::Failure;
 use crate::catalogue::Service;
 use sealing::Secret;
 
-/// What the id token of a flow has to repeat. It is made of the flow's verifier, so that nothing more has to be kept.
+/// The nonce that the id token of a flow has to repeat. It is made of the flow's verifier, so that nothing more has to be
+/// stored.
 pub fn nonce(verifier: &Secret) -> String {
     let digest = Sha256::new().chain_update("gatehouse.nonce.v1").chain_update(verifier.reveal()).finalize();
     Base64UrlUnpadded::encode_string(&digest)

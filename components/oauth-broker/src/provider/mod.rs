@@ -29,10 +29,10 @@ use crate::catalogue::{Call, Pkce, Service};
 use crate::host::Host;
 use crate::params::Params;
 use crate::text;
-use dialect::Asking;
+use dialect::TokenRequest;
 use sealing::Secret;
 
-/// What a provider granted.
+/// A grant as the provider gives it.
 #[derive(Debug)]
 pub struct Grant {
     pub access_token: Secret,
@@ -47,15 +47,15 @@ pub struct Grant {
     pub extra: BTreeMap<String, String>,
 }
 
-/// How a flow begins at the provider.
+/// The beginning of a flow at the provider.
 pub struct Begun {
     /// Where to send the person.
     pub to: Url,
-    /// What [`Returned`] has to bring back.
+    /// The secrets that [`Returned`] has to bring back.
     pub kept: BTreeMap<String, Secret>,
 }
 
-/// What came to the callback of a flow, and what the flow remembered.
+/// The parameters of a callback, and the stored state of its flow.
 pub struct Returned<'a> {
     pub code: &'a str,
     /// All parameters of the callback, for those that a row wants kept.
@@ -75,15 +75,15 @@ pub struct Held<'a> {
 /// The account of a grant, as far as the provider tells.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Account {
-    /// What the provider never gives to anybody else.
+    /// The account's id, which the provider never gives to another account.
     pub id: Option<String>,
-    /// What people recognise it by.
+    /// The label by which people recognise it.
     pub label: Option<String>,
     /// To be kept beside the token.
     pub extra: BTreeMap<String, String>,
 }
 
-/// What a flow asks of the provider.
+/// The request of a flow to the provider.
 pub struct Asked<'a> {
     pub scopes: &'a [String],
     pub state: &'a str,
@@ -124,9 +124,9 @@ pub async fn begin<H: Host>(host: &H, service: &Service, asked: Asked<'_>) -> Re
         params.push(("nonce", id_token::nonce(verifier)));
     }
     params.extend(further(&service.authorize_params));
-    let params = dialect::in_its_words(service, params);
+    let params = dialect::renamed_params(service, params);
     let mut to = service.authorize_url.url().clone();
-    dialect::make_room(&mut to, &params);
+    dialect::remove_params(&mut to, &params);
     to.query_pairs_mut().extend_pairs(&params);
     Ok(Begun { to, kept: BTreeMap::new() })
 }
@@ -155,7 +155,7 @@ fn further(params: &BTreeMap<String, String>) -> impl Iterator<Item = (&str, Str
 pub async fn exchange<H: Host>(host: &H, service: &Service, returned: Returned<'_>) -> Result<Grant, Failure> {
     callback::check(service, returned.params)?;
     let wanted = callback::wanted(service, returned.params);
-    let asking = Asking::Code { callback: &wanted, nonce: &id_token::nonce(returned.verifier) };
+    let request_kind = TokenRequest::Code { callback: &wanted, nonce: &id_token::nonce(returned.verifier) };
     let said = serde_json::json!({ "callback": wanted });
     let extra = answer::picked(&service.extra, &said);
     let nothing = Secret::from(String::new());
@@ -166,7 +166,7 @@ pub async fn exchange<H: Host>(host: &H, service: &Service, returned: Returned<'
     )?;
     if service.request_token_url.is_some() {
         let answer = oauth1::exchange(host, service, &url, &returned).await?;
-        return dialect::tokens(host, service, asking, &answer);
+        return dialect::tokens(host, service, request_kind, &answer);
     }
     let mut params = vec![
         ("grant_type", "authorization_code".to_owned()),
@@ -178,7 +178,7 @@ pub async fn exchange<H: Host>(host: &H, service: &Service, returned: Returned<'
     }
     params.extend(further(&service.token_params));
     let answer = dialect::ask(host, service, &url, params).await?;
-    let first = dialect::tokens(host, service, asking, &answer)?;
+    let first = dialect::tokens(host, service, request_kind, &answer)?;
     let Some(again) = &service.exchange_again else { return Ok(first) };
     let held = Held { access_token: &first.access_token, refresh_token: None, extra: &first.extra };
     let mut grant = called(host, service, again, &held).await?;
@@ -198,13 +198,13 @@ pub async fn refresh<H: Host>(host: &H, service: &Service, held: Held<'_>) -> Re
         vec![("grant_type", "refresh_token".to_owned()), ("refresh_token", refresh_token.reveal().to_owned())];
     params.extend(further(&service.refresh_params));
     let answer = dialect::ask(host, service, &url, params).await?;
-    dialect::tokens(host, service, Asking::Refresh, &answer)
+    dialect::tokens(host, service, TokenRequest::Refresh, &answer)
 }
 
 /// A grant from a call that answers as a token endpoint does.
 async fn called<H: Host>(host: &H, service: &Service, call: &Call, held: &Held<'_>) -> Result<Grant, Failure> {
     let answer = call::make(host, service, call, held).await?.ok_or(Failure::Malformed("grant"))?;
-    dialect::tokens(host, service, Asking::Refresh, &answer)
+    dialect::tokens(host, service, TokenRequest::Refresh, &answer)
 }
 
 /// The result of a revocation that met no failure.
@@ -220,7 +220,7 @@ pub enum Revoked {
 pub async fn revoke<H: Host>(host: &H, service: &Service, held: Held<'_>) -> Result<Revoked, Failure> {
     let Some(revoke) = &service.revoke else { return Ok(Revoked::NotOffered) };
     let Some(answer) = call::make(host, service, revoke, &held).await? else { return Ok(Revoked::NotOffered) };
-    dialect::succeeded(host, service, &answer)?;
+    dialect::check_success(host, service, &answer)?;
     Ok(Revoked::AtProvider)
 }
 
@@ -230,7 +230,7 @@ pub async fn whoami<H: Host>(host: &H, service: &Service, held: Held<'_>) -> Opt
     let said: Value = match &whoami.call {
         Some(call) => {
             let answer = call::make(host, service, call, &held).await.ok()??;
-            dialect::succeeded(host, service, &answer).ok()?;
+            dialect::check_success(host, service, &answer).ok()?;
             serde_json::from_slice(json::check(answer.body()).ok()?).ok()?
         }
         None => dialect::object_of(held.extra.iter().map(|(name, value)| (name.clone(), Value::from(value.as_str())))),

@@ -28,7 +28,7 @@ pub async fn begin<H: Host>(
     let callback = Url::parse_with_params(asked.redirect_uri, [("state", asked.state)]);
     let callback = callback.map_err(|_| Failure::Malformed("redirect URI"))?;
     let answer = signed(host, service, request_token_url, &[(CALLBACK, callback.as_str())], None).await?;
-    dialect::succeeded(host, service, &answer)?;
+    dialect::check_success(host, service, &answer)?;
     let mut said: BTreeMap<String, Secret> = crate::maps::map_of(
         url::form_urlencoded::parse(answer.body().trim_ascii())
             .map(|(name, value)| (name.into_owned(), Secret::from(value.into_owned()))),
@@ -46,7 +46,7 @@ pub async fn begin<H: Host>(
     if !asked.scopes.is_empty() && !service.scope_parameter.is_empty() {
         params.push((service.scope_parameter.clone(), asked.scopes.join(&service.scope_separator)));
     }
-    dialect::make_room(&mut to, &params);
+    dialect::remove_params(&mut to, &params);
     to.query_pairs_mut().extend_pairs(params);
     Ok(Begun { to, kept })
 }

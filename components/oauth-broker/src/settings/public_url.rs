@@ -19,8 +19,8 @@ impl PublicUrl {
         let wrong = |problem: &str| SettingError::new(setting, problem);
         let url = Url::parse(text.trim()).map_err(|_| wrong("not a URL"))?;
         let bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
-        let nobody = url.username().is_empty() && url.password().is_none();
-        if !bare || !nobody || !url.has_host() {
+        let has_no_user = url.username().is_empty() && url.password().is_none();
+        if !bare || !has_no_user || !url.has_host() {
             return Err(wrong("not an origin, such as https://auth.example.com"));
         }
         match url.scheme() {

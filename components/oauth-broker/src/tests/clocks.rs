@@ -1,4 +1,4 @@
-//! What a clock that was wrong has written is believed for no longer than its kind lasts.
+//! A time that a wrong clock has written is believed for no longer than its kind lasts.
 
 use http::StatusCode;
 use serde_json::{Value, json};

@@ -21,7 +21,7 @@ pub struct Crowd {
     pub thinks: u64,
     /// How long each of its answers takes, in milliseconds; none: what [`Crowd::thinks`] says.
     pub answers_after: Option<u64>,
-    /// The number in the one refresh token that the provider takes: `refresh-{n}`. None when it has ended the grant.
+    /// The number in the one refresh token that the provider takes: `refresh-{n}`. `None` if it has ended the grant.
     pub takes: Cell<Option<u64>>,
     /// What the provider says to each request, for a while, instead of looking at the token.
     pub says: Cell<Option<u16>>,

@@ -1,4 +1,4 @@
-//! The machine, the provider and the browser of the tests.
+//! The host, the provider and the browser of the tests.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
@@ -36,7 +36,7 @@ pub struct World {
     pub sites: RefCell<BTreeMap<String, Answer>>,
     /// What happens elsewhere while the next answer is on its way.
     pub meanwhile: RefCell<Option<Change>>,
-    /// Whoever answers when nothing is scripted.
+    /// Answers when nothing is scripted.
     pub provider: RefCell<Option<Provider>>,
     pub sent: RefCell<Vec<Request<Vec<u8>>>>,
     pub log: RefCell<Vec<String>>,
@@ -394,7 +394,7 @@ pub fn read(response: &Response<Vec<u8>>) -> Value {
     serde_json::from_slice(response.body()).unwrap_or_else(|_| panic!("not JSON: {}", text(response)))
 }
 
-/// Where a page leads by itself.
+/// The address to which a page refreshes.
 pub fn leads_to(response: &Response<Vec<u8>>) -> Url {
     let to = between(&text(response), "http-equiv=\"refresh\" content=\"0;url=", "\"");
     Url::parse(&to.replace("&amp;", "&")).unwrap()

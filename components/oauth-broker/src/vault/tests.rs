@@ -13,7 +13,7 @@ fn vault(keys: &str) -> Keyring {
 }
 
 #[test]
-fn what_was_sealed_opens_in_its_place() {
+fn a_sealed_value_opens_in_its_place() {
     let vault = vault(KEYS);
     for plain in [&b""[..], b"x", &[0; 4096]] {
         assert_eq!(*vault.open(ANN, &vault.seal(ANN, plain, [7; 24])).unwrap(), plain);
@@ -121,7 +121,7 @@ fn a_row_that_was_moved_does_not_open() {
 }
 
 #[test]
-fn what_is_cut_off_or_no_seal_at_all_does_not_open() {
+fn a_truncated_or_unsealed_value_does_not_open() {
     let vault = vault(KEYS);
     let sealed = vault.seal(ANN, b"a token", [7; 24]);
     for length in 0..sealed.len() {
@@ -201,7 +201,7 @@ fn a_row_key_tells_nothing_but_its_kind() {
 }
 
 #[test]
-fn keys_that_are_no_keys_are_refused_without_being_shown() {
+fn malformed_keys_are_refused_without_being_shown() {
     for bad in ["", "secret", "a:secret", "a:AAEC", &format!("{OLD},{OLD}"), &format!("{OLD},"), "a b:AAEC"] {
         let problem = Keyring::parse(bad).err().unwrap();
         assert!(problem.starts_with("entry ") && !problem.contains("secret") && !problem.contains("AQEC"), "{problem}");

@@ -1,8 +1,9 @@
-//! Can an operator connect each service of the catalogue with nothing but a client?
+//! Each service of the catalogue can be connected with nothing but a client.
 //!
 //! Each row goes through connect, whoami, refresh, a dead grant and revocation against a provider that behaves as that
 //! one is known to (`behaviour.json`, written apart from `catalogue.json`).
 
+mod isolation;
 mod mock;
 
 use std::cell::RefCell;
