@@ -19,7 +19,7 @@ use thiserror::Error;
 
 use crate::origin::Origin;
 
-/// Why a request is refused. The text is for the person, and says nothing that the request did not.
+/// The reason why a request is refused. The text is for the person, and tells nothing that the request does not have.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum Foreign {
     #[error("this address is not the one that `public_url` names: use that one")]

@@ -1,6 +1,6 @@
 //! Checks lists of scopes and bounds them. One table says how much each writer may say.
 
-/// How much of a list is taken.
+/// The bounds of a list of scopes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bounds {
     /// The most scopes.
@@ -57,7 +57,7 @@ impl Bounds {
 mod tests {
     use super::*;
 
-    /// What is taken, and nothing else is left out than words that are taken already.
+    /// The scopes that are taken. Only invalid and repeated ones are left out.
     fn taken(bounds: Bounds, words: &[&str]) -> Vec<String> {
         let mut scopes = Vec::new();
         let is_whole = bounds.add(&mut scopes, &mut words.iter().copied());

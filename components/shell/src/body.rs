@@ -10,12 +10,12 @@ use std::time::Duration;
 use futures_util::future::{Either, select};
 use thiserror::Error;
 
-/// How long a body may take. It does not start again with each byte.
+/// The time that a body may take. It does not start again with each byte.
 pub const BODY_DEADLINE: Duration = Duration::from_secs(12);
 /// So many bytes that have come give the rest one more second: a long body over a slow line is no attack.
 const BYTES_PER_SECOND: usize = 64 * 1024;
 
-/// Why a body was not read to its end.
+/// The reason why a body was not read to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum ReadError {
     /// It is longer than the limit.
@@ -35,7 +35,7 @@ pub trait Pieces {
     fn piece(&mut self) -> impl Future<Output = Result<Option<Vec<u8>>, ReadError>>;
 }
 
-/// A body that nobody has asked the client for yet. Dropped, it is never read.
+/// A body that was not asked for yet. If it is dropped, it is never read.
 pub struct Unread<P> {
     source: P,
     announced: Option<u64>,
@@ -153,7 +153,7 @@ mod tests {
             Self { clock: Rc::default(), pieces, length, pause, ends, due: None, asked: Rc::default() }
         }
 
-        /// What becomes of its body, and how long that took.
+        /// The result of reading its body, and the time that took.
         fn send(self, announced: Option<u64>) -> (Result<usize, ReadError>, Duration) {
             let clock = self.clock.clone();
             let mut unread = Unread::new(self, announced);

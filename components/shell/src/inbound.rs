@@ -156,7 +156,7 @@ impl ResponseWriter {
         self.stream.as_ref().is_none_or(|stream| stream.check_write().is_err())
     }
 
-    /// How many bytes the client takes now, or else within [`READER_PATIENCE`].
+    /// The number of bytes that the client takes now, or else within [`READER_PATIENCE`].
     async fn room(&self) -> Result<u64, Closed> {
         let stream = self.stream()?;
         let room = async {

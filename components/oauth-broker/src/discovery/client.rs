@@ -35,7 +35,7 @@ use crate::vault::{RowError, RowId, RowKind};
 #[derive(Default, Serialize, Deserialize)]
 struct Registration {
     issuer: String,
-    /// None: there was none yet, or the server has forgotten it.
+    /// `None` if there was none yet, or the server has forgotten it.
     client: Option<IssuedClient>,
     /// Seconds since the Unix epoch.
     ends: Option<u64>,
@@ -205,20 +205,21 @@ impl<H: Host> Discovery<'_, H> {
         if !answer.status().is_success() {
             return Err(refused(reason(&answer)).into());
         }
-        let said = documents::registered(answer.body()).ok_or_else(|| DiscoveryError::Form(shown(url.as_str())))?;
-        if said.redirect_uris.is_some_and(|uris| !uris.iter().any(|uri| uri == redirect_uri)) {
+        let registered =
+            documents::registered(answer.body()).ok_or_else(|| DiscoveryError::Form(shown(url.as_str())))?;
+        if registered.redirect_uris.is_some_and(|uris| !uris.iter().any(|uri| uri == redirect_uri)) {
             return Err(refused("it registers another redirect URI".to_owned()).into());
         }
-        let auth = match said.client_auth_method {
+        let auth = match registered.client_auth_method {
             // The server decides (RFC 7591 section 3.2.1).
             Some(method) => auth_of(&method).ok_or_else(|| DiscoveryError::ClientAuth(shown(&found.issuer)))?,
             None => wanted,
         };
-        let (auth, secret, ends) = match (auth, said.client_secret) {
+        let (auth, secret, ends) = match (auth, registered.client_secret) {
             (ClientAuth::None, _) | (_, None) => (ClientAuth::None, None, None),
-            (auth, secret) => (auth, secret, said.ends),
+            (auth, secret) => (auth, secret, registered.ends),
         };
-        let fewer = said.scopes.filter(|given| {
+        let fewer = registered.scopes.filter(|given| {
             given.iter().any(|scope| scopes.contains(scope)) && !scopes.iter().all(|scope| given.contains(scope))
         });
         if let Some(given) = &fewer {
@@ -228,7 +229,7 @@ impl<H: Host> Discovery<'_, H> {
                 shown(&given.join(" "))
             ));
         }
-        let client = IssuedClient { id: said.client_id, secret, auth, registered: true, scopes: fewer };
+        let client = IssuedClient { id: registered.client_id, secret, auth, registered: true, scopes: fewer };
         let (issuer, client) = (found.issuer.clone(), Some(client));
         Ok(Registration { issuer, client, ends, scopes, ..Registration::default() })
     }

@@ -110,12 +110,12 @@ pub enum DiscoveryError {
     Coded { url: String, coding: &'static str },
     #[error("{0} is an address of this Gatehouse itself, which is no service of its own")]
     Own(String),
-    #[error("the metadata at {url} speak of the resource {said}, which is not this MCP server")]
-    Resource { url: String, said: String },
+    #[error("the metadata at {url} speak of the resource {found}, which is not this MCP server")]
+    Resource { url: String, found: String },
     #[error(
-        "the metadata at {url} give {said} as issuer, which is not the one that it was asked for (RFC 8414 section 3.3)"
+        "the metadata at {url} give {found} as issuer, which is not the one that it was asked for (RFC 8414 section 3.3)"
     )]
-    Issuer { url: String, said: String },
+    Issuer { url: String, found: String },
     #[error("the authorization server {0} does not offer PKCE with S256, without which no code is safe")]
     Pkce(String),
     #[error("the {field} of {of} is not an address to go to: {why}")]
@@ -296,7 +296,7 @@ struct Row {
     at: u64,
     /// When to look again.
     again: u64,
-    /// None: it is being looked for, or was not found.
+    /// `None` if it is being looked for, or was not found.
     found: Option<Found>,
     /// Scopes that flows have asked for beside those.
     #[serde(default)]

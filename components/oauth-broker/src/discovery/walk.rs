@@ -49,7 +49,7 @@ pub(super) struct Found {
     pub revoke: Option<String>,
     /// True if every authorization response names its issuer (RFC 9207).
     pub says_issuer: bool,
-    /// None: not said.
+    /// `None` if the metadata do not say.
     pub client_auth: Option<Vec<String>>,
     pub grant_types: Option<Vec<String>>,
     pub takes_documents: bool,
@@ -151,18 +151,18 @@ impl<H: Host> Discovery<'_, H> {
         }
         let is_promised = bearer.resource_metadata.is_some();
         let found = self.first_document(places, &["resource"], is_promised, end).await?;
-        Ok(found.map(|(said, at)| (documents::resource_metadata(&said), at)))
+        Ok(found.map(|(members, at)| (documents::resource_metadata(&members), at)))
     }
 
     /// The metadata of an authorization server, which have to say that they are its (RFC 8414 section 3.3).
     async fn server_metadata(&self, url: &Url, issuer: &str, end: u64) -> Result<Option<ServerMetadata>, ServiceError> {
         let needed = ["issuer", "authorization_endpoint", "token_endpoint"];
-        let Some((said, at)) = self.first_document(server_places(url), &needed, false, end).await? else {
+        let Some((members, at)) = self.first_document(server_places(url), &needed, false, end).await? else {
             return Ok(None);
         };
-        let metadata = documents::server_metadata(&said);
+        let metadata = documents::server_metadata(&members);
         if !is_same_issuer(&metadata.issuer, issuer) {
-            return Err(DiscoveryError::Issuer { url: shown(at.as_str()), said: shown(&metadata.issuer) }.into());
+            return Err(DiscoveryError::Issuer { url: shown(at.as_str()), found: shown(&metadata.issuer) }.into());
         }
         Ok(Some(metadata))
     }
@@ -184,8 +184,8 @@ impl<H: Host> Discovery<'_, H> {
             let url = shown(place.as_str());
             let error = match self.get(place, end).await {
                 Ok(Ok(document)) => match documents::object(&document) {
-                    Some(said) if needed.iter().all(|name| said[*name].is_string()) => {
-                        return Ok(Some((said, place.clone())));
+                    Some(members) if needed.iter().all(|name| members[*name].is_string()) => {
+                        return Ok(Some((members, place.clone())));
                     }
                     _ => DiscoveryError::Form(url).into(),
                 },
@@ -254,7 +254,7 @@ impl<H: Host> Discovery<'_, H> {
 /// The authorization server to use, of those that the MCP server names.
 fn issuer_of<'r>(server: &McpServer, resource: &'r ResourceMetadata, at: &Url) -> Result<&'r str, DiscoveryError> {
     if !speaks_for(&resource.resource, &server.url) {
-        return Err(DiscoveryError::Resource { url: shown(at.as_str()), said: shown(&resource.resource) });
+        return Err(DiscoveryError::Resource { url: shown(at.as_str()), found: shown(&resource.resource) });
     }
     let named = &resource.authorization_servers;
     match &server.issuer {

@@ -21,17 +21,17 @@ pub fn answer<H: Host>(broker: &Broker<'_, H>, request: &Request<Vec<u8>>) -> Re
     let checks = Setting::ALL.map(|setting| (setting, problem(broker, setting)));
     let well = store.is_ok() && checks.iter().all(|(_, error)| error.is_none());
     let is_admin = broker.people().admin(request).is_ok();
-    let mut said = Map::new();
+    let mut problems = Map::new();
     for (setting, error) in checks.iter().filter(|(setting, _)| *setting != Setting::OwnerPassphrase) {
         let problem =
             error.as_ref().map_or("ok", |error| if is_admin { &error.problem } else { error.public_problem() });
-        said.insert(setting.name().to_owned(), Value::from(problem));
+        problems.insert(setting.name().to_owned(), Value::from(problem));
     }
     let problem = store.err().map_or_else(|| "ok".to_owned(), |fault| fault.to_string());
-    said.insert("store".to_owned(), Value::from(problem));
+    problems.insert("store".to_owned(), Value::from(problem));
     let (status, word) = if well { (StatusCode::OK, "ok") } else { (StatusCode::SERVICE_UNAVAILABLE, "failing") };
     let local_mode = settings.is_local_mode().unwrap_or(false);
-    super::json(status, &json!({ "status": word, "local_mode": local_mode, "checks": said }))
+    super::json(status, &json!({ "status": word, "local_mode": local_mode, "checks": problems }))
 }
 
 /// What is wrong with a setting.

@@ -122,3 +122,36 @@ impl Matched<'_> {
 }
 
 const SERVICE: &str = "{service}";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_finds_its_rows_and_the_service_that_it_names() {
+        let service = |path| find(path).map(|matched| matched.service);
+        assert_eq!(service("/auth/github"), Some(Some("github")));
+        assert_eq!(service("/connections"), Some(None));
+        for path in ["", "//", "/auth", "/auth/a/b", "/connections/", "/connections/x", "/admin", "/admin/x", "/x"] {
+            assert_eq!(service(path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn an_address_takes_the_methods_of_all_its_rows() {
+        let matched = find("/token/github").unwrap();
+        assert_eq!(matched.methods(), "POST, DELETE, OPTIONS");
+        let route = |method| matched.entry(&method).map(|entry| entry.route);
+        assert_eq!(route(Method::DELETE), Some(Route::DeleteToken));
+        assert_eq!(route(Method::GET), None);
+    }
+
+    #[test]
+    fn no_two_rows_take_the_same_request() {
+        for (position, entry) in ROUTES.iter().enumerate() {
+            for other in ROUTES.iter().skip(position + 1).filter(|other| other.path == entry.path) {
+                assert!(!entry.methods.iter().any(|method| other.methods.contains(method)), "{}", entry.path);
+            }
+        }
+    }
+}

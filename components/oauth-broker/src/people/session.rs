@@ -58,7 +58,7 @@ impl<H: Host> Sessions<'_, H> {
         Ok((!ended.has(session.began(), &session.id)).then_some(session))
     }
 
-    /// Ends the session that the request carries, or all that its subject has. Returns the subject, or None if there is no
+    /// Ends the session that the request carries, or all that its subject has. Returns the subject, or `None` if there is no
     /// session.
     ///
     /// Under a lease: two browsers that sign out at the same moment must not overwrite each other's entry.
@@ -96,7 +96,7 @@ impl<H: Host> Sessions<'_, H> {
         Ok(valid.then_some(session))
     }
 
-    /// A sealed cookie for `subject`, who has shown `credential`. `id` names it; None for a new one.
+    /// A sealed cookie for `subject`, who has shown `credential`. `id` names it; `None` for a new one.
     pub(crate) fn new_sealed_cookie(
         &self,
         purpose: &Purpose,

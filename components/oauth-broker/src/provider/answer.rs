@@ -11,19 +11,20 @@ use super::time::{number, timestamp};
 use crate::catalogue::{LifetimeUnit, Service};
 use sealing::Secret;
 
-/// The grant of a successful answer (RFC 6749 section 5.1). `None` if it holds no access token. `said` is the answer, with
+/// The grant of a successful answer (RFC 6749 section 5.1). `None` if it holds no access token. `value` is the answer, with
 /// the parameters of the callback and the claims of an id token in it; `now` is the provider's.
-pub fn read_grant(service: &Service, request_kind: TokenRequest<'_>, said: &Value, now: u64) -> Option<Grant> {
+pub fn read_grant(service: &Service, request_kind: TokenRequest<'_>, value: &Value, now: u64) -> Option<Grant> {
     let paths = &service.answer;
     let access_token = |tokens| at(tokens, &paths.access_token)?.as_str().filter(|token| !token.is_empty());
-    let nested = service.token_at.as_ref().map(|path| at(said, path).filter(|nested| access_token(nested).is_some()));
+    let nested = service.token_at.as_ref().map(|path| at(value, path).filter(|nested| access_token(nested).is_some()));
     let tokens = match nested {
         Some(Some(nested)) => nested,
         // To take the outer token of a code's answer would be to take another's, such as the app's own.
         Some(None) if matches!(request_kind, TokenRequest::Code { .. }) => return None,
-        Some(None) | None => said,
+        Some(None) | None => value,
     };
-    let find = |path: &str| at(if path.starts_with("callback.") { said } else { tokens }, path).unwrap_or(&Value::Null);
+    let find =
+        |path: &str| at(if path.starts_with("callback.") { value } else { tokens }, path).unwrap_or(&Value::Null);
     let access_token = access_token(tokens)?;
     let token_type = service.token_type.as_deref().or(find(&paths.token_type).as_str()).unwrap_or("Bearer");
     let refresh_token = find(&paths.refresh_token).as_str().filter(|token| !token.is_empty());
@@ -37,13 +38,13 @@ pub fn read_grant(service: &Service, request_kind: TokenRequest<'_>, said: &Valu
         refresh_token: refresh_token.map(|token| Secret::from(token.to_owned())),
         refresh_lifetime: seconds(find(&paths.refresh_expires_in)).map(|seconds| seconds.min(LONGEST)),
         scopes: scopes(find(&paths.scope), &service.granted_separator),
-        extra: picked(&service.extra, said),
+        extra: picked(&service.extra, value),
     })
 }
 
 /// The values of an answer that a row wants kept.
-pub fn picked(wanted: &BTreeMap<String, String>, said: &Value) -> BTreeMap<String, String> {
-    crate::maps::map_of(wanted.iter().filter_map(|(name, path)| Some((name.clone(), text_at(said, path)?))))
+pub fn picked(wanted: &BTreeMap<String, String>, value: &Value) -> BTreeMap<String, String> {
+    crate::maps::map_of(wanted.iter().filter_map(|(name, path)| Some((name.clone(), text_at(value, path)?))))
 }
 
 /// The lifetime of the token: as the answer says, or the seconds until the time that it names.
@@ -61,16 +62,16 @@ fn lifetime(service: &Service, lifetime: &Value, end: &Value, now: u64) -> Optio
     }
 }
 
-/// A duration as a number or as text. What is not above zero is none: it is as if the provider had not said, and the
-/// upstream's refusal is what tells that such a token has ended.
-fn seconds(said: &Value) -> Option<u64> {
-    number(said).filter(|seconds| *seconds > 0.0).map(|seconds| (seconds as u64).max(1))
+/// A duration as a number or as text. A duration that is not above zero counts as absent, and the
+/// upstream's refusal shows that such a token has ended.
+fn seconds(value: &Value) -> Option<u64> {
+    number(value).filter(|seconds| *seconds > 0.0).map(|seconds| (seconds as u64).max(1))
 }
 
 /// A list, or text with spaces or the row's separator between. [`LEFT_OUT`] stands for all that is no scope, or too much.
-fn scopes(said: &Value, separator: &str) -> Option<Vec<String>> {
+fn scopes(value: &Value, separator: &str) -> Option<Vec<String>> {
     let mut scopes = Vec::new();
-    let is_whole = match said {
+    let is_whole = match value {
         Value::String(text) => {
             let separator = separator.chars().next().unwrap_or(' ');
             let words = text.split(|c: char| c.is_whitespace() || c == separator);

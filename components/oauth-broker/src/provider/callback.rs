@@ -26,7 +26,7 @@ pub fn check(service: &Service, params: &Params) -> Result<(), Failure> {
 
 /// HMAC-SHA256 in hexadecimal, under the client's secret, over all other parameters in the order of their names.
 fn is_signed(params: &Params, secret: Option<&Secret>) -> bool {
-    let (Some(said), Some(secret)) = (params.get("hmac"), secret) else { return false };
+    let (Some(signature), Some(secret)) = (params.get("hmac"), secret) else { return false };
     let others = crate::maps::map_of(params.iter().filter(|(name, _)| *name != "hmac"));
     let text = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(others).finish();
     let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(secret.reveal().as_bytes()) else {
@@ -34,8 +34,8 @@ fn is_signed(params: &Params, secret: Option<&Secret>) -> bool {
     };
     mac.update(text.as_bytes());
     let digits = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
-    let said: Option<Vec<u8>> = said.as_bytes().chunks(2).map(digits).collect();
-    said.is_some_and(|said| mac.verify_slice(&said).is_ok())
+    let signature: Option<Vec<u8>> = signature.as_bytes().chunks(2).map(digits).collect();
+    signature.is_some_and(|signature| mac.verify_slice(&signature).is_ok())
 }
 
 /// The parameters of a callback that a row wants kept, by their own names.

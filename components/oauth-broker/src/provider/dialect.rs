@@ -100,7 +100,7 @@ pub async fn send_as_client<H: Host>(
 
 /// Returns true if an answer is about the client and not about what it asked (RFC 6749 section 5.2).
 fn refuses_client(answer: &Response<Vec<u8>>) -> bool {
-    let code = read(answer).and_then(|said| said["error"].as_str().map(str::to_owned));
+    let code = read(answer).and_then(|members| members["error"].as_str().map(str::to_owned));
     answer.status() == StatusCode::UNAUTHORIZED || code.is_some_and(|code| MISCONFIGURED.contains(&&*code))
 }
 
@@ -183,22 +183,22 @@ pub fn tokens<H: Host>(
     if let Some(coding) = coding::of(answer.headers()) {
         return Err(SendFault::Coded(coding).into());
     }
-    let said = read(answer);
-    if let Some(failure) = error(service, answer, said.as_ref().unwrap_or(&Value::Null), now) {
+    let members = read(answer);
+    if let Some(failure) = error(service, answer, members.as_ref().unwrap_or(&Value::Null), now) {
         return Err(failure);
     }
-    let mut said = said.ok_or(Failure::Malformed("answer"))?;
+    let mut members = members.ok_or(Failure::Malformed("answer"))?;
     let (callback, nonce) = match request_kind {
         TokenRequest::Code { callback, nonce } => (Some(callback), Some(nonce)),
         TokenRequest::Refresh => (None, None),
     };
     if service.reads_id_token() {
-        let claims = id_token::claims(service, said.get("id_token").and_then(Value::as_str), nonce, now)?;
-        said["id_token"] = claims;
+        let claims = id_token::claims(service, members.get("id_token").and_then(Value::as_str), nonce, now)?;
+        members["id_token"] = claims;
     }
     let callback = callback.into_iter().flatten();
-    said["callback"] = object_of(callback.map(|(name, value)| (name.clone(), Value::from(value.as_str()))));
-    answer::read_grant(service, request_kind, &said, super::failure::clock(answer, now))
+    members["callback"] = object_of(callback.map(|(name, value)| (name.clone(), Value::from(value.as_str()))));
+    answer::read_grant(service, request_kind, &members, super::failure::clock(answer, now))
         .ok_or(Failure::Malformed("answer"))
 }
 
@@ -208,12 +208,12 @@ pub fn check_success<H: Host>(host: &H, service: &Service, answer: &Response<Vec
     if Failure::is_busy(answer.status()) || answer.status().is_redirection() {
         return Err(Failure::of_status(answer, now));
     }
-    let said = match read(answer) {
+    let members = match read(answer) {
         // It may say that it is an error in a way that other readers see.
         None if body(answer).starts_with(b"{") => return Err(Failure::Malformed("answer")),
-        said => said.unwrap_or_default(),
+        members => members.unwrap_or_default(),
     };
-    match error(service, answer, &said, now) {
+    match error(service, answer, &members, now) {
         Some(failure) => Err(failure),
         None => Ok(()),
     }
@@ -246,8 +246,8 @@ pub fn object_of(members: impl Iterator<Item = (String, Value)>) -> Value {
 }
 
 /// The failure that an answer stands for, under any status. `None` if it is no error.
-fn error(service: &Service, answer: &Response<Vec<u8>>, said: &Value, now: u64) -> Option<Failure> {
-    let code = |path: &str| match at(said, path)? {
+fn error(service: &Service, answer: &Response<Vec<u8>>, members: &Value, now: u64) -> Option<Failure> {
+    let code = |path: &str| match at(members, path)? {
         Value::String(text) if !text.is_empty() => Some(text.clone()),
         Value::Number(number) if number.as_i64() != Some(0) => Some(number.to_string()),
         _ => None,
@@ -255,7 +255,7 @@ fn error(service: &Service, answer: &Response<Vec<u8>>, said: &Value, now: u64) 
     let own = service.error_at.iter().map(String::as_str);
     let usual = ERROR_AT.into_iter().filter(|_| service.error_at.is_empty());
     let mut codes: Vec<String> = own.chain(usual).filter_map(code).collect();
-    let refused = service.success_field.as_ref().is_some_and(|field| at(said, field) == Some(&Value::Bool(false)));
+    let refused = service.success_field.as_ref().is_some_and(|field| at(members, field) == Some(&Value::Bool(false)));
     if codes.is_empty() && (refused || !answer.status().is_success()) {
         codes.push(format!("status_{}", answer.status().as_u16()));
     }

@@ -86,9 +86,9 @@ impl Failure {
 
 /// Seconds or a moment (RFC 9110 section 10.2.3), and that by the clock that wrote it.
 fn retry_after<T>(answer: &Response<T>, now: u64) -> Option<u32> {
-    let said = answer.headers().get(header::RETRY_AFTER)?.to_str().ok()?.trim();
-    said.parse().ok().or_else(|| {
-        let wait = http_date(said)?.saturating_sub(clock(answer, now));
+    let value = answer.headers().get(header::RETRY_AFTER)?.to_str().ok()?.trim();
+    value.parse().ok().or_else(|| {
+        let wait = http_date(value)?.saturating_sub(clock(answer, now));
         Some(u32::try_from(wait).unwrap_or(u32::MAX))
     })
 }

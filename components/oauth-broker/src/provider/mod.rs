@@ -156,8 +156,8 @@ pub async fn exchange<H: Host>(host: &H, service: &Service, returned: Returned<'
     callback::check(service, returned.params)?;
     let wanted = callback::wanted(service, returned.params);
     let request_kind = TokenRequest::Code { callback: &wanted, nonce: &id_token::nonce(returned.verifier) };
-    let said = serde_json::json!({ "callback": wanted });
-    let extra = answer::picked(&service.extra, &said);
+    let members = serde_json::json!({ "callback": wanted });
+    let extra = answer::picked(&service.extra, &members);
     let nothing = Secret::from(String::new());
     let url = call::endpoint(
         service,
@@ -227,7 +227,7 @@ pub async fn revoke<H: Host>(host: &H, service: &Service, held: Held<'_>) -> Res
 /// The account behind a token. `None` if the provider does not tell.
 pub async fn whoami<H: Host>(host: &H, service: &Service, held: Held<'_>) -> Option<Account> {
     let whoami = service.whoami.as_ref()?;
-    let said: Value = match &whoami.call {
+    let members: Value = match &whoami.call {
         Some(call) => {
             let answer = call::make(host, service, call, &held).await.ok()??;
             dialect::check_success(host, service, &answer).ok()?;
@@ -236,10 +236,10 @@ pub async fn whoami<H: Host>(host: &H, service: &Service, held: Held<'_>) -> Opt
         None => dialect::object_of(held.extra.iter().map(|(name, value)| (name.clone(), Value::from(value.as_str())))),
     };
     let first = |paths: &[String]| {
-        let found = paths.iter().find_map(|path| answer::text_at(&said, path));
+        let found = paths.iter().find_map(|path| answer::text_at(&members, path));
         found.map(|text| text.chars().take(200).collect())
     };
-    let extra = answer::picked(&whoami.extra, &said);
+    let extra = answer::picked(&whoami.extra, &members);
     let label = first(&whoami.account).map(|label: String| text::plain(&label, LABEL));
     Some(Account { id: first(&whoami.id), label: label.filter(|label| !label.is_empty()), extra })
 }

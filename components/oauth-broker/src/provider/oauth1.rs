@@ -29,14 +29,14 @@ pub async fn begin<H: Host>(
     let callback = callback.map_err(|_| Failure::Malformed("redirect URI"))?;
     let answer = signed(host, service, request_token_url, &[(CALLBACK, callback.as_str())], None).await?;
     dialect::check_success(host, service, &answer)?;
-    let mut said: BTreeMap<String, Secret> = crate::maps::map_of(
+    let mut values: BTreeMap<String, Secret> = crate::maps::map_of(
         url::form_urlencoded::parse(answer.body().trim_ascii())
             .map(|(name, value)| (name.into_owned(), Secret::from(value.into_owned()))),
     );
     let kept = crate::maps::map_of(
-        [TOKEN, TOKEN_SECRET].into_iter().filter_map(|name| Some((name.to_owned(), said.remove(name)?))),
+        [TOKEN, TOKEN_SECRET].into_iter().filter_map(|name| Some((name.to_owned(), values.remove(name)?))),
     );
-    let confirmed = said.get("oauth_callback_confirmed").is_some_and(|said| said.reveal() == "true");
+    let confirmed = values.get("oauth_callback_confirmed").is_some_and(|values| values.reveal() == "true");
     let Some(token) = kept.get(TOKEN).filter(|_| confirmed && kept.len() == 2) else {
         return Err(Failure::Malformed("answer"));
     };

@@ -3,18 +3,18 @@
 use serde_json::Value;
 
 /// Seconds or milliseconds since the epoch, or the form of RFC 3339.
-pub fn timestamp(said: &Value) -> Option<u64> {
-    match number(said) {
+pub fn timestamp(value: &Value) -> Option<u64> {
+    match number(value) {
         Some(moment) if moment > 1e11 => Some((moment / 1000.0) as u64),
         Some(moment) if moment > 0.0 => Some(moment as u64),
         Some(_) => None,
-        None => rfc3339(said.as_str()?),
+        None => rfc3339(value.as_str()?),
     }
 }
 
 /// A number, or a text that is one.
-pub fn number(said: &Value) -> Option<f64> {
-    said.as_f64().or_else(|| said.as_str()?.trim().parse().ok()).filter(|number| number.is_finite())
+pub fn number(value: &Value) -> Option<f64> {
+    value.as_f64().or_else(|| value.as_str()?.trim().parse().ok()).filter(|number| number.is_finite())
 }
 
 /// `2026-11-23T01:20:00Z`, with a fraction or an offset.
@@ -83,7 +83,7 @@ mod tests {
 
     #[test]
     fn a_moment_is_read_in_every_form_that_providers_use() {
-        for (said, seconds) in [
+        for (value, seconds) in [
             (serde_json::json!(1_700_000_000), 1_700_000_000),
             (serde_json::json!("1700000000"), 1_700_000_000),
             (serde_json::json!(1_700_000_000_123_u64), 1_700_000_000),
@@ -93,7 +93,7 @@ mod tests {
             (serde_json::json!("2024-02-29T00:00:00Z"), 1_709_164_800),
             (serde_json::json!("1970-01-01T00:00:00Z"), 0),
         ] {
-            assert_eq!(timestamp(&said), Some(seconds), "{said}");
+            assert_eq!(timestamp(&value), Some(seconds), "{value}");
         }
         for bad in ["", "soon", "2023-11-14", "2023-13-14T22:13:20Z", "2023-11-14T22:13:20", "20é3-11-14T22:13:20Z"] {
             assert_eq!(timestamp(&serde_json::json!(bad)), None, "{bad}");

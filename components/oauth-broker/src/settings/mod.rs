@@ -177,16 +177,55 @@ pub(crate) fn once<T>(cell: &OnceCell<T>, parse: impl FnOnce() -> Result<T, Sett
 /// Describes a mistake in the JSON of a setting without the value, which may be a secret and which serde quotes. What is
 /// left: the field's name, unless that could be a secret too, and the permitted values.
 pub(crate) fn json_problem(error: &serde_json::Error) -> String {
-    let said = error.to_string();
-    let variant = said.strip_prefix("unknown variant `").and_then(|rest| rest.rsplit_once("`, expected "));
+    let message = error.to_string();
+    let variant = message.strip_prefix("unknown variant `").and_then(|rest| rest.rsplit_once("`, expected "));
     if let Some((_, expected)) = variant {
         return format!("unknown variant, expected {expected}");
     }
     let is_name = |name: &str| name.len() <= 32 && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
     let about = ["unknown field `", "missing field `", "duplicate field `", "the member \""];
-    let name = about.iter().find_map(|about| said.strip_prefix(about)?.split_once(['`', '"']));
+    let name = about.iter().find_map(|about| message.strip_prefix(about)?.split_once(['`', '"']));
     if name.is_some_and(|(name, rest)| is_name(name) && (rest.starts_with(", ") || rest.starts_with(' '))) {
-        return said;
+        return message;
     }
     format!("not JSON of the expected form at line {} column {}", error.line(), error.column())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A setting that a manifest does not pass on could not be set there.
+    #[test]
+    fn every_manifest_passes_every_setting_to_the_broker() {
+        for manifest in [
+            include_str!("../../../../spin.toml"),
+            include_str!("../../../../deploy/broker.toml"),
+            include_str!("../../../../deploy/consolidated.toml"),
+        ] {
+            let (_, variables) = manifest.split_once("[component.oauth-broker.variables]").unwrap();
+            let variables = variables.split("\n[").next().unwrap();
+            for setting in Setting::ALL {
+                let is_passed = variables.lines().any(|line| line.starts_with(&format!("{setting} = ")));
+                assert!(is_passed, "{setting} in {variables}");
+            }
+        }
+    }
+
+    #[test]
+    fn each_setting_is_read_once_and_a_blank_one_counts_as_not_set() {
+        let world = crate::tests::World::local();
+        let settings = Settings::new(&world);
+        assert_eq!(settings.text(Setting::Audit), Some("log"));
+        world.set("audit", "each");
+        assert_eq!(settings.text(Setting::Audit), Some("log"));
+        world.set("gateway_keys", " ");
+        assert_eq!((settings.raw(Setting::GatewayKeys), settings.text(Setting::GatewayKeys)), (Some(" "), None));
+    }
+
+    #[test]
+    fn the_entries_of_a_list_are_counted_with_the_blank_ones() {
+        let list: Vec<_> = entries(" a,, b,").collect();
+        assert_eq!(list, [(1, "a"), (3, "b")]);
+    }
 }

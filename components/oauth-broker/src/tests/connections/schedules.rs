@@ -98,7 +98,7 @@ struct Stage {
     shared: [String; 2],
 }
 
-/// One instance's view of the stage; none is somebody who is alone.
+/// One instance's view of the stage. `None` for an observer outside of it.
 struct Actor<'s> {
     stage: &'s Stage,
     number: Option<usize>,

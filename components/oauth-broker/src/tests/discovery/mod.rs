@@ -1,6 +1,7 @@
 //! Services of which only the URL of their MCP server is known.
 
 mod client;
+mod client_auth;
 mod guard;
 mod issuer;
 mod metadata;
