@@ -1,4 +1,4 @@
-//! What does Spin plug into this client?
+//! Implements the host on Spin, and exports the component.
 
 use std::time::Duration;
 

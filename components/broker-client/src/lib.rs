@@ -1,4 +1,4 @@
-//! How does a gateway ask a broker that is elsewhere?
+//! Asks a broker that is elsewhere, on behalf of a gateway.
 //!
 //! Implements `gatehouse:broker/tokens` by one HTTP request to the broker, `POST /resolve`, which is the same
 //! documented API that any other service uses. It proves itself with a service key and forwards the caller's bearer in

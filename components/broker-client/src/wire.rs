@@ -1,4 +1,4 @@
-//! What goes over the wire between this client and the broker's `POST /resolve`?
+//! Defines the JSON between this client and the broker's `POST /resolve`.
 //!
 //! The JSON forms of the records in `wit/tokens.wit`. Unknown fields are ignored, so that a newer broker can say more.
 
@@ -46,7 +46,7 @@ pub struct Caller {
     pub sealing_key: Option<String>,
 }
 
-/// What became of one service: `status` says which of the other fields are there. Flat, because serde buffers a tagged
+/// The result for one service: `status` says which of the other fields are there. Flat, because serde buffers a tagged
 /// enum before it reads it, and this is read on every call.
 #[derive(Deserialize, Default)]
 #[serde(default)]
@@ -74,7 +74,7 @@ pub enum Status {
     UnknownService,
 }
 
-/// Why the broker resolved nothing; the variants of `error` in `wit/tokens.wit`.
+/// The reason why the broker resolved nothing; the variants of `error` in `wit/tokens.wit`.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Refusal {
     InvalidToken,

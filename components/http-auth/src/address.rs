@@ -5,7 +5,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Where a host is. [`Place::of`] tells.
+/// The network of a host ([`Place::of`]).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
     /// This machine: `localhost`, an address of 127.0.0.0/8, or ::1.

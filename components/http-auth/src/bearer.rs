@@ -3,7 +3,7 @@
 use http::{HeaderMap, header};
 use thiserror::Error;
 
-/// Why a request's `Authorization` cannot be used. The text holds nothing of its value.
+/// The reason why a request's `Authorization` cannot be used. The text holds nothing of its value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum BearerError {
     /// Two readers could take different ones.

@@ -14,7 +14,7 @@ pub const HOP: HeaderName = HeaderName::from_static("gatehouse-hop");
 /// The most Gatehouses that a request may have passed: two before this one make a chain of three.
 pub const MOST: usize = 2;
 
-/// How many Gatehouses a request has passed: at most [`MOST`].
+/// The number of Gatehouses that a request has passed: at most [`MOST`].
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Hops(usize);
 
@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_gatehouse_writes_is_refused() {
+    fn a_hop_count_that_no_gatehouse_writes_is_refused() {
         for values in [&["0"][..], &["4"], &["-1"], &["1, 1"], &[""], &["x"], &["1", "1"], &["01"]] {
             assert_eq!(read(values), Err(LoopError), "{values:?}");
         }

@@ -1,4 +1,4 @@
-//! What both components know of HTTP authentication and of hosts: challenges, bearers, scopes, loops, addresses and the
+//! Shares between both components what concerns HTTP authentication and hosts: challenges, bearers, scopes, loops, addresses and the
 //! guard of local mode; and of content codings.
 //!
 //! Pure functions over the `http` crate's types. Nothing here reads a setting or a store.

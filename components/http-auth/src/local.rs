@@ -19,7 +19,7 @@ use thiserror::Error;
 
 use crate::origin::Origin;
 
-/// Why a request is refused. The text is for the person, and says nothing that the request did not.
+/// The reason why a request is refused. The text is for the person, and tells nothing that the request does not have.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum Foreign {
     #[error("this address is not the one that `public_url` names: use that one")]
@@ -102,7 +102,7 @@ fn is_of_another_site(headers: &HeaderMap) -> bool {
     headers.get_all(SITE).iter().any(|site| !matches!(site.as_bytes(), b"same-origin" | b"none"))
 }
 
-/// Header fields by which proxies and content networks say for whom they ask.
+/// Header fields in which proxies and content networks name their client.
 fn is_of_a_proxy(name: &str) -> bool {
     // Most names of a request begin with another letter.
     name.starts_with(['c', 'f', 't', 'v', 'x'])
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn another_machine_is_refused_whatever_it_says_of_itself() {
+    fn another_machine_is_refused_under_any_host_name() {
         for real in ["127.0.0.1:5000", "[::1]:5000", "[::ffff:127.0.0.1]:5000"] {
             assert_eq!(check_peer(&headers(&[(PEER, real)])), Ok(()), "{real}");
         }
@@ -176,13 +176,13 @@ mod tests {
 
     /// A20: a host that says nothing of the peer is not believed.
     #[test]
-    fn no_word_of_the_peer_is_no_loopback_peer() {
+    fn a_request_without_a_peer_address_is_not_from_loopback() {
         assert_eq!(check_peer(&headers(&[])), Err(Foreign::Address));
     }
 
     /// A25: behind a proxy every stranger arrives from loopback.
     #[test]
-    fn what_a_proxy_passed_on_is_not_from_this_machine() {
+    fn a_request_through_a_proxy_is_not_from_this_machine() {
         for name in [
             "forwarded",
             "x-forwarded-for",

@@ -1,6 +1,6 @@
 //! Checks lists of scopes and bounds them. One table says how much each writer may say.
 
-/// How much of a list is taken.
+/// The bounds of a list of scopes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bounds {
     /// The most scopes.
@@ -57,7 +57,7 @@ impl Bounds {
 mod tests {
     use super::*;
 
-    /// What is taken, and nothing else is left out than words that are taken already.
+    /// The scopes that are taken. Only invalid and repeated ones are left out.
     fn taken(bounds: Bounds, words: &[&str]) -> Vec<String> {
         let mut scopes = Vec::new();
         let is_whole = bounds.add(&mut scopes, &mut words.iter().copied());
@@ -67,7 +67,7 @@ mod tests {
 
     /// A18: what is no scope is left out.
     #[test]
-    fn a_scope_is_a_word_of_the_standard() {
+    fn a_scope_is_a_token_of_rfc_6749() {
         let long = "x".repeat(LONGEST + 1);
         for bad in ["", "a b", "a\"b", "a\\b", "a\nb", "a\u{7f}", "\u{e9}", "\u{202e}", &long] {
             assert!(!is_scope(bad), "{bad:?}");

@@ -1,4 +1,4 @@
-//! What does Spin plug into the broker?
+//! Implements the host on Spin, and exports the component.
 
 use std::cell::{Cell, OnceCell};
 use std::time::Duration;
@@ -13,15 +13,15 @@ use wasi::clocks::monotonic_clock;
 use wasi::exports::http::incoming_handler;
 use wasi::http::types::{IncomingRequest, ResponseOutparam};
 
-use crate::doors::resolve::{self, Outcome, Question, ResolveError, Wanted};
 use crate::host::{ANSWER_LIMIT, CALL_LIMIT, Host, SendFault, StoreFault};
+use crate::http::resolve::{self, Outcome, Question, ResolveError, Wanted};
 use crate::settings::{SettingError, Settings};
-use crate::vault::rows::RowError;
+use crate::vault::RowError;
 use sealing::Secret;
 
 mod wit {
     wit_bindgen::generate!({ path: "../../wit", world: "oauth-broker" });
-    use super::Component;
+    use crate::component::Component;
     export!(Component);
 }
 use wit::exports::gatehouse::broker::tokens;
@@ -34,8 +34,8 @@ impl incoming_handler::Guest for Component {
         shell::run(async {
             let host = Spin::default();
             let response = match shell::read_head(request) {
-                Ok(request) => crate::handle(&host, request).await,
-                Err(error) => crate::unreadable(&host, error),
+                Ok(request) => crate::http::handle(&host, request).await,
+                Err(error) => crate::http::unreadable(&host, error),
             };
             shell::respond(out, response).await;
         });
@@ -48,7 +48,7 @@ impl tokens::Guest for Component {
         let settings = Settings::new(&host);
         let misconfigured = |error: SettingError| {
             host.log(&error.to_string());
-            tokens::Error::Misconfigured(RowError::from(error).for_anybody())
+            tokens::Error::Misconfigured(RowError::from(error).public_text())
         };
         Ok(tokens::Origins {
             gateway: settings.gateway_url().map_err(misconfigured)?.as_str().to_owned(),
@@ -71,12 +71,12 @@ impl tokens::Guest for Component {
                 })
                 .collect(),
         };
-        let resolution = shell::run(crate::resolve(&Spin::default(), question)).map_err(|error| match error {
+        let resolution = shell::run(resolve::resolve(&Spin::default(), question)).map_err(|error| match error {
             ResolveError::Bearer => tokens::Error::InvalidToken,
             ResolveError::Audience => tokens::Error::WrongAudience,
             ResolveError::Request(what) => tokens::Error::Misconfigured(what.to_owned()),
             // The log has it already.
-            ResolveError::Setting(error) => tokens::Error::Misconfigured(RowError::from(error).for_anybody()),
+            ResolveError::Setting(error) => tokens::Error::Misconfigured(RowError::from(error).public_text()),
         })?;
         Ok(said(resolution))
     }

@@ -1,7 +1,6 @@
-//! What may bytes from outside do? Nothing but be answered.
+//! Feeds bytes from outside to the broker, for the fuzzers of `tests/fuzz`.
 //!
-//! One function for each door through which they come; `tests/fuzz` feeds them. Each panics when something is lost or
-//! told that must not be: what a fuzzer looks for.
+//! One function for each way in. Each panics if the bytes do more than get an answer: if a row is lost, or a secret told.
 
 use http::{Request, Response, StatusCode};
 
@@ -9,9 +8,10 @@ use http::{Request, Response, StatusCode};
 pub mod world;
 use world::{Browser, World, grant, owners, run};
 
-use crate::connections::Standing;
-use crate::vault::{Kind, Place};
-use crate::{Broker, Host};
+use crate::broker::Broker;
+use crate::connections::Status;
+use crate::host::Host;
+use crate::vault::{RowId, RowKind};
 
 /// Any request: the method and the path on the first line, headers on the next ones, then the body.
 pub fn requests(data: &[u8]) {
@@ -53,7 +53,7 @@ pub fn callback(data: &[u8]) {
     assert!(world.dump().keys().all(|key| !key.starts_with("b.c.")), "connected without a token");
 }
 
-/// What a provider says to a refresh: the first byte chooses the status, the second the content type.
+/// The provider's answer to a refresh: the first byte chooses the status, the second the content type.
 pub fn answers(data: &[u8]) {
     let [status, kind, body @ ..] = data else { return };
     let status = [200, 201, 204, 302, 400, 401, 403, 404, 408, 429, 500, 503][usize::from(*status) % 12];
@@ -63,19 +63,19 @@ pub fn answers(data: &[u8]) {
     world.pass(3600);
     let response = Response::builder().status(status).header("content-type", kind).body(body.to_vec());
     world.answers.borrow_mut().push_back(Ok(response.unwrap()));
-    let standing = run(Broker::new(&world).standing(&owners("forge"), None, &[])).unwrap();
-    let kept = Broker::new(&world).connection(&owners("forge")).unwrap().unwrap();
+    let connection = run(Broker::new(&world).connections().status(&owners("forge"), None, &[])).unwrap();
+    let kept = Broker::new(&world).connections().get(&owners("forge")).unwrap().unwrap();
     assert!(kept.refresh_token.is_some(), "a refresh token was lost");
-    if let Standing::NeedsReconnect { .. } = standing {
+    if let Status::NeedsReconnect { .. } = connection {
         assert!(body.windows(5).any(|word| word == b"error"), "a grant was ended by what says no error");
     }
     if status >= 500 || status == 429 {
-        assert!(matches!(standing, Standing::Later(_)), "{standing:?}");
+        assert!(matches!(connection, Status::RetryAfter(_)), "{connection:?}");
     }
 }
 
-/// What an MCP server and its authorization server say of themselves: answers with lines between, the first of which is the
-/// challenge's field.
+/// The metadata of an MCP server and its authorization server: the first line is the challenge's field, each further one an
+/// answer.
 pub fn metadata(data: &[u8]) {
     let mut answers = data.split(|byte| *byte == b'\n');
     let world = World::public();
@@ -101,7 +101,7 @@ pub fn metadata(data: &[u8]) {
     }
 }
 
-/// What lies in the store: as it is, and as the content of a sealed row.
+/// Rows of the store: as they are, and as the content of a sealed row.
 pub fn stored(data: &[u8]) {
     let world = connected(World::local());
     let broker = Broker::new(&world);
@@ -109,20 +109,20 @@ pub fn stored(data: &[u8]) {
     for key in &keys {
         Host::set(&world, key, data).unwrap();
     }
-    let _ = run(broker.standing(&owners("forge"), None, &[])).unwrap();
+    let _ = run(broker.connections().status(&owners("forge"), None, &[])).unwrap();
     tells_nothing(&world, &world.get("/connections"));
     for key in keys {
         assert_eq!(world.store.borrow().get(&key).map(Vec::as_slice), Some(data), "what cannot be read was changed");
     }
     let id = owners("forge");
-    let place = Place { kind: Kind::Connection, identity: &id.identity() };
-    let sealed = broker.settings.vault().unwrap().seal(place, data, [7; 24]);
+    let place = RowId { kind: RowKind::Connection, identity: &id.identity() };
+    let sealed = broker.vault().keyring().unwrap().seal(place, data, [7; 24]);
     Host::set(&world, &place.key(), &sealed).unwrap();
-    let _ = run(broker.standing(&owners("forge"), None, &[])).unwrap();
+    let _ = run(broker.connections().status(&owners("forge"), None, &[])).unwrap();
     tells_nothing(&world, &world.get("/connections"));
 }
 
-/// What an operator writes into a setting: the first byte chooses which.
+/// The value of a setting: the first byte chooses which.
 pub fn settings(data: &[u8]) {
     let [which, value @ ..] = data else { return };
     let Ok(value) = std::str::from_utf8(value) else { return };

@@ -1,16 +1,16 @@
-//! What does the broker need of the machine that runs it?
+//! Defines what the broker needs of the machine that runs it.
 //!
 //! Two real implementations: Spin (`component`) and the one that the tests script.
 
 use std::cell::Cell;
 use std::time::Duration;
 
-use http::{Request, Response, Uri};
-use http_auth::{HOP, Hops, Origin};
+use http::{Request, Response};
+use http_auth::Hops;
 use thiserror::Error;
 
 pub trait Host {
-    /// The setting of that name; none when it is not set.
+    /// The setting of that name. `None` if it is not set.
     fn setting(&self, name: &str) -> Option<String>;
 
     /// The row under `key`. The store offers no more than these three that holds on every host.
@@ -41,29 +41,11 @@ pub trait Host {
     fn log(&self, line: &str);
 }
 
-/// Sends a request to a provider or an MCP server, which says how many Gatehouses it has passed. Never to this Gatehouse
-/// itself, whoever named the address: it would be its own provider, and wait for itself. No longer answer than
-/// [`ANSWER_LIMIT`] is taken, whatever the host lets through.
-pub(crate) fn send<H: Host>(
-    host: &H,
-    mut request: Request<Vec<u8>>,
-) -> Result<impl Future<Output = Result<Response<Vec<u8>>, SendFault>>, SendFault> {
-    if is_own(host, request.uri()) {
-        return Err(SendFault::Own);
-    }
-    request.headers_mut().insert(HOP, host.hops().get().next());
-    let answer = host.send(request);
-    Ok(async {
-        let answer = answer.await?;
-        if answer.body().len() > ANSWER_LIMIT { Err(SendFault::TooLarge) } else { Ok(answer) }
-    })
-}
-
-/// Returns true if `url` is at an address of this Gatehouse: the broker's or the gateway's.
-pub(crate) fn is_own<H: Host>(host: &H, url: &Uri) -> bool {
-    let Some(authority) = url.authority() else { return false };
-    let own = |setting| Origin::parse(host.setting(setting)?.trim());
-    ["public_url", "gateway_url"].into_iter().filter_map(own).any(|own| own.is_authority(authority))
+/// `N` random bytes of the host.
+pub(crate) fn random<const N: usize>(host: &impl Host) -> [u8; N] {
+    let mut bytes = [0; N];
+    host.random(&mut bytes);
+    bytes
 }
 
 /// The longest answer of a provider that is read.
@@ -77,7 +59,7 @@ pub const CALL_LIMIT: Duration = Duration::from_secs(20);
 #[error("the store does not answer")]
 pub struct StoreFault;
 
-/// Why no answer of a provider came.
+/// The reason why no answer of a provider came.
 #[derive(Debug, Error, Clone, Copy, PartialEq, Eq)]
 pub enum SendFault {
     #[error("the host does not allow this destination: see allowed_outbound_hosts")]

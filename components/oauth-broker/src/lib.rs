@@ -1,5 +1,5 @@
-//! The OAuth broker: connects people to services, keeps their tokens sealed and fresh, and hands an access token to
-//! those that may have it. A refresh token, a client secret and an encryption key never leave it.
+//! The OAuth broker: connects people to services, keeps their tokens sealed and fresh, and hands access tokens to the
+//! callers that may have them. A refresh token, a client secret and an encryption key never leave it.
 //!
 //! | route | who | does |
 //! |---|---|---|
@@ -21,26 +21,44 @@
 //!
 //! Where the operator has set `local_owner` there is one owner and no login: *local mode* (see [`people`]).
 //!
-//! The rooms, in the order in which a request passes them: [`doors`] (routes, who may enter, the form of answers),
-//! [`people`] (who is calling), [`connect`] (the way to a grant), [`connections`] (what was granted, kept fresh),
-//! [`policy`] (what a service may have of it), [`provider`] (how each service speaks OAuth), [`catalogue`] (which services
-//! there are), [`discovery`] (how those are found of which only an MCP server's URL is known), [`vault`] (how anything is
-//! kept), [`audit`] (what is noted of it), [`settings`]. Everything but the last, small piece (`component`, which is built
-//! for WebAssembly only) knows nothing of Spin: it asks a [`Host`].
+//! Each file or folder here is a room. Rooms form layers: a room imports only rooms below it (`tests/e2e/tests/layers.rs`).
+//! From the top:
+//!
+//! | room | does |
+//! |---|---|
+//! | `component` | runs the broker on Spin; the only room that knows Spin, all others ask a [`host`] |
+//! | [`http`] | routes requests, checks who sends them, writes pages and JSON |
+//! | [`broker`] | puts the rooms together for one request |
+//! | [`connect`], [`handout`], [`maintenance`] | make a connection, hand out tokens within the policy, sweep the store |
+//! | [`connections`] | stores, refreshes and revokes what was connected |
+//! | [`services`] | says which services are offered |
+//! | [`discovery`], [`people`] | find an MCP server's authorization server; find out who is calling |
+//! | [`provider`], [`audit`], [`lease`] | speak OAuth; record what happened; let one instance at a time change a row |
+//! | [`catalogue`], [`policy`], [`vault`], `outbound` | know services; parse `handout_policy`; seal rows; send requests |
+//! | [`settings`] | reads the settings: one table |
+//! | [`host`], [`names`], [`params`], [`text`], `maps` | what everything else is made of |
 //!
 //! May touch: the variables of [`settings`], the key-value store `broker` or `default`, and the providers' hosts.
 
 pub mod audit;
+pub mod broker;
 pub mod catalogue;
 pub mod connect;
 pub mod connections;
 pub mod discovery;
-pub mod doors;
+pub mod handout;
 pub mod host;
+pub mod http;
+pub mod lease;
+pub mod maintenance;
+mod maps;
 pub mod names;
+mod outbound;
+pub mod params;
 pub mod people;
 pub mod policy;
 pub mod provider;
+pub mod services;
 pub mod settings;
 pub mod text;
 pub mod vault;
@@ -53,40 +71,3 @@ mod tests;
 
 #[cfg(fuzzing)]
 pub mod fuzz;
-
-pub use doors::resolve::{ResolveError, resolve};
-pub use doors::{handle, unreadable};
-pub use host::{Host, SendFault, StoreFault};
-
-use std::cell::Cell;
-use std::collections::BTreeMap;
-
-use settings::Settings;
-
-/// A map of `pairs`, whose last of a name counts. `collect` sorts them first, which costs 4 KB of code for each type.
-pub(crate) fn map_of<K: Ord, V>(pairs: impl IntoIterator<Item = (K, V)>) -> BTreeMap<K, V> {
-    let mut map = BTreeMap::new();
-    map.extend(pairs);
-    map
-}
-
-/// One request's view of the broker: the host that runs it, and the settings that it has needed so far.
-pub struct Broker<'h, H> {
-    pub host: &'h H,
-    pub settings: Settings<'h, H>,
-    /// Whether this request has seen to it that the key in use is noted.
-    key_is_noted: Cell<bool>,
-}
-
-impl<'h, H: Host> Broker<'h, H> {
-    pub fn new(host: &'h H) -> Self {
-        Self { host, settings: Settings::new(host), key_is_noted: Cell::new(false) }
-    }
-
-    /// `N` random bytes.
-    pub(crate) fn random<const N: usize>(&self) -> [u8; N] {
-        let mut bytes = [0; N];
-        self.host.random(&mut bytes);
-        bytes
-    }
-}

@@ -1,7 +1,8 @@
-//! What do we call people and services?
+//! Names people, services and connections, and says who is calling.
 
 use std::fmt;
 
+use base64ct::{Base64UrlUnpadded, Encoding};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -15,19 +16,40 @@ pub struct ServiceId(String);
 #[serde(try_from = "String", into = "String")]
 pub struct Subject(String);
 
-/// Which of a person's accounts at a service: `work`, `home`. A name of the person's own choice, as accounts at a provider
+/// One of a person's accounts at a service: `work`, `home`. A name of the person's own choice, as accounts at a provider
 /// may have anything for a name. The account that is meant when none is named has the empty name.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct AccountName(String);
 
-/// Which connection: the account of a subject at a service.
+/// A connection: the account of a subject at a service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConnectionId {
     pub subject: Subject,
     pub service: ServiceId,
     #[serde(default)]
     pub account: AccountName,
+}
+
+/// Names one consent of a person. Each time a person connects, there is a new one.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct GrantId(String);
+
+/// Who calls, and for whom.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller {
+    pub subject: Subject,
+    pub by: CalledBy,
+}
+
+/// Who calls.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CalledBy {
+    /// The person, by an API key, or the owner in local mode.
+    Person,
+    /// A service, by the name that its key has in `service_keys`.
+    Service(String),
 }
 
 /// The name is not of the permitted form.
@@ -46,8 +68,8 @@ impl ServiceId {
         if is_word(id, 64) { Ok(Self(id.to_owned())) } else { Err(NameError::Service) }
     }
 
-    /// What no service is called: whoever is to be told that there is no such service asks for this one.
-    pub(crate) fn nobodys() -> Self {
+    /// An id that no service can have. What a caller may not have is answered as this unknown service is.
+    pub(crate) fn unknown() -> Self {
         Self("-".to_owned())
     }
 
@@ -57,7 +79,7 @@ impl ServiceId {
 }
 
 impl Subject {
-    /// Whom local mode and the owner's passphrase stand for.
+    /// The owner: the person in local mode, and the holder of the owner's passphrase.
     pub fn owner() -> Self {
         Self("owner".to_owned())
     }
@@ -82,9 +104,19 @@ impl AccountName {
         &self.0
     }
 
-    /// Whether it is the one that is meant when none is named.
+    /// Returns true for the account that is meant when none is named.
     pub fn is_default(&self) -> bool {
         self.0.is_empty()
+    }
+}
+
+impl GrantId {
+    pub fn from_random(bytes: [u8; 12]) -> Self {
+        Self(Base64UrlUnpadded::encode_string(&bytes))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
     }
 }
 
@@ -94,7 +126,7 @@ impl ConnectionId {
         Self { subject, service, account: AccountName::default() }
     }
 
-    /// What tells it from others in the store.
+    /// The fields that tell it from others in the store.
     pub fn identity(&self) -> [&str; 3] {
         [self.subject.as_str(), self.service.as_str(), self.account.as_str()]
     }

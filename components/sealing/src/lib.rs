@@ -46,7 +46,7 @@ pub fn to_json(value: &impl Serialize) -> Result<Zeroizing<Vec<u8>>, serde_json:
     Ok(bytes.0)
 }
 
-/// A `Vec` that grows by itself leaves what it held in the place that it had before.
+/// A `Vec` that grows leaves its content behind in its former place.
 struct Growing(Zeroizing<Vec<u8>>);
 
 impl io::Write for Growing {
@@ -72,7 +72,7 @@ mod tests {
 
     /// Memory that was given back cannot be looked at in safe code: what is tried is that it is the type's promise.
     #[test]
-    fn what_holds_a_secret_is_wiped_when_it_is_dropped() {
+    fn a_secret_is_wiped_when_it_is_dropped() {
         fn is_wiped<T: ZeroizeOnDrop>() {}
         is_wiped::<Secret>();
         is_wiped::<Zeroizing<Vec<u8>>>();

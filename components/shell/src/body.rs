@@ -1,7 +1,7 @@
 //! Reads the body of a request within a limit of bytes and a limit of time.
 //!
 //! Neither Spin nor this project's test host has a deadline of its own, and each request that waits for its body holds an
-//! instance. So whoever reads a body decides by the head first whether it is wanted at all.
+//! instance. So a reader decides by the head first whether the body is wanted at all.
 
 use std::future::Future;
 use std::pin::pin;
@@ -10,12 +10,12 @@ use std::time::Duration;
 use futures_util::future::{Either, select};
 use thiserror::Error;
 
-/// How long a body may take. It does not start again with each byte.
+/// The time that a body may take. It does not start again with each byte.
 pub const BODY_DEADLINE: Duration = Duration::from_secs(12);
 /// So many bytes that have come give the rest one more second: a long body over a slow line is no attack.
 const BYTES_PER_SECOND: usize = 64 * 1024;
 
-/// Why a body was not read to its end.
+/// The reason why a body was not read to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum ReadError {
     /// It is longer than the limit.
@@ -35,7 +35,7 @@ pub trait Pieces {
     fn piece(&mut self) -> impl Future<Output = Result<Option<Vec<u8>>, ReadError>>;
 }
 
-/// A body that nobody has asked the client for yet. Dropped, it is never read.
+/// A body that was not asked for yet. If it is dropped, it is never read.
 pub struct Unread<P> {
     source: P,
     announced: Option<u64>,
@@ -48,7 +48,7 @@ impl<P: Pieces> Unread<P> {
         Self { source, announced, bytes: Vec::new() }
     }
 
-    /// Whether the head says that it is longer than `limit`.
+    /// Returns true if the head says that it is longer than `limit`.
     pub fn is_announced_over(&self, limit: usize) -> bool {
         self.announced.is_some_and(|length| length > limit as u64)
     }
@@ -153,7 +153,7 @@ mod tests {
             Self { clock: Rc::default(), pieces, length, pause, ends, due: None, asked: Rc::default() }
         }
 
-        /// What becomes of its body, and how long that took.
+        /// The result of reading its body, and the time that took.
         fn send(self, announced: Option<u64>) -> (Result<usize, ReadError>, Duration) {
             let clock = self.clock.clone();
             let mut unread = Unread::new(self, announced);
@@ -188,7 +188,7 @@ mod tests {
         }
     }
 
-    /// A02: the deadline is that of the whole body, whatever comes in between.
+    /// A02: the deadline is that of the whole body, and pieces in between do not move it.
     #[test]
     fn a_byte_every_nine_seconds_prolongs_nothing() {
         for (length, pause) in [(1, 9 * SECOND), (1, SECOND), (5000, SECOND)] {

@@ -1,4 +1,4 @@
-//! How does a request come in, and its answer go out?
+//! Receives requests over WASI HTTP and sends their answers.
 
 use std::time::Duration;
 
@@ -151,12 +151,12 @@ impl ResponseWriter {
         sent
     }
 
-    /// Whether the client has gone. The host knows it as soon as the connection is closed, and so nothing need be written.
+    /// Returns true if the client has gone. The host knows it as soon as the connection is closed, and so nothing need be written.
     pub fn is_closed(&self) -> bool {
         self.stream.as_ref().is_none_or(|stream| stream.check_write().is_err())
     }
 
-    /// How many bytes the client takes now, or else within [`READER_PATIENCE`].
+    /// The number of bytes that the client takes now, or else within [`READER_PATIENCE`].
     async fn room(&self) -> Result<u64, Closed> {
         let stream = self.stream()?;
         let room = async {

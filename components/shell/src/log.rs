@@ -5,7 +5,7 @@
 
 /// The longest line, in bytes: longer than every line of the audit.
 pub const LONGEST_LINE: usize = 16 * 1024;
-/// What a line ends with that was cut.
+/// The end of a line that was cut.
 const CUT: &str = " [cut]";
 
 /// `text` as one line of at most [`LONGEST_LINE`] bytes. What could end a line, steer a terminal or turn the direction of

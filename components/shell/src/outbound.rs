@@ -1,4 +1,4 @@
-//! How does a component call someone else?
+//! Sends requests over WASI HTTP.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use wasi::io::streams::{InputStream, StreamError};
 use crate::turn::ready;
 use crate::wasi_http::{CHUNK, fields, headers};
 
-/// How long a peer may take. Without them a host waits for 600 s each.
+/// The times that a peer may take. Without them a host waits for 600 s each.
 #[derive(Debug, Clone, Copy)]
 pub struct Timeouts {
     /// Until the connection stands.
@@ -24,7 +24,7 @@ pub struct Timeouts {
     pub between_bytes: Duration,
 }
 
-/// Why no whole answer came. None of them says anything about the request's content.
+/// The reason why no whole answer came. None of them says anything about the request's content.
 #[derive(Debug, Error)]
 pub enum SendError {
     /// The URL is not an absolute http or https URL.

@@ -1,4 +1,4 @@
-//! How does a component wait, and for what?
+//! Lets a component wait for several things at once.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -49,7 +49,7 @@ pub(crate) async fn ready(subscribe: impl Fn() -> Pollable) {
     }
 }
 
-/// Waits until this is woken: by `pollable`, or for another's sake, so whoever waits looks again.
+/// Waits until this is woken: by `pollable`, or for another's sake, so the waiting code looks again.
 ///
 /// Safe to drop at any time: the registration, and with it the pollable, goes before the resource that it watches,
 /// which the component model would otherwise punish with a trap.

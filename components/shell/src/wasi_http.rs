@@ -1,4 +1,4 @@
-//! What requests and answers in both directions have in common.
+//! Converts header fields between WASI HTTP and the `http` types.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use wasi::http::types::Fields;

@@ -9,9 +9,9 @@ use gatehouse_e2e::root;
 /// Module docs that begin with a question, for each folder. A number only ever becomes smaller.
 const QUESTIONS: [(&str, usize); 8] = [
     ("components/mcp-gateway", 38),
-    ("components/oauth-broker", 62),
-    ("components/broker-client", 3),
-    ("components/shell", 3),
+    ("components/oauth-broker", 0),
+    ("components/broker-client", 0),
+    ("components/shell", 0),
     ("components/http-auth", 0),
     ("components/json", 0),
     ("components/sealing", 0),

@@ -1,4 +1,4 @@
-//! Who got what, and what changed?
+//! Records who got which token, and what changed.
 //!
 //! Each event is one JSON object ([`Line`]): a line of the log, after the word `audit`, and in the store, where the
 //! operator reads it by `GET /admin/audit` ([`ring`]). The log's line comes first and always; the stored one is left out
@@ -10,17 +10,15 @@ pub mod ring;
 
 use serde::Serialize;
 
-use crate::Broker;
 use crate::host::Host;
-use crate::names::{ConnectionId, ServiceId, Subject};
-use crate::people::By;
-use crate::vault::{Kind, Place};
+use crate::names::{CalledBy, ConnectionId, GrantId, ServiceId, Subject};
+use crate::settings::{Setting, SettingError, Settings};
+use crate::vault::Vault;
 use ring::Lines;
-use sealing::age::is_recent;
 
 /// Where lines are kept, beside the log: the setting `audit`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kept {
+pub enum Storage {
     /// Hand-outs that are alike in every word are one line for a few seconds.
     Store,
     /// Every line.
@@ -48,7 +46,7 @@ pub enum Event {
     Swept,
 }
 
-/// Whose doing an event was.
+/// The actor of an event.
 #[derive(Debug, Clone, Copy, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Actor<'a> {
@@ -60,7 +58,7 @@ pub enum Actor<'a> {
     Stranger,
 }
 
-/// What is noted of an event. No field can hold a secret.
+/// The note of an event. No field can hold a secret.
 #[derive(Serialize)]
 pub struct Line<'a> {
     /// Seconds since the Unix epoch. First, where [`ring`] looks for it.
@@ -69,7 +67,7 @@ pub struct Line<'a> {
     by: Actor<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     subject: Option<&'a Subject>,
-    /// What the token is for, as the caller says.
+    /// The resource for which the token is, as the caller says.
     #[serde(skip_serializing_if = "Option::is_none")]
     resource: Option<&'a str>,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
@@ -78,7 +76,7 @@ pub struct Line<'a> {
     reason: Option<&'a str>,
 }
 
-/// Which connection an event is about.
+/// The connection of an event.
 #[derive(Serialize)]
 pub struct About<'a> {
     service: &'a ServiceId,
@@ -86,7 +84,7 @@ pub struct About<'a> {
     account: &'a str,
     /// Names one consent of the person.
     #[serde(skip_serializing_if = "Option::is_none")]
-    grant: Option<&'a str>,
+    grant: Option<&'a GrantId>,
     /// Counts its access tokens.
     #[serde(skip_serializing_if = "Option::is_none")]
     generation: Option<u64>,
@@ -97,7 +95,7 @@ impl<'a> About<'a> {
         Self { service: &id.service, account: id.account.as_str(), grant: None, generation: None }
     }
 
-    pub fn token(self, grant: &'a str, generation: u64) -> Self {
+    pub fn token(self, grant: &'a GrantId, generation: u64) -> Self {
         Self { grant: Some(grant), generation: Some(generation), ..self }
     }
 }
@@ -121,16 +119,33 @@ impl<'a> Line<'a> {
     }
 }
 
-impl<'a> From<&'a By> for Actor<'a> {
-    fn from(by: &'a By) -> Self {
+impl<'a> From<&'a CalledBy> for Actor<'a> {
+    fn from(by: &'a CalledBy) -> Self {
         match by {
-            By::Person => Self::Person,
-            By::Service(name) => Self::Service(name),
+            CalledBy::Person => Self::Person,
+            CalledBy::Service(name) => Self::Service(name),
         }
     }
 }
 
-impl<H: Host> Broker<'_, H> {
+/// Notes events, and reads what was noted.
+pub(crate) struct Audit<'b, H> {
+    pub host: &'b H,
+    pub settings: &'b Settings<'b, H>,
+    pub vault: Vault<'b, H>,
+}
+
+impl<H: Host> Audit<'_, H> {
+    /// The setting `audit`.
+    pub fn storage(&self) -> Result<Storage, SettingError> {
+        match self.settings.text(Setting::Audit).map(str::trim) {
+            None | Some("store") => Ok(Storage::Store),
+            Some("each") => Ok(Storage::Each),
+            Some("log") => Ok(Storage::Log),
+            Some(_) => Err(SettingError::new(Setting::Audit, "neither store, each nor log")),
+        }
+    }
+
     /// Notes an event.
     pub(crate) fn note(&self, line: Line<'_>) {
         let line = Line { time: self.host.now(), ..line };
@@ -139,41 +154,20 @@ impl<H: Host> Broker<'_, H> {
         // JSON lets through what steers a terminal, and the record is read on one too.
         let json = shell::log::line(&json);
         self.host.log(&format!("audit {json}"));
-        let kept = self.settings.audit().unwrap_or_else(|error| {
+        let storage = self.storage().unwrap_or_else(|error| {
             self.host.log(&error.to_string());
-            Kept::Store
+            Storage::Store
         });
-        let lines = match (kept, line.event) {
-            (Kept::Log, _) => return,
-            (Kept::Store, Event::HandedOut) => Lines::Alike,
-            (Kept::Store | Kept::Each, _) => Lines::Each,
+        let lines = match (storage, line.event) {
+            (Storage::Log, _) => return,
+            (Storage::Store, Event::HandedOut) => Lines::Alike,
+            (Storage::Store | Storage::Each, _) => Lines::Each,
         };
         if let Err(error) = self.append(line.subject, &json, lines) {
             self.host.log(&format!("an audit line could not be stored: {error}"));
         }
     }
-
-    /// Notes that a service asked for what it may not have, or for what there is not: the same for both, so that the
-    /// time this takes tells nothing. At most once in [`PAUSE`] for each service, which may ask as often as it likes.
-    pub(crate) fn note_refused(&self, by: &By, subject: &Subject, asked: &[ConnectionId]) {
-        let (By::Service(name), Ok(Some(_))) = (by, self.settings.handout_policy()) else { return };
-        let identity = [name.as_str()];
-        let place = Place { kind: Kind::RefusalLimit, identity: &identity };
-        let now = self.host.now();
-        let last: Option<u64> = self.read(place).unwrap_or_default();
-        if last.is_some_and(|last| is_recent(last, now, PAUSE - 1)) {
-            return;
-        }
-        if let Err(error) = self.write(place, &now) {
-            self.host.log(&format!("a refusal could not be counted: {error}"));
-        }
-        let about: Vec<About> = asked.iter().map(About::new).collect();
-        self.note(Line::new(Event::NotHandedOut, by.into(), Some(subject)).about(&about));
-    }
 }
-
-/// Seconds.
-const PAUSE: u64 = 60;
 
 /// Of what a caller says, in bytes.
 const LONGEST: usize = 512;

@@ -1,20 +1,20 @@
-//! Where do audit lines lie? (rows of kind `a`)
+//! Stores audit lines in a ring of rows (kind `a`).
 //!
-//! The store can neither be appended to nor listed. So the lines of a subject go round in a ring of [`BLOCKS`] blocks of
-//! [`BLOCK`] seconds: a week. Each block is [`SLOTS`] rows, and a line goes to one of them by chance: it is read, the
-//! line put at its end, and written back. A row of an earlier week is begun anew. From a full one older lines go, and are
-//! counted: first those of which a later line says the same, then those of an event that a later line has too, then the
-//! oldest ([`surplus`]). So the newest are always there, and a flood of one sort of lines does not push out the others.
+//! The store can neither be appended to nor listed. So the lines of a subject lie in a ring of [`BLOCKS`] blocks of [`BLOCK`]
+//! seconds: a week. Each block has [`SLOTS`] rows. A line goes to a random row of its block: the row is read, the line added
+//! at its end, and the row written back. A row of an earlier week is replaced. From a full row older lines are removed, and
+//! counted: first lines that a later line repeats, then lines whose event a later line has too, then the oldest
+//! ([`surplus`]). So the newest lines are always there, and a flood of one sort of lines does not push out the others.
 //!
-//! **What can be lost.** Two requests that write to the same row of the same subject at the same moment keep one of the two
-//! lines. The log has both. So it is with what goes from a full row, and with a fault of the store.
+//! **What can be lost.** If two requests write to the same row of the same subject at the same moment, one of the two lines
+//! is lost. The same happens to lines that are removed from a full row, and at a fault of the store. The log has them all.
 //!
-//! **What it costs.** One read for each answer that holds a token, and one write of at most [`ROW`] bytes, which in SQLite is a
-//! commit to the disk and twenty times the rest of the answer. So hand-outs that are [`Alike`](Lines::Alike) share one stored
-//! line for [`SAME`] seconds, and go to a row that they have in common. For the first line of a row there is a look
-//! whether its key is noted ([`crate::vault::ledger`]).
+//! **What it costs.** One read for each answer that holds a token, and one write of at most [`ROW`] bytes, which in SQLite is
+//! a commit to the disk and costs twenty times the rest of the answer. So hand-outs that are [`Alike`](Lines::Alike) share one
+//! stored line for [`SAME`] seconds, and go to the same row. For the first line of a row, the ledger of keys is checked
+//! ([`crate::vault::ledger`]).
 //!
-//! What belongs to nobody, such as a sign-in that was refused, has a ring of its own.
+//! Events without a subject, such as a sign-in that was refused, have a ring of their own.
 
 use std::collections::BTreeSet;
 
@@ -23,11 +23,10 @@ use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use crate::Broker;
-use crate::host::Host;
+use super::Audit;
+use crate::host::{Host, random};
 use crate::names::Subject;
-use crate::vault::rows::RowError;
-use crate::vault::{Kind, OpenError, Place};
+use crate::vault::{OpenError, RowError, RowId, RowKind};
 use sealing::age::is_recent;
 
 /// The lines of a time, oldest first.
@@ -38,7 +37,7 @@ pub struct Record {
     pub dropped: u64,
     /// Rows that do not open.
     pub unreadable: u32,
-    /// Whether older lines of that time have been left out, because there are more than an answer holds.
+    /// True if older lines of that time have been left out, because there are more than an answer holds.
     pub cut: bool,
 }
 
@@ -57,24 +56,24 @@ pub(super) enum Lines {
     Alike,
 }
 
-impl<H: Host> Broker<'_, H> {
+impl<H: Host> Audit<'_, H> {
     pub(super) fn append(&self, subject: Option<&Subject>, line: &str, lines: Lines) -> Result<(), RowError> {
-        let vault = self.settings.vault()?;
+        let keyring = self.vault.keyring()?;
         let block = self.host.now() / BLOCK;
         let dice = match lines {
-            Lines::Each => u8::from_le_bytes(self.random::<1>()),
+            Lines::Each => u8::from_le_bytes(random::<1>(self.host)),
             Lines::Alike => Sha256::digest(without_time(line)).first().copied().unwrap_or_default(),
         };
         let spot = Spot::new(block, u64::from(dice) % SLOTS);
         let identity = spot.identity(subject);
-        let place = Place { kind: Kind::Audit, identity: &identity };
-        let key = place.key();
+        let id = RowId { kind: RowKind::Audit, identity: &identity };
+        let key = id.key();
         let old = self.host.get(&key)?;
-        if !old.as_ref().is_some_and(|sealed| vault.is_newest(sealed)) {
-            self.note_key(vault);
+        if !old.as_ref().is_some_and(|sealed| keyring.is_newest(sealed)) {
+            self.vault.note_key(keyring);
         }
-        // One that does not open is begun anew: it is of this block or a week old, and must not stand in the way.
-        let old = old.and_then(|sealed| vault.open(place, &sealed).ok());
+        // A row that does not open is replaced: it is of this block or a week old, and must not stand in the way.
+        let old = old.and_then(|sealed| keyring.open(id, &sealed).ok());
         let row = old.as_ref().and_then(|plain| Row::parse(plain)).filter(|row| row.block == block);
         let Row { dropped, lines: stored, .. } = row.unwrap_or(Row { block, dropped: 0, lines: "" });
         let now = self.host.now();
@@ -90,12 +89,12 @@ impl<H: Host> Broker<'_, H> {
         lines.retain(|_| kept.next().unwrap_or(true));
         let dropped = dropped + gone.iter().filter(|gone| **gone).count() as u64;
         let plain = Zeroizing::new(format!("{block} {dropped}\n{}", lines.join("\n")));
-        Ok(self.host.set(&key, &vault.seal(place, plain.as_bytes(), self.random()))?)
+        Ok(self.host.set(&key, &keyring.seal(id, plain.as_bytes(), random(self.host)))?)
     }
 
-    /// The lines of a subject, or those of nobody, from `from` to `until`.
-    pub(crate) fn record(&self, subject: Option<&Subject>, from: u64, until: u64) -> Result<Record, RowError> {
-        let vault = self.settings.vault()?;
+    /// The lines of a subject, or those without a subject, from `from` to `until`.
+    pub(crate) fn read(&self, subject: Option<&Subject>, from: u64, until: u64) -> Result<Record, RowError> {
+        let keyring = self.vault.keyring()?;
         let mut record = Record::default();
         let mut found = Vec::new();
         let newest = until / BLOCK;
@@ -103,9 +102,9 @@ impl<H: Host> Broker<'_, H> {
             for slot in 0..SLOTS {
                 let spot = Spot::new(block, slot);
                 let identity = spot.identity(subject);
-                let place = Place { kind: Kind::Audit, identity: &identity };
-                let Some(sealed) = self.host.get(&place.key())? else { continue };
-                let plain = match vault.open(place, &sealed) {
+                let id = RowId { kind: RowKind::Audit, identity: &identity };
+                let Some(sealed) = self.host.get(&id.key())? else { continue };
+                let plain = match keyring.open(id, &sealed) {
                     Ok(plain) => plain,
                     Err(OpenError::UnknownKey(_) | OpenError::Broken) => {
                         record.unreadable += 1;
@@ -172,13 +171,13 @@ fn without_time(line: &str) -> &str {
     line.split_once(',').map_or(line, |(_, rest)| rest)
 }
 
-/// What happened and by whom.
+/// The event of a line and its actor.
 fn event_of(line: &str) -> &str {
     let line = without_time(line);
     line.split_once(r#","subject""#).map_or(line, |(event, _)| event)
 }
 
-/// Which lines go, oldest first, so that at least `excess` goes of what `weight` says of each. Never the last one.
+/// The lines to remove, oldest first, until their `weight` is at least `excess`. Never the last line.
 fn surplus(lines: &[&str], mut excess: usize, weight: fn(&str) -> usize) -> Vec<bool> {
     let mut gone = vec![false; lines.len()];
     let sameness: [fn(&str) -> &str; 3] = [without_time, event_of, |_| ""];

@@ -1,4 +1,4 @@
-//! Which URLs may the broker send a secret to, or a person?
+//! Checks the URLs to which the broker sends secrets or people.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use url::Url;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint(Url);
 
-/// An endpoint of which parts may still be missing, because only a grant knows them.
+/// An endpoint with parts that may still be missing, because they come with a grant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Address(String);
 
@@ -59,7 +59,7 @@ impl Endpoint {
     }
 }
 
-/// What `{…}` may stand for in the URLs of one service.
+/// The values of `{…}` in the URLs of one service.
 pub struct Variables<'a> {
     pub client_id: &'a str,
     pub set: &'a BTreeMap<String, String>,
@@ -148,7 +148,7 @@ fn fill(template: &str, value: &mut dyn FnMut(&str) -> Result<String, EndpointEr
     Ok(filled)
 }
 
-/// Whether a value is what a pattern of `allowed` says: the text itself, in which `*` is one label of a host's name.
+/// Returns true if a value matches a pattern of `allowed`: the text itself, in which `*` is one label of a host's name.
 fn matches(pattern: &str, value: &str) -> bool {
     let Some((before, after)) = pattern.split_once('*') else { return pattern == value };
     let Some(rest) = value.strip_prefix(before) else { return false };
@@ -156,7 +156,7 @@ fn matches(pattern: &str, value: &str) -> bool {
     (1..=63).contains(&label) && !rest.starts_with('-') && matches(after, &rest[label..])
 }
 
-/// What of a grant may stand in a URL, where a provider wants it there.
+/// The tokens of a grant that may stand in a URL, where a provider wants them there.
 const TOKENS: [&str; 3] = ["access_token", "refresh_token", "token"];
 
 #[cfg(test)]
@@ -229,7 +229,7 @@ mod tests {
 
     /// The provider's word for a host counts only where the row lists it.
     #[test]
-    fn what_a_grant_says_is_allowed_or_goes_nowhere() {
+    fn a_value_of_a_grant_is_in_a_url_only_if_it_is_allowed() {
         let unlisted = read("{said}/token", &[], &[]);
         assert_eq!(unlisted, Err(EndpointError::Anything("said".into())));
         let allowed: &[(&str, &[&str])] = &[("said", &["https://accounts.example.eu", "https://*.api.example"])];

@@ -1,4 +1,4 @@
-//! What may be written about a service, in the catalogue and in the settings?
+//! Lists the fields of a service, in the catalogue and in the settings.
 
 use std::collections::BTreeMap;
 
@@ -123,7 +123,7 @@ pub enum LifetimeUnit {
     Milliseconds,
 }
 
-/// What becomes of a refresh token that was used.
+/// The fate of a refresh token that was used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Rotation {
@@ -137,7 +137,7 @@ pub enum Rotation {
     None,
 }
 
-/// How many seconds a refresh token lives without being used, and in all.
+/// Seconds that a refresh token lives without being used, and in all.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RefreshLifetime {
@@ -145,7 +145,7 @@ pub struct RefreshLifetime {
     pub absolute: Option<u64>,
 }
 
-/// Where in the answer each thing is.
+/// The paths of the values in the answer.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct AnswerPaths {

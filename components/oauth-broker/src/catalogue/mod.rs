@@ -1,4 +1,4 @@
-//! Which services are there, and what is special about each?
+//! Knows the OAuth services: reads the row of each from `catalogue.json` and the setting `oauth_clients`.
 //!
 //! A service is offered when `oauth_clients` has a client for it. What its row leaves out is looked up in
 //! `catalogue.json`, one readable file that is compiled in; a service that the catalogue does not know works by its
@@ -42,12 +42,12 @@
 //! | `callback_expect` | `{}` | parameter of the callback → what it has to be, `{…}` a variable |
 //! | `callback_hmac` | `false` | the callback is signed with the client's secret |
 //! | `exchange_again` | none | the call that turns the first token into the lasting one |
-//! | `renew` | none | the call that renews the access token by itself, where there is no refresh token |
+//! | `renew` | none | the call that renews the access token with itself, where there is no refresh token |
 //! | `success_field` | | a field of the answer that is `true` unless it is an error |
 //! | `error_at` | `error`, `error.code`, `error.type` | paths of the error code; the first that has a class counts |
 //! | `token_at` | the top | path of the object of the answer to a code that holds the tokens |
 //! | `answer` | RFC 6749's names | where in it each is: `access_token`, `refresh_token`, `token_type`, `expires_in`, `expires_at`, `refresh_expires_in`, `scope` |
-//! | `token_type` | the answer's | how the token is sent, whatever the answer says |
+//! | `token_type` | the answer's | how the token is sent, in place of the answer's |
 //! | `lifetime_unit` | `seconds` | of `expires_in`: `seconds`, `milliseconds` |
 //! | `default_lifetime` | none | seconds, where the answer does not say |
 //! | `rotation` | unknown | a refresh token that was used: `rotates` (the old one dies), `rolls`, `fixed`, or there is `none` |
@@ -70,13 +70,14 @@
 //! (the one whose end is the grant's) with `token_kind`, a variable or a name of `extra`. A call for which something
 //! is missing is not made.
 //!
-//! What data does not say is code, one function each: OAuth 1.0a ([`oauth1`](crate::provider), for `request_token_url`), the
+//! What a row cannot express is code, one function each: OAuth 1.0a ([`oauth1`](crate::provider), for `request_token_url`), the
 //! signed callback of `callback_hmac`, the claims of an id token (for `id_token.` paths), and the callback that is posted
-//! (`doors`). No code knows a provider by name. Apple's client secret is a JWT that the operator makes, at most six months
+//! (`http`). No code knows a provider by name. Apple's client secret is a JWT that the operator makes, at most six months
 //! long, and sets like any other.
 
 mod endpoint;
 mod fields;
+mod issued;
 mod service;
 
 use std::collections::BTreeMap;
@@ -88,113 +89,20 @@ pub use endpoint::{Address, Endpoint, EndpointError};
 pub use fields::{AnswerPaths, Body, CallAuth, ClientAuth, LifetimeUnit, Pkce, RefreshLifetime, Rotation};
 pub use service::{Call, SCOPES, Service, Whoami};
 
-use crate::Broker;
-use crate::discovery::{Issued, McpServer, ServiceError};
-use crate::host::{Host, is_own};
 use crate::names::ServiceId;
-use crate::settings::SettingError;
+use crate::settings::{Setting, SettingError, json_problem};
 use fields::Fields;
+pub use issued::{Issued, IssuedClient};
 use sealing::Secret;
-
-/// What can be said of a service without asking anyone.
-#[derive(Debug)]
-pub enum Offered {
-    Row(Box<Service>),
-    /// To be discovered when it is needed.
-    McpServer(Box<McpServer>),
-}
-
-impl<H: Host> Broker<'_, H> {
-    /// The service of that id, for what was `issued` by it; none when it is not offered.
-    pub(crate) async fn service(
-        &self,
-        id: &ServiceId,
-        issued: Option<&Issued>,
-    ) -> Result<Option<Service>, ServiceError> {
-        match (self.offered(id)?, issued) {
-            (None, _) => Ok(None),
-            (Some(Offered::Row(service)), None) => Ok(Some(*service)),
-            (Some(Offered::McpServer(server)), Some(issued)) => self.issuing(&server, issued).await.map(Some),
-            // The id has been given to another service since.
-            _ => Err(ServiceError::Moved),
-        }
-    }
-
-    /// The service of that id as it is now, for whoever thinks of connecting it, or begins to and `asks` for these scopes.
-    pub(crate) async fn service_to_connect(
-        &self,
-        id: &ServiceId,
-        asks: Option<&[String]>,
-    ) -> Result<Option<Service>, ServiceError> {
-        match self.offered(id)? {
-            None => Ok(None),
-            Some(Offered::Row(service)) => Ok(Some(*service)),
-            Some(Offered::McpServer(server)) => self.discover(&server, asks).await.map(Some),
-        }
-    }
-
-    /// What the setting has, in which a name twice would be a rule that one reader follows and another does not.
-    fn clients(&self) -> Result<BTreeMap<String, &RawValue>, SettingError> {
-        let text = self.settings.oauth_clients();
-        json::check(text.as_bytes()).map_err(|error| setting(without_values(&error)))?;
-        entries(text)
-    }
-
-    /// What is offered under that id.
-    pub(crate) fn offered(&self, id: &ServiceId) -> Result<Option<Offered>, SettingError> {
-        let clients = self.clients()?;
-        clients.get(id.as_str()).map(|entry| self.read_offer(id, entry, &clients)).transpose()
-    }
-
-    /// All that is offered, by id.
-    pub(crate) fn offers(&self) -> Result<Vec<Offered>, SettingError> {
-        let clients = self.clients()?;
-        let service = |(id, entry): (&String, &&RawValue)| {
-            let id = ServiceId::parse(id).map_err(|error| setting(format!("`{}`: {error}", id.escape_default())))?;
-            self.read_offer(&id, entry, &clients)
-        };
-        clients.iter().map(service).collect()
-    }
-
-    fn read_offer(
-        &self,
-        id: &ServiceId,
-        entry: &RawValue,
-        clients: &BTreeMap<String, &RawValue>,
-    ) -> Result<Offered, SettingError> {
-        if let Some(fields) = entries(entry.get()).ok().filter(|fields| fields.contains_key("mcp_server")) {
-            let internal = self.settings.internal_hosts()?;
-            let server = McpServer::read(id, &fields, internal).map_err(|what| setting(format!("`{id}`: {what}")))?;
-            if server.url.as_str().parse().is_ok_and(|url| is_own(self.host, &url)) {
-                return Err(setting(format!("`{id}`: `mcp_server` is an address of this Gatehouse itself")));
-            }
-            return Ok(Offered::McpServer(Box::new(server)));
-        }
-        own_client(id, entry, clients)?;
-        Service::read(id, entry).map(|service| Offered::Row(Box::new(service)))
-    }
-}
-
-impl Offered {
-    pub fn id(&self) -> &ServiceId {
-        match self {
-            Self::Row(service) => &service.id,
-            Self::McpServer(server) => &server.id,
-        }
-    }
-
-    pub fn name(&self) -> &str {
-        match self {
-            Self::Row(service) => &service.name,
-            Self::McpServer(server) => &server.name,
-        }
-    }
-}
 
 /// A client belongs to one server: an entry that brings its own `token_url` is refused where it has the client of another
 /// entry, whose server is another and would have its secret or its codes shown to a stranger (cross-app attacks,
 /// draft-ietf-oauth-security-topics-update).
-fn own_client(id: &ServiceId, entry: &RawValue, clients: &BTreeMap<String, &RawValue>) -> Result<(), SettingError> {
+pub(crate) fn check_own_client(
+    id: &ServiceId,
+    entry: &RawValue,
+    clients: &BTreeMap<String, &RawValue>,
+) -> Result<(), SettingError> {
     let Ok(ours) = serde_json::from_slice::<Client>(entry.get().as_bytes()) else { return Ok(()) };
     if ours.token_url.is_empty() {
         return Ok(());
@@ -213,8 +121,8 @@ fn own_client(id: &ServiceId, entry: &RawValue, clients: &BTreeMap<String, &RawV
         let elsewhere =
             !theirs.token_url.is_empty() && theirs.server(&theirs.token_url) != ours.server(&ours.token_url);
         let same_secret = ours.client_secret.is_some() && ours.client_secret == theirs.client_secret;
-        let same_door = theirs.server(&theirs.authorize_url) == ours.server(&ours.authorize_url);
-        if ours.client_id == theirs.client_id && elsewhere && (same_secret || same_door) {
+        let same_authorize_server = theirs.server(&theirs.authorize_url) == ours.server(&ours.authorize_url);
+        if ours.client_id == theirs.client_id && elsewhere && (same_secret || same_authorize_server) {
             return Err(setting(format!("`{id}`: it has the client of `{other}`, which belongs to another server")));
         }
     }
@@ -241,15 +149,15 @@ impl Client {
 }
 
 /// The services of a text by their ids, each still to be read.
-fn entries(text: &str) -> Result<BTreeMap<String, &RawValue>, SettingError> {
-    serde_json::from_slice(json::without_bom(text.as_bytes())).map_err(|error| setting(without_values(&error)))
+pub(crate) fn entries(text: &str) -> Result<BTreeMap<String, &RawValue>, SettingError> {
+    serde_json::from_slice(json::without_bom(text.as_bytes())).map_err(|error| setting(json_problem(&error)))
 }
 
 fn fields(text: &str) -> Result<Fields, serde_json::Error> {
     serde_json::from_slice(text.as_bytes())
 }
 
-/// The catalogue's row with the settings' fields laid over it; none where the catalogue has no such service.
+/// The catalogue's row with the settings' fields laid over it. `None` if the catalogue has no such service.
 fn over_catalogue(id: &ServiceId, set: &RawValue) -> Option<Result<Fields, serde_json::Error>> {
     let catalogue = entries(CATALOGUE).ok()?;
     let mut row = entries(catalogue.get(id.as_str())?.get()).ok()?;
@@ -279,29 +187,13 @@ fn merged_variables(usual: &RawValue, own: &RawValue) -> Result<Box<RawValue>, s
     serde_json::value::to_raw_value(&variables)
 }
 
-/// Whatever names a server, of which there shall not be two.
+/// The fields that name a server. A row must not mix those of two servers.
 const URLS: [&str; 8] =
     ["authorize_url", "refresh_url", "request_token_url", "exchange_again", "renew", "issuer", "revoke", "whoami"];
 
 const CATALOGUE: &str = include_str!("../../catalogue.json");
 
-fn setting(problem: String) -> SettingError {
-    SettingError { setting: "oauth_clients", problem }
-}
-
-/// What serde says about a mistake quotes the value, which may be a secret. Left of it are the name of a field, unless that
-/// could be a secret too, and which values there are.
-pub(crate) fn without_values(error: &serde_json::Error) -> String {
-    let said = error.to_string();
-    let variant = said.strip_prefix("unknown variant `").and_then(|rest| rest.rsplit_once("`, expected "));
-    if let Some((_, expected)) = variant {
-        return format!("unknown variant, expected {expected}");
-    }
-    let is_name = |name: &str| name.len() <= 32 && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
-    let about = ["unknown field `", "missing field `", "duplicate field `", "the member \""];
-    let name = about.iter().find_map(|about| said.strip_prefix(about)?.split_once(['`', '"']));
-    if name.is_some_and(|(name, rest)| is_name(name) && (rest.starts_with(", ") || rest.starts_with(' '))) {
-        return said;
-    }
-    format!("not JSON of the expected form at line {} column {}", error.line(), error.column())
+/// What is wrong with `oauth_clients`.
+pub(crate) fn setting(problem: String) -> SettingError {
+    SettingError::new(Setting::OauthClients, problem)
 }

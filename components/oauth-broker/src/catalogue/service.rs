@@ -1,4 +1,4 @@
-//! What is one service, once its row is read and checked?
+//! Describes one service, whose row is read and checked.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -11,10 +11,10 @@ use super::endpoint::{Address, Endpoint, Variables};
 use super::fields::{
     AnswerPaths, Body, CallAuth, CallFields, ClientAuth, Fields, LifetimeUnit, Pkce, RefreshLifetime, Rotation,
 };
-use super::{fields, over_catalogue, setting, without_values};
-use crate::discovery::Issued;
+use super::{Issued, fields, over_catalogue, setting};
+use crate::maps::map_of;
 use crate::names::ServiceId;
-use crate::settings::SettingError;
+use crate::settings::{SettingError, json_problem};
 use sealing::Secret;
 
 /// A service that this installation offers: its client, and how its provider speaks.
@@ -35,9 +35,9 @@ pub struct Service {
     pub issuer_required: bool,
     /// How the client authenticates: where it is not known for sure, as the provider last accepted it.
     pub client_auth: Cell<ClientAuth>,
-    /// What to try if the provider does not accept that.
+    /// The method to try if the provider does not accept that.
     pub other_auth: Option<ClientAuth>,
-    /// Whether the catalogue knows this very server.
+    /// True if the catalogue knows this very server.
     pub is_catalogues: bool,
     pub token_body: Body,
     pub pkce: Pkce,
@@ -73,7 +73,7 @@ pub struct Service {
     pub revoke: Option<Call>,
     pub shared_grant: bool,
     pub whoami: Option<Whoami>,
-    /// What grants of it remember, if it was discovered.
+    /// Its issuer and client, which its grants remember, if it was discovered.
     pub issued: Option<Issued>,
 }
 
@@ -91,7 +91,7 @@ pub struct Call {
 
 #[derive(Debug)]
 pub struct Whoami {
-    /// None where the token answer has told.
+    /// `None` if the token answer names the account.
     pub call: Option<Call>,
     pub id: Vec<String>,
     pub account: Vec<String>,
@@ -99,14 +99,14 @@ pub struct Whoami {
 }
 
 impl Service {
-    pub(super) fn read(id: &ServiceId, entry: &RawValue) -> Result<Self, SettingError> {
+    pub(crate) fn read(id: &ServiceId, entry: &RawValue) -> Result<Self, SettingError> {
         let wrong = |what: &str| setting(format!("`{id}`: {what}"));
-        let mut fields = fields(entry.get()).map_err(|error| wrong(&without_values(&error)))?;
+        let mut fields = fields(entry.get()).map_err(|error| wrong(&json_problem(&error)))?;
         let is_elsewhere = fields.token_url.is_some();
         let row = over_catalogue(id, entry);
         let is_catalogues = row.is_some() && !is_elsewhere;
         if let Some(row) = row {
-            fields = row.map_err(|error| wrong(&without_values(&error)))?;
+            fields = row.map_err(|error| wrong(&json_problem(&error)))?;
         }
         let service = Self::of(id, fields).map_err(|what| wrong(&what))?;
         Ok(Self { is_catalogues, ..service })
@@ -116,10 +116,11 @@ impl Service {
     pub(crate) fn described(id: &ServiceId, described: &serde_json::Value) -> Result<Self, SettingError> {
         let wrong = |what: &str| setting(format!("`{id}`: {what}"));
         let described = serde_json::to_string(described).unwrap_or_default();
-        let fields = fields(&described).map_err(|error| wrong(&without_values(&error)))?;
+        let fields = fields(&described).map_err(|error| wrong(&json_problem(&error)))?;
         Self::of(id, fields).map_err(|what| wrong(&what))
     }
 
+    // Longer than sixty lines: one line for each field.
     fn of(id: &ServiceId, mut fields: Fields) -> Result<Self, String> {
         let client_id = std::mem::take(&mut fields.client_id);
         if client_id.is_empty() {
@@ -133,42 +134,22 @@ impl Service {
         }
         let tells = fields.whoami.as_mut().map(|whoami| std::mem::take(&mut whoami.extra)).unwrap_or_default();
         let later: Vec<&str> = fields.extra.keys().chain(tells.keys()).map(String::as_str).collect();
-        let address = |field: &str, template: &str, later: &[&str]| {
-            let (set, allowed) = (&fields.variables, &fields.allowed);
-            Address::read(template, &Variables { client_id: &client_id, set, allowed, later })
-                .map_err(|error| format!("`{field}`: {error}"))
-        };
-        let endpoint = |field: &str, template: &str| {
-            address(field, template, &[])?
-                .endpoint(&fields.allowed, &|_| None)
-                .map_err(|error| format!("`{field}`: {error}"))
-        };
+        let templates =
+            Templates { client_id: &client_id, set: &fields.variables, allowed: &fields.allowed, later: &later };
         let needed = |field: &str| format!("`{field}` is missing, and the catalogue has none for it");
-        let call = |field: &str, call: CallFields, method: Method, auth: CallAuth| -> Result<Call, String> {
-            Ok(Call {
-                url: address(&format!("{field}.url"), &call.url, &later)?,
-                method: call.method(method).ok_or_else(|| format!("`{field}.method` is no method"))?,
-                headers: call.headers().ok_or_else(|| format!("`{field}.headers` has a name that is none"))?,
-                auth: call.auth.unwrap_or(auth),
-                send: call.send.unwrap_or_default(),
-                params: call.params.unwrap_or_default(),
-                body: call.body,
-            })
-        };
-        let token_url = address("token_url", fields.token_url.as_ref().ok_or_else(|| needed("token_url"))?, &later)?;
+        let token_url = fields.token_url.as_ref().ok_or_else(|| needed("token_url"))?;
+        let token_url = templates.address("token_url", token_url)?;
         Ok(Self {
             name: fields.name.unwrap_or_else(|| id.to_string()),
-            authorize_url: endpoint(
-                "authorize_url",
-                fields.authorize_url.as_ref().ok_or_else(|| needed("authorize_url"))?,
-            )?,
+            authorize_url: templates
+                .endpoint("authorize_url", fields.authorize_url.as_ref().ok_or_else(|| needed("authorize_url"))?)?,
             refresh_url: match &fields.refresh_url {
-                Some(template) => address("refresh_url", template, &later)?,
+                Some(template) => templates.address("refresh_url", template)?,
                 None => token_url.clone(),
             },
             token_url,
             request_token_url: match &fields.request_token_url {
-                Some(template) => Some(endpoint("request_token_url", template)?),
+                Some(template) => Some(templates.endpoint("request_token_url", template)?),
                 None => None,
             },
             issuer: fields.issuer,
@@ -192,11 +173,11 @@ impl Service {
             callback_expect: fields.callback_expect,
             callback_hmac: fields.callback_hmac,
             exchange_again: match fields.exchange_again {
-                Some(again) => Some(call("exchange_again", again, Method::POST, CallAuth::None)?),
+                Some(again) => Some(templates.call("exchange_again", again, Method::POST, CallAuth::None)?),
                 None => None,
             },
             renew: match fields.renew {
-                Some(renew) => Some(call("renew", renew, Method::POST, CallAuth::None)?),
+                Some(renew) => Some(templates.call("renew", renew, Method::POST, CallAuth::None)?),
                 None => None,
             },
             success_field: fields.success_field,
@@ -213,25 +194,12 @@ impl Service {
             retry_errors: fields.retry_errors,
             misconfigured_errors: fields.misconfigured_errors,
             revoke: match fields.revoke {
-                Some(mut revoke) => {
-                    // The request of RFC 7009 section 2.1.
-                    let usual = [("token", "{token}"), ("token_type_hint", "{token_kind}")];
-                    let usual = || crate::map_of(usual.map(|(name, value)| (name.to_owned(), value.to_owned())));
-                    if revoke.auth.is_none_or(|auth| auth == CallAuth::Client) {
-                        revoke.params.get_or_insert_with(usual);
-                        revoke.send.get_or_insert(fields.token_body);
-                    }
-                    Some(call("revoke", revoke, Method::POST, CallAuth::Client)?)
-                }
+                Some(revoke) => Some(templates.revoke(revoke, fields.token_body)?),
                 None => None,
             },
             shared_grant: fields.shared_grant,
             whoami: match fields.whoami {
-                Some(mut whoami) => {
-                    let (id, account) = (std::mem::take(&mut whoami.id), std::mem::take(&mut whoami.account));
-                    let call = (!whoami.url.is_empty()).then(|| call("whoami", whoami, Method::GET, CallAuth::Bearer));
-                    Some(Whoami { call: call.transpose()?, id, account, extra: tells.clone() })
-                }
+                Some(whoami) => Some(templates.whoami(whoami, tells.clone())?),
                 None => None,
             },
             client_secret: fields.client_secret.filter(|secret| !secret.reveal().is_empty()),
@@ -253,12 +221,12 @@ impl Service {
         if self.scope_parameter.is_empty() { Vec::new() } else { self.scopes.iter().filter(counts).cloned().collect() }
     }
 
-    /// Whether the provider posts its answer to the callback, from its own site (OAuth 2.0 Form Post Response Mode).
+    /// Returns true if the provider posts its answer to the callback, from its own site (OAuth 2.0 Form Post Response Mode).
     pub fn posts_back(&self) -> bool {
         self.authorize_params.get("response_mode").is_some_and(|mode| mode == "form_post")
     }
 
-    /// Whether a code is bound to its flow by PKCE.
+    /// Returns true if a code is bound to its flow by PKCE.
     pub fn proves_key(&self) -> bool {
         match self.pkce {
             Pkce::S256 | Pkce::Lowercase | Pkce::Hex => true,
@@ -267,14 +235,69 @@ impl Service {
         }
     }
 
-    /// Whether an id token tells something that is kept.
+    /// Returns true if a claim of an id token is kept.
     pub fn reads_id_token(&self) -> bool {
         self.extra.values().any(|path| path.contains("id_token."))
     }
 
-    /// What the provider calls a parameter of the standard; none where it wants none of that name.
+    /// The provider's name for a parameter of the standard. `None` if it wants no such parameter.
     pub fn renamed<'a>(&'a self, name: &'a str) -> Option<&'a str> {
         Some(self.rename.get(name).map_or(name, String::as_str)).filter(|name| !name.is_empty())
+    }
+}
+
+/// Fills in the URL templates of a row.
+struct Templates<'f> {
+    client_id: &'f str,
+    set: &'f BTreeMap<String, String>,
+    allowed: &'f BTreeMap<String, Vec<String>>,
+    /// Names of values that come with a grant.
+    later: &'f [&'f str],
+}
+
+impl Templates<'_> {
+    fn read(&self, field: &str, template: &str, later: &[&str]) -> Result<Address, String> {
+        let Self { client_id, set, allowed, .. } = *self;
+        Address::read(template, &Variables { client_id, set, allowed, later })
+            .map_err(|error| format!("`{field}`: {error}"))
+    }
+
+    fn address(&self, field: &str, template: &str) -> Result<Address, String> {
+        self.read(field, template, self.later)
+    }
+
+    fn endpoint(&self, field: &str, template: &str) -> Result<Endpoint, String> {
+        let address = self.read(field, template, &[])?;
+        address.endpoint(self.allowed, &|_| None).map_err(|error| format!("`{field}`: {error}"))
+    }
+
+    fn call(&self, field: &str, call: CallFields, method: Method, auth: CallAuth) -> Result<Call, String> {
+        Ok(Call {
+            url: self.address(&format!("{field}.url"), &call.url)?,
+            method: call.method(method).ok_or_else(|| format!("`{field}.method` is no method"))?,
+            headers: call.headers().ok_or_else(|| format!("`{field}.headers` has a name that is none"))?,
+            auth: call.auth.unwrap_or(auth),
+            send: call.send.unwrap_or_default(),
+            params: call.params.unwrap_or_default(),
+            body: call.body,
+        })
+    }
+
+    /// The call that ends a grant: the request of RFC 7009 section 2.1 unless the row says otherwise.
+    fn revoke(&self, mut revoke: CallFields, token_body: Body) -> Result<Call, String> {
+        if revoke.auth.is_none_or(|auth| auth == CallAuth::Client) {
+            let usual = [("token", "{token}"), ("token_type_hint", "{token_kind}")];
+            let usual = || map_of(usual.map(|(name, value)| (name.to_owned(), value.to_owned())));
+            revoke.params.get_or_insert_with(usual);
+            revoke.send.get_or_insert(token_body);
+        }
+        self.call("revoke", revoke, Method::POST, CallAuth::Client)
+    }
+
+    fn whoami(&self, mut whoami: CallFields, extra: BTreeMap<String, String>) -> Result<Whoami, String> {
+        let (id, account) = (std::mem::take(&mut whoami.id), std::mem::take(&mut whoami.account));
+        let call = (!whoami.url.is_empty()).then(|| self.call("whoami", whoami, Method::GET, CallAuth::Bearer));
+        Ok(Whoami { call: call.transpose()?, id, account, extra })
     }
 }
 
@@ -282,6 +305,6 @@ impl Service {
 pub const SCOPES: &str =
     "`scopes` are at most 128, each of at most 256 letters of RFC 6749 section 3.3 (no space), and 4 KiB in all";
 
-/// What a redirect to the provider consists of (RFC 6749 section 4.1.1, RFC 7636 section 4.3): never a row's to set.
+/// The parameters of a redirect to the provider (RFC 6749 section 4.1.1, RFC 7636 section 4.3): never a row's to set.
 const OURS: [&str; 7] =
     ["client_id", "code_challenge", "code_challenge_method", "redirect_uri", "response_type", "scope", "state"];

@@ -1,10 +1,10 @@
-//! What is remembered between the way to the provider and the way back? (rows of kinds `f` and `p`)
+//! Stores a flow while the person is at the provider (rows of kinds `f` and `p`).
 //!
-//! A flow lies under the digest of its state, so that the store does not hold the state itself, and ends after ten
-//! minutes or at its callback. Flows that nobody finishes would pile up in a store that cannot be listed and ends
-//! nothing by itself: so one row per subject (`p`) names the subject's flows, each start deletes those that have ended,
-//! and the oldest go when there are more than [`MOST`]. (Two starts in the same moment may lose one of the two names;
-//! what then stays behind, if its flow is not finished either, is one small row.)
+//! A flow lies under the digest of its state, so that the store does not hold the state itself. It ends after ten minutes or
+//! at its callback. Abandoned flows would pile up in a store that cannot be listed and has no time to live. So one row per
+//! subject (`p`) lists the subject's flows, each start deletes those that have ended, and the oldest are deleted when there are
+//! more than [`MOST`]. (Two starts at the same moment may lose one of the two entries; then, if that flow is abandoned too,
+//! one small row stays behind.)
 
 use std::collections::BTreeMap;
 
@@ -12,28 +12,26 @@ use base64ct::{Base64UrlUnpadded, Encoding};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::Broker;
-use crate::discovery::Issued;
+use crate::catalogue::Issued;
 use crate::host::Host;
 use crate::names::ConnectionId;
-use crate::vault::rows::RowError;
-use crate::vault::{Kind, Place};
+use crate::vault::{RowError, RowId, RowKind, Vault};
 use sealing::Secret;
 use sealing::age::{SKEW, left};
 
 #[derive(Serialize, Deserialize)]
 pub struct Flow {
-    /// What is to be connected.
+    /// The connection that is to be made.
     pub connection: ConnectionId,
     pub redirect_uri: String,
     pub verifier: Secret,
-    /// What the provider wants back with the answer.
+    /// The secrets that the provider wants back with the answer.
     #[serde(default)]
     pub kept: BTreeMap<String, Secret>,
-    /// What a provider has posted to the callback, until its browser comes for it.
+    /// The answer that a provider has posted to the callback, until its browser comes for it.
     #[serde(default)]
     pub posted: Option<BTreeMap<String, Secret>>,
-    /// Whose the grant will be, where the service was discovered.
+    /// The issuer of the grant, if the service was discovered.
     #[serde(default)]
     pub issued: Option<Issued>,
     /// Digest of the cookie of the browser that started it.
@@ -60,26 +58,31 @@ impl FlowId {
         Self(digest(state))
     }
 
-    /// What the flow's cookie is called, so that flows in two tabs do not meet. On http it has to do without the prefix
-    /// that browsers enforce.
+    /// The name of the flow's cookie, so that flows in two tabs do not meet. On http it has no prefix that browsers enforce.
     pub fn cookie_name(&self, secure: bool) -> String {
         let prefix = if secure { "__Host-" } else { "" };
         let short: String = self.0.chars().take(8).collect();
         format!("{prefix}gatehouse-flow-{short}")
     }
 
-    fn place<'a>(&'a self, identity: &'a mut [&'a str; 1]) -> Place<'a> {
+    fn row_id<'a>(&'a self, identity: &'a mut [&'a str; 1]) -> RowId<'a> {
         identity[0] = &self.0;
-        Place { kind: Kind::Flow, identity }
+        RowId { kind: RowKind::Flow, identity }
     }
 }
 
-impl<H: Host> Broker<'_, H> {
-    /// Remembers a flow. Its name is noted first, so that it cannot be stored and forgotten.
-    pub(super) fn remember(&self, id: &FlowId, flow: &Flow) -> Result<(), RowError> {
+/// Stores flows.
+pub(crate) struct Flows<'b, H> {
+    pub host: &'b H,
+    pub vault: Vault<'b, H>,
+}
+
+impl<H: Host> Flows<'_, H> {
+    /// Stores a new flow. Its name is noted first, so that no flow is stored that nothing names.
+    pub(super) fn start(&self, id: &FlowId, flow: &Flow) -> Result<(), RowError> {
         let subject = [flow.connection.subject.as_str()];
-        let place = Place { kind: Kind::Pending, identity: &subject };
-        let mut pending: Vec<Pending> = self.read_if_it_opens(place)?.unwrap_or_default();
+        let row = RowId { kind: RowKind::PendingFlows, identity: &subject };
+        let mut pending: Vec<Pending> = self.vault.read_if_it_opens(row)?.unwrap_or_default();
         let now = self.host.now();
         let surplus = (pending.len() + 1).saturating_sub(MOST);
         let mut position = 0;
@@ -93,23 +96,26 @@ impl<H: Host> Broker<'_, H> {
             stays
         });
         pending.push(Pending { id: id.0.clone(), expires: flow.expires });
-        self.write(place, &pending)?;
+        self.vault.write(row, &pending)?;
         for id in gone {
-            self.erase(FlowId(id).place(&mut [""]))?;
+            self.vault.erase(FlowId(id).row_id(&mut [""]))?;
         }
-        self.write(id.place(&mut [""]), flow)
+        self.vault.write(id.row_id(&mut [""]), flow)
     }
 
-    pub(super) fn flow(&self, id: &FlowId) -> Result<Option<Flow>, RowError> {
-        Ok(self.read_if_it_opens::<Flow>(id.place(&mut [""]))?.filter(|flow| is_open(flow.expires, self.host.now())))
+    pub(super) fn get(&self, id: &FlowId) -> Result<Option<Flow>, RowError> {
+        Ok(self
+            .vault
+            .read_if_it_opens::<Flow>(id.row_id(&mut [""]))?
+            .filter(|flow| is_open(flow.expires, self.host.now())))
     }
 
-    pub(super) fn keep_flow(&self, id: &FlowId, flow: &Flow) -> Result<(), RowError> {
-        self.write(id.place(&mut [""]), flow)
+    pub(super) fn save(&self, id: &FlowId, flow: &Flow) -> Result<(), RowError> {
+        self.vault.write(id.row_id(&mut [""]), flow)
     }
 
-    pub(super) fn end_flow(&self, id: &FlowId) -> Result<(), RowError> {
-        self.erase(id.place(&mut [""]))
+    pub(super) fn end(&self, id: &FlowId) -> Result<(), RowError> {
+        self.vault.erase(id.row_id(&mut [""]))
     }
 }
 

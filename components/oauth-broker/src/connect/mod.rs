@@ -1,24 +1,42 @@
-//! How does a person's consent become a connection, and only their own?
+//! Connects people to services: a person's consent becomes a connection, and only their own.
 //!
 //! `GET /auth/{service}` ([`offer`]) shows what will be connected. Its button ([`start`]) makes a flow, bound to the
 //! subject, the service, the redirect URI and this very browser, and sends the person to the provider. `/callback/{service}`
-//! ([`callback`]) ends it, and [`way_back`] says where that leads. Whoever starts a flow must be who finishes it: PKCE
-//! alone would not see that a victim completes what an attacker began (draft-ietf-oauth-security-topics-update,
-//! cross-user session fixation).
+//! ([`callback`]) ends it, and [`return_url`] checks where the person goes then. The person who starts a flow must be the one
+//! who finishes it: PKCE alone would not notice that a victim completes what an attacker began
+//! (draft-ietf-oauth-security-topics-update, cross-user session fixation).
 
 pub mod callback;
 pub mod flow;
 pub mod offer;
+pub mod return_url;
 pub mod start;
 pub mod ticket;
-pub mod way_back;
 
 use thiserror::Error;
 
-use crate::discovery::ServiceError;
+use crate::audit::Audit;
+use crate::connections::Connections;
+use crate::people::browser::Browsers;
 use crate::provider::Failure;
-use crate::settings::SettingError;
-use crate::vault::rows::RowError;
+use crate::services::{ServiceError, Services};
+use crate::settings::{SettingError, Settings};
+use crate::vault::{RowError, Vault};
+use flow::Flows;
+use ticket::Tickets;
+
+/// Connects people to services.
+pub(crate) struct Connect<'b, H> {
+    pub host: &'b H,
+    pub settings: &'b Settings<'b, H>,
+    pub vault: Vault<'b, H>,
+    pub services: Services<'b, H>,
+    pub connections: Connections<'b, H>,
+    pub tickets: Tickets<'b, H>,
+    pub flows: Flows<'b, H>,
+    pub browsers: Browsers<'b, H>,
+    pub audit: Audit<'b, H>,
+}
 
 /// Why a person was not connected. Each says in its text what happened and what to do.
 #[derive(Debug, Error)]

@@ -1,4 +1,4 @@
-//! What is a person told before they leave for a provider, and how is it known that they agreed?
+//! Shows a person what will be connected before they leave for a provider.
 //!
 //! Any page may send a browser to `GET /auth/{service}`, and a provider that knows the person may agree for them without
 //! asking. So that nobody is connected behind their back, this address only shows a page: which account of whom, at
@@ -9,23 +9,22 @@ use http::HeaderMap;
 use http_auth::scope::ASKED_FOR;
 use serde_json::json;
 
-use super::{ConnectError, flow};
-use crate::Broker;
+use super::{Connect, ConnectError, flow};
 use crate::catalogue::Service;
 use crate::connections::row::Connection;
 use crate::host::Host;
 use crate::names::ConnectionId;
 use crate::people::cookies::Cookie;
-use crate::vault::rows::RowError;
+use crate::vault::RowError;
 
-/// What a person is asked to agree to.
+/// The offer that a person is asked to agree to.
 pub struct Offer {
     pub service: Service,
     pub connection: ConnectionId,
     pub scopes: Vec<AskedScope>,
-    /// What is connected now, and will be replaced.
+    /// The present connection, which will be replaced.
     pub replaces: Option<Connection>,
-    /// Whether a link that somebody may have sent has led here.
+    /// True if a link led here, which another person may have sent.
     pub by_link: bool,
     pub return_to: Option<String>,
     /// For the form.
@@ -39,8 +38,8 @@ pub struct AskedScope {
     pub granted: bool,
 }
 
-impl<H: Host> Broker<'_, H> {
-    /// What the subject of `id` is asked before they leave. A link's ticket says the account, and which scopes to ask for
+impl<H: Host> Connect<'_, H> {
+    /// The offer to the subject of `id` before they leave. A link's ticket says the account, and which scopes to ask for
     /// beside the row's.
     pub(crate) async fn offer(
         &self,
@@ -48,19 +47,19 @@ impl<H: Host> Broker<'_, H> {
         link: Option<&str>,
         headers: &HeaderMap,
     ) -> Result<Offer, ConnectError> {
-        let service = self.service_to_connect(&id.service, None).await?.ok_or(ConnectError::UnknownService)?;
-        let link = link.map(|link| self.ticket(link, &id.subject, &id.service)).transpose()?;
+        let service = self.services.service_to_connect(&id.service, None).await?.ok_or(ConnectError::UnknownService)?;
+        let link = link.map(|link| self.tickets.read(link, &id.subject, &id.service)).transpose()?;
         let by_link = link.is_some();
         let mut ticket = match link {
             Some(ticket) => {
                 id = ticket.connection.clone();
                 ticket
             }
-            None => self.new_ticket(id.clone(), Vec::new()),
+            None => self.tickets.create(id.clone(), Vec::new()),
         };
-        let replaces = match self.connection(&id) {
+        let replaces = match self.connections.get(&id) {
             Ok(connection) => connection,
-            // Connecting anew is the way on from there.
+            // Connecting again replaces it.
             Err(RowError::Open(_) | RowError::Form) => None,
             Err(error) => return Err(error.into()),
         };
@@ -76,10 +75,10 @@ impl<H: Host> Broker<'_, H> {
         ASKED_FOR.add(&mut ticket.scopes, &mut further.iter().chain(earlier).map(String::as_str));
         let scopes = ticket.scopes.iter().map(|scope| AskedScope { name: scope.clone(), granted: granted(scope) });
         let scopes = scopes.collect();
-        let (mark, cookie) = self.mark_browser(headers)?;
+        let (mark, cookie) = self.browsers.mark(headers)?;
         ticket.browser = Some(mark);
         ticket.shown = Some(shown(&service));
-        let (return_to, sealed) = (ticket.return_to.clone(), self.sealed(&ticket)?);
+        let (return_to, sealed) = (ticket.return_to.clone(), self.tickets.sealed(&ticket)?);
         Ok(Offer { service, connection: id, scopes, replaces, by_link, return_to, ticket: sealed, cookie })
     }
 }

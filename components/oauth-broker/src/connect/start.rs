@@ -1,17 +1,17 @@
-//! How does a flow start?
+//! Starts a flow.
 
 use base64ct::{Base64UrlUnpadded, Encoding};
 use http::HeaderMap;
 use url::Url;
 
-use super::ConnectError;
 use super::flow::{self, Flow, FlowId};
 use super::offer::shown;
-use crate::Broker;
-use crate::host::Host;
+use super::ticket::Ticket;
+use super::{Connect, ConnectError};
+use crate::host::{Host, random};
 use crate::names::{ServiceId, Subject};
 use crate::people::cookies::Cookie;
-use crate::provider;
+use crate::provider::{self, Asked};
 use sealing::Secret;
 
 /// Where the person goes now, and the cookie that makes the flow this browser's.
@@ -21,7 +21,7 @@ pub struct Started {
     pub cookie: Cookie,
 }
 
-impl<H: Host> Broker<'_, H> {
+impl<H: Host> Connect<'_, H> {
     /// Starts what the page with this ticket has offered to `subject` in this browser.
     pub(crate) async fn start(
         &self,
@@ -31,20 +31,10 @@ impl<H: Host> Broker<'_, H> {
         headers: &HeaderMap,
     ) -> Result<Started, ConnectError> {
         // A new grant must not lie over one that a missing key would open.
-        self.check_keys()?;
-        if self.offered(id)?.is_none() {
-            return Err(ConnectError::UnknownService);
-        }
-        let mut ticket = self.ticket(ticket, subject, id)?;
-        // A link alone starts nothing: its ticket is of no browser.
-        let shown_here = ticket.browser.as_deref().map(|mark| self.is_browser(headers, mark)).transpose()?;
-        if shown_here != Some(true) {
-            return Err(ConnectError::NotShownHere);
-        }
-        if !self.has_room_for(&ticket.connection)? {
-            return Err(ConnectError::TooMany);
-        }
-        let service = self.service_to_connect(id, Some(&ticket.scopes)).await?.ok_or(ConnectError::UnknownService)?;
+        self.vault.check_keys()?;
+        let mut ticket = self.ticket_of_form(subject, id, ticket, headers)?;
+        let service =
+            self.services.service_to_connect(id, Some(&ticket.scopes)).await?.ok_or(ConnectError::UnknownService)?;
         // Others may have had another authorization server discovered since, or the operator has changed a setting.
         if ticket.shown != Some(shown(&service)) {
             return Err(ConnectError::Changed);
@@ -56,11 +46,12 @@ impl<H: Host> Broker<'_, H> {
         let state = self.token();
         let cookie = self.token();
         let flow_id = FlowId::of(&state);
-        let redirect_uri = redirect_uri(public_url.as_str(), id);
+        let redirect_uri = public_url.redirect_uri(id);
         let verifier = Secret::from(self.token());
-        let begun = provider::begin(self.host, &service, &ticket.scopes, &state, &redirect_uri, &verifier).await?;
+        let asked = Asked { scopes: &ticket.scopes, state: &state, redirect_uri: &redirect_uri, verifier: &verifier };
+        let begun = provider::begin(self.host, &service, asked).await?;
         // Only now: a provider that fails before has cost nothing.
-        self.use_up(&ticket)?;
+        self.tickets.use_up(&ticket)?;
         let flow = Flow {
             redirect_uri,
             connection: ticket.connection,
@@ -73,7 +64,7 @@ impl<H: Host> Broker<'_, H> {
             return_to: ticket.return_to,
             expires: self.host.now() + flow::LIFETIME,
         };
-        self.remember(&flow_id, &flow)?;
+        self.flows.start(&flow_id, &flow)?;
         let secure = public_url.is_secure();
         let cookie = Cookie {
             name: flow_id.cookie_name(secure),
@@ -85,13 +76,28 @@ impl<H: Host> Broker<'_, H> {
         Ok(Started { to: begun.to, name: service.name, cookie })
     }
 
+    /// The ticket of a form that this browser was shown, if it may start a flow.
+    fn ticket_of_form(
+        &self,
+        subject: &Subject,
+        id: &ServiceId,
+        ticket: &str,
+        headers: &HeaderMap,
+    ) -> Result<Ticket, ConnectError> {
+        if self.services.offered(id)?.is_none() {
+            return Err(ConnectError::UnknownService);
+        }
+        let ticket = self.tickets.read(ticket, subject, id)?;
+        // A link alone starts nothing: its ticket is of no browser.
+        let shown_here = ticket.browser.as_deref().map(|mark| self.browsers.is_browser(headers, mark)).transpose()?;
+        if shown_here != Some(true) {
+            return Err(ConnectError::NotShownHere);
+        }
+        if self.connections.index.has_room_for(&ticket.connection)? { Ok(ticket) } else { Err(ConnectError::TooMany) }
+    }
+
     /// 256 random bits as 43 letters: a state, a cookie, a PKCE verifier (RFC 7636 section 4.1).
     fn token(&self) -> String {
-        Base64UrlUnpadded::encode_string(&self.random::<32>())
+        Base64UrlUnpadded::encode_string(&random::<32>(self.host))
     }
-}
-
-/// One per service, so that no provider's code can come in as another's (RFC 9700 section 4.4.2.2).
-pub(crate) fn redirect_uri(public_url: &str, id: &ServiceId) -> String {
-    format!("{public_url}/callback/{id}")
 }

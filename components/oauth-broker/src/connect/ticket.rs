@@ -1,29 +1,27 @@
-//! How is a person given the way to connect, so that it is theirs alone? (rows of kind `t`)
+//! Makes one-time tickets to connect (rows of kind `t`).
 //!
 //! A ticket is a sealed note: this subject may connect this account of this service, with these scopes, within ten
 //! minutes, once. Making one writes nothing, so a gateway may be given as many as it asks for. There are two sorts:
 //!
-//! * A **link** carries one that may be handed on. It does not sign anyone in: who opens it has to be signed in as its
-//!   subject, or else a victim could be made to connect their account to an attacker's subject.
-//! * The **form** of the page that asks for agreement ([`super::offer`]) carries one that is bound to the browser which
-//!   was shown that page, to the authorization server that it named, and has the very scopes that it named. Nothing else starts a flow. A page to which a link has led
-//!   has the link's own id, so that page and link are used up together.
+//! * A **link** carries one that may be handed on. It does not sign anyone in: the person who opens it has to be signed in
+//!   as its subject. Otherwise a victim could be made to connect their account to an attacker's subject.
+//! * The **form** of the page that asks for agreement ([`super::offer`]) carries one that is bound to the browser that was
+//!   shown that page and to the authorization server that the page named, and has the very scopes that it named. Nothing
+//!   else starts a flow. If a link has led to the page, the form's ticket has the link's id: both are used up together.
 //!
-//! Using one writes its id into its subject's row, where it stays until it would have expired anyway. When more than
-//! [`MOST`] are there the oldest goes, and every ticket as old as that counts as used. (Two uses in the same moment may
-//! lose one of the two ids, and a row whose key is gone counts as absent. What that gives away is a second use by the same
-//! person, of a link that was theirs. Tickets that were sealed under a key that is gone do not open either.)
+//! Using a ticket writes its id into its subject's row, where it stays until the ticket would have expired. When there are
+//! too many ids the oldest is removed, and every ticket as old as that counts as used. (Two uses in the same moment may
+//! lose one of the two ids, and a row whose key is gone counts as absent. Then the same person may use a link of theirs
+//! twice. Tickets that were sealed under a key that is gone do not open either.)
 
 use base64ct::{Base64UrlUnpadded, Encoding};
 use serde::{Deserialize, Serialize};
 
 use super::ConnectError;
-use crate::Broker;
-use crate::host::Host;
+use crate::host::{Host, random};
 use crate::names::{ConnectionId, ServiceId, Subject};
-use crate::settings::SettingError;
-use crate::vault::rows::RowError;
-use crate::vault::{Kind, Place};
+use crate::settings::{SettingError, Settings};
+use crate::vault::{RowError, RowId, RowKind, Vault};
 use sealing::age::is_recent;
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -44,15 +42,22 @@ pub struct Ticket {
     id: String,
 }
 
-impl<H: Host> Broker<'_, H> {
-    pub(crate) fn new_ticket(&self, connection: ConnectionId, scopes: Vec<String>) -> Ticket {
-        let id = Base64UrlUnpadded::encode_string(&self.random::<12>());
+/// Makes, reads and uses up tickets.
+pub(crate) struct Tickets<'b, H> {
+    pub host: &'b H,
+    pub settings: &'b Settings<'b, H>,
+    pub vault: Vault<'b, H>,
+}
+
+impl<H: Host> Tickets<'_, H> {
+    pub(crate) fn create(&self, connection: ConnectionId, scopes: Vec<String>) -> Ticket {
+        let id = Base64UrlUnpadded::encode_string(&random::<12>(self.host));
         Ticket { connection, scopes, return_to: None, browser: None, shown: None, issued: self.host.now(), id }
     }
 
     /// A one-time URL at which the subject of `connection` can connect it, with `scopes` beside those of the service's row.
     pub(crate) fn connect_url(&self, connection: &ConnectionId, scopes: &[String]) -> Result<String, SettingError> {
-        self.link(&self.new_ticket(connection.clone(), scopes.to_vec()))
+        self.link(&self.create(connection.clone(), scopes.to_vec()))
     }
 
     /// The URL that carries a ticket.
@@ -62,7 +67,7 @@ impl<H: Host> Broker<'_, H> {
     }
 
     pub(super) fn sealed(&self, ticket: &Ticket) -> Result<String, SettingError> {
-        match self.seal(TICKET, ticket) {
+        match self.vault.seal(TICKET, ticket) {
             Ok(sealed) => Ok(Base64UrlUnpadded::encode_string(&sealed)),
             Err(RowError::Setting(error)) => Err(error),
             Err(_) => unreachable!("sealing touches nothing but settings"),
@@ -70,10 +75,10 @@ impl<H: Host> Broker<'_, H> {
     }
 
     /// Reads a ticket that `subject` has shown for `service`, if it can still be used.
-    pub(super) fn ticket(&self, text: &str, subject: &Subject, service: &ServiceId) -> Result<Ticket, ConnectError> {
-        let vault = self.settings.vault()?;
+    pub(super) fn read(&self, text: &str, subject: &Subject, service: &ServiceId) -> Result<Ticket, ConnectError> {
+        let keyring = self.vault.keyring()?;
         let sealed = Base64UrlUnpadded::decode_vec(text).map_err(|_| ConnectError::Ticket)?;
-        let plain = vault.open(TICKET, &sealed).map_err(|_| ConnectError::Ticket)?;
+        let plain = keyring.open(TICKET, &sealed).map_err(|_| ConnectError::Ticket)?;
         let ticket: Ticket = serde_json::from_slice(&plain).map_err(|_| ConnectError::Ticket)?;
         if !is_recent(ticket.issued, self.host.now(), LIFETIME) || ticket.connection.service != *service {
             return Err(ConnectError::Ticket);
@@ -90,21 +95,21 @@ impl<H: Host> Broker<'_, H> {
             return Err(ConnectError::TicketUsed);
         }
         let identity = [ticket.connection.subject.as_str()];
-        let mut used = self.spent(place(&identity), LIFETIME)?;
+        let mut used = self.vault.used_ids(row_id(&identity), LIFETIME)?;
         used.add(ticket.issued, ticket.id.clone(), LIFETIME, self.host.now());
-        Ok(self.write_spent(place(&identity), &used)?)
+        Ok(self.vault.write_used_ids(row_id(&identity), &used)?)
     }
 
     fn has_used(&self, ticket: &Ticket) -> Result<bool, RowError> {
-        let used = self.spent(place(&[ticket.connection.subject.as_str()]), LIFETIME)?;
+        let used = self.vault.used_ids(row_id(&[ticket.connection.subject.as_str()]), LIFETIME)?;
         Ok(used.has(ticket.issued, &ticket.id))
     }
 }
 
-fn place<'a>(identity: &'a [&'a str]) -> Place<'a> {
-    Place { kind: Kind::UsedTickets, identity }
+fn row_id<'a>(identity: &'a [&'a str]) -> RowId<'a> {
+    RowId { kind: RowKind::UsedTickets, identity }
 }
 
-const TICKET: Place = Place { kind: Kind::Ticket, identity: &[] };
+const TICKET: RowId = RowId { kind: RowKind::Ticket, identity: &[] };
 /// Seconds.
 pub const LIFETIME: u64 = 600;

@@ -1,11 +1,11 @@
-//! What is kept of a connection? (rows of kind `c`)
+//! Stores a connection (rows of kind `c`).
 //!
-//! One row for each account of a subject at a service.
+//! There is one row for each account of a subject at a service.
 //!
-//! `grant` names one consent: it is made anew whenever a person connects. `generation` counts the token answers of
-//! that grant. Whoever writes what a refresh brought reads the row again first, and writes only over the same grant and
-//! generation that it set out from, so that a late writer overwrites neither a newer token nor a newer consent, nor
-//! brings back what was disconnected.
+//! `grant` names one consent: each time a person connects, there is a new one. `generation` counts the token answers of that
+//! grant. A refresh reads the row again before it writes, and writes only over the same grant and generation that it began
+//! with. So a late writer overwrites neither a newer token nor a newer consent, nor does it bring back a connection that was
+//! disconnected.
 
 use std::collections::BTreeMap;
 
@@ -13,21 +13,21 @@ use base64ct::{Base64UrlUnpadded, Encoding};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::Broker;
-use crate::discovery::Issued;
+use super::Connections;
+use crate::catalogue::Issued;
 use crate::host::Host;
-use crate::names::ConnectionId;
+use crate::lease::GrantGeneration;
+use crate::names::{ConnectionId, GrantId};
 use crate::provider::{Grant, Held};
-use crate::vault::rows::RowError;
-use crate::vault::{Kind, Place};
+use crate::vault::{RowError, RowId, RowKind};
 use sealing::Secret;
 use sealing::age::SKEW;
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Connection {
-    pub grant: String,
+    pub grant: GrantId,
     pub generation: u64,
-    /// What people recognise the account by, where the provider tells.
+    /// The label by which people recognise the account, if the provider tells it.
     pub label: Option<String>,
     pub access_token: Secret,
     pub token_type: String,
@@ -36,7 +36,7 @@ pub struct Connection {
     /// When the refresh token ends, where its answer said so.
     #[serde(default)]
     pub refresh_ends_at: Option<u64>,
-    /// Whose the grant is, where the service was discovered.
+    /// The issuer of the grant, if the service was discovered.
     #[serde(default)]
     pub issued: Option<Issued>,
     /// The scopes that the person granted.
@@ -66,10 +66,10 @@ pub enum State {
 }
 
 impl Connection {
-    /// What a first token answer makes.
-    pub fn new(name: String, granted: Grant, asked: &[String], now: u64) -> Self {
+    /// The connection of a first token answer.
+    pub fn new(grant: GrantId, granted: Grant, asked: &[String], now: u64) -> Self {
         let mut connection = Self {
-            grant: name,
+            grant,
             generation: 1,
             label: None,
             access_token: granted.access_token.clone(),
@@ -114,10 +114,10 @@ impl Connection {
         self.refreshed_at = now;
     }
 
-    /// Whether the token should be renewed before it is handed out: a minute before its end, and never in the first
-    /// half of its life, so that a short-lived one is not renewed at every call. One without a refresh token may renew
-    /// itself at its provider as long as it lives: that cannot wait for the last minute, in which nobody may ask. And at
-    /// once if a clock that was ahead has written when it ends.
+    /// Returns true if the token should be refreshed before it is handed out: a minute before its end, and never in the first
+    /// half of its life, so that a short-lived one is not refreshed at every call. A token without a refresh token may
+    /// renew itself at its provider as long as it lives. That cannot wait for the last minute, in which no caller may come.
+    /// And at once if a clock that was ahead has written when it ends.
     pub fn is_due(&self, now: u64) -> bool {
         self.expires_at.is_some_and(|end| {
             let lifetime = end.saturating_sub(self.refreshed_at);
@@ -130,7 +130,7 @@ impl Connection {
         self.expires_at.is_some_and(|end| end <= now)
     }
 
-    /// What its provider has to be shown.
+    /// The secrets that its provider has to be shown.
     pub fn held(&self) -> Held<'_> {
         Held { access_token: &self.access_token, refresh_token: self.refresh_token.as_ref(), extra: &self.extra }
     }
@@ -141,29 +141,34 @@ impl Connection {
         Base64UrlUnpadded::encode_string(&digest[..12])
     }
 
-    /// Whether `self` and `other` are the same state of the same grant.
+    /// The generation of the grant whose refresh token is held.
+    pub(crate) fn spends(&self) -> GrantGeneration {
+        GrantGeneration { grant: self.grant.clone(), generation: self.generation }
+    }
+
+    /// Returns true if `self` and `other` are the same state of the same grant.
     pub fn is_same_generation(&self, other: &Self) -> bool {
         self.grant == other.grant && self.generation == other.generation
     }
 }
 
-impl<H: Host> Broker<'_, H> {
-    pub(crate) fn connection(&self, id: &ConnectionId) -> Result<Option<Connection>, RowError> {
-        self.read(place(&id.identity()))
+impl<H: Host> Connections<'_, H> {
+    pub(crate) fn get(&self, id: &ConnectionId) -> Result<Option<Connection>, RowError> {
+        self.vault.read(place(&id.identity()))
     }
 
-    pub(crate) fn keep(&self, id: &ConnectionId, connection: &Connection) -> Result<(), RowError> {
-        self.write(place(&id.identity()), connection)
+    pub(crate) fn save(&self, id: &ConnectionId, connection: &Connection) -> Result<(), RowError> {
+        self.vault.write(place(&id.identity()), connection)
     }
 
     pub(crate) fn forget(&self, id: &ConnectionId) -> Result<(), RowError> {
-        self.erase(place(&id.identity()))
+        self.vault.erase(place(&id.identity()))
     }
 }
 
-pub(super) fn place<'a>(identity: &'a [&'a str]) -> Place<'a> {
-    Place { kind: Kind::Connection, identity }
+pub(super) fn place<'a>(identity: &'a [&'a str]) -> RowId<'a> {
+    RowId { kind: RowKind::Connection, identity }
 }
 
-/// How long before its end a token is renewed, in seconds.
+/// Seconds before its end at which a token is refreshed.
 const AHEAD: u64 = 60;

@@ -1,4 +1,4 @@
-//! As which client does the broker come to an authorization server that it has just found? (rows of kind `n`)
+//! Chooses or registers the client with which the broker comes to a discovered authorization server (rows of kind `n`).
 //!
 //! In the specification's order: the client that the operator has registered; the broker's own client id metadata document,
 //! one for each service, at an https URL under `public_url` (where there is one that others can reach); dynamic
@@ -17,43 +17,26 @@
 //! end: at most [`MOST_A_DAY`] of a service in a day (of UTC), counted before each is asked for. One instance at a time
 //! registers; the others wait for what it brings.
 
-use http::{Method, Request, Response, StatusCode, header};
+use http::{Method, Request, Response, header};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 use url::Url;
 
 use super::entry::Preregistered;
 use super::walk::{Found, shown};
-use super::{A_DAY, Issued, ServiceError, Unfit, documents};
-use crate::Broker;
-use crate::catalogue::{ClientAuth, Offered, Service};
-use crate::connect::start::redirect_uri;
-use crate::doors::{self, Refusal};
+use super::{A_DAY, Discovery, DiscoveryError, McpServer, ServiceError, documents};
+use crate::catalogue::{ClientAuth, Issued, IssuedClient, Service};
 use crate::host::Host;
 use crate::names::ServiceId;
 use crate::provider::Failure;
 use crate::settings::PublicUrl;
-use crate::vault::rows::RowError;
-use crate::vault::{Kind, Place};
-use sealing::Secret;
-
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct Client {
-    pub id: String,
-    pub secret: Option<Secret>,
-    pub auth: ClientAuth,
-    /// Dynamically.
-    pub registered: bool,
-    /// The scopes that it may ask for, if the server has said so.
-    #[serde(default)]
-    pub scopes: Option<Vec<String>>,
-}
+use crate::vault::{RowError, RowId, RowKind};
 
 #[derive(Default, Serialize, Deserialize)]
 struct Registration {
     issuer: String,
-    /// None: there was none yet, or the server has forgotten it.
-    client: Option<Client>,
+    /// `None` if there was none yet, or the server has forgotten it.
+    client: Option<IssuedClient>,
     /// Seconds since the Unix epoch.
     ends: Option<u64>,
     /// Flows that have not come back.
@@ -66,24 +49,6 @@ struct Registration {
     asked: u8,
 }
 
-impl Client {
-    /// Without a secret: PKCE and its redirect URI are what stands for it.
-    pub fn public(id: String) -> Self {
-        Self { id, secret: None, auth: ClientAuth::None, registered: false, scopes: None }
-    }
-
-    /// The other way to authenticate, if it is worth a try: servers do not always do what their metadata say.
-    pub fn other_auth(&self, found: &Found) -> Option<ClientAuth> {
-        let other = match self.auth {
-            ClientAuth::Basic => ClientAuth::Post,
-            ClientAuth::Post => ClientAuth::Basic,
-            _ => return None,
-        };
-        let may = |methods: &Vec<String>| methods.iter().any(|name| *name == method(other));
-        Some(other).filter(|_| self.secret.is_some() && found.client_auth.as_ref().is_none_or(may))
-    }
-}
-
 /// A way to authenticate by its name in RFC 7591 section 2.
 fn method(auth: ClientAuth) -> &'static str {
     match auth {
@@ -93,6 +58,17 @@ fn method(auth: ClientAuth) -> &'static str {
     }
 }
 
+/// The other way to authenticate, if it is worth a try: servers do not always do what their metadata say.
+pub(super) fn other_auth(client: &IssuedClient, found: &Found) -> Option<ClientAuth> {
+    let other = match client.auth {
+        ClientAuth::Basic => ClientAuth::Post,
+        ClientAuth::Post => ClientAuth::Basic,
+        _ => return None,
+    };
+    let may = |methods: &Vec<String>| methods.iter().any(|name| *name == method(other));
+    Some(other).filter(|_| client.secret.is_some() && found.client_auth.as_ref().is_none_or(may))
+}
+
 pub(super) fn auth_of(name: &str) -> Option<ClientAuth> {
     [ClientAuth::Basic, ClientAuth::Post, ClientAuth::None].into_iter().find(|auth| method(*auth) == name)
 }
@@ -100,23 +76,23 @@ pub(super) fn auth_of(name: &str) -> Option<ClientAuth> {
 /// The method of `wanted` that the server names first; a client without a secret comes last. The order is the server's,
 /// since the official Python SDK takes both and revokes only for the first. One that says nothing takes Basic (RFC 8414
 /// section 2).
-fn choose(found: &Found, wanted: &[ClientAuth]) -> Result<ClientAuth, Unfit> {
+fn choose(found: &Found, wanted: &[ClientAuth]) -> Result<ClientAuth, DiscoveryError> {
     let Some(methods) = &found.client_auth else { return Ok(ClientAuth::Basic) };
     let taken = || methods.iter().filter_map(|name| auth_of(name)).filter(|auth| wanted.contains(auth));
     let chosen = taken().find(|auth| *auth != ClientAuth::None).or_else(|| taken().next());
-    chosen.ok_or_else(|| Unfit::ClientAuth(shown(&found.issuer)))
+    chosen.ok_or_else(|| DiscoveryError::ClientAuth(shown(&found.issuer)))
 }
 
-pub(super) fn preregistered(client: &Preregistered, found: &Found) -> Result<Client, Unfit> {
+pub(super) fn preregistered(client: &Preregistered, found: &Found) -> Result<IssuedClient, DiscoveryError> {
     let auth = match (&client.secret, client.auth) {
         (None, _) => ClientAuth::None,
         (_, Some(auth)) => auth,
         (_, None) => choose(found, &[ClientAuth::Basic, ClientAuth::Post])?,
     };
-    Ok(Client { id: client.id.clone(), secret: client.secret.clone(), auth, registered: false, scopes: None })
+    Ok(IssuedClient { id: client.id.clone(), secret: client.secret.clone(), auth, registered: false, scopes: None })
 }
 
-/// Whether the server would get a client id metadata document from here, and take it without a secret.
+/// Returns true if the server can fetch a client id metadata document from here, and accepts it without a secret.
 pub(super) fn takes_documents(public_url: &PublicUrl, found: &Found) -> bool {
     let public_clients =
         || found.client_auth.as_ref().is_none_or(|methods| methods.iter().any(|method| method == "none"));
@@ -127,37 +103,31 @@ pub(super) fn document_url(public_url: &str, id: &ServiceId) -> String {
     format!("{public_url}/client/{id}")
 }
 
-/// `GET /client/{service}`: the client id metadata document for that service's authorization server
-/// (draft-ietf-oauth-client-id-metadata-document).
-pub fn document<H: Host>(broker: &Broker<'_, H>, id: &ServiceId) -> Result<Response<Vec<u8>>, Refusal> {
-    let public_url = broker.settings.public_url()?;
-    let server = match broker.offered(id)? {
-        Some(Offered::McpServer(server)) if server.client.is_none() && public_url.is_secure() => server,
-        _ => return Err(Refusal::UnknownService),
-    };
-    let scopes = broker.asked_scopes(&server)?;
-    let public_url = public_url.as_str();
-    let mut said = json!({
-        "client_id": document_url(public_url, id),
-        "client_name": NAME,
-        "client_uri": public_url,
-        "redirect_uris": [redirect_uri(public_url, id)],
-        "grant_types": ["authorization_code", "refresh_token"],
-        "response_types": ["code"],
-        "token_endpoint_auth_method": "none",
-        "application_type": "web",
-    });
-    if !scopes.is_empty() {
-        said["scope"] = json!(scopes.join(" "));
+impl<H: Host> Discovery<'_, H> {
+    /// The client id metadata document for the authorization server of `server`
+    /// (draft-ietf-oauth-client-id-metadata-document). `None` if the broker has none for it.
+    pub fn client_document(&self, server: &McpServer) -> Result<Option<Value>, RowError> {
+        let public_url = self.settings.public_url()?;
+        if server.client.is_some() || !public_url.is_secure() {
+            return Ok(None);
+        }
+        let scopes = self.asked_scopes(server)?;
+        let mut document = json!({
+            "client_id": document_url(public_url.as_str(), &server.id),
+            "client_name": NAME,
+            "client_uri": public_url.as_str(),
+            "redirect_uris": [public_url.redirect_uri(&server.id)],
+            "grant_types": ["authorization_code", "refresh_token"],
+            "response_types": ["code"],
+            "token_endpoint_auth_method": "none",
+            "application_type": "web",
+        });
+        if !scopes.is_empty() {
+            document["scope"] = json!(scopes.join(" "));
+        }
+        Ok(Some(document))
     }
-    let mut response = doors::json(StatusCode::OK, &said);
-    // It says what anyone may know, and authorization servers ask often.
-    response.headers_mut().insert(header::CACHE_CONTROL, http::HeaderValue::from_static("max-age=3600"));
-    response.headers_mut().remove(header::PRAGMA);
-    Ok(response)
-}
 
-impl<H: Host> Broker<'_, H> {
     /// The client that is registered there for `scopes`, which may have to be made first. Whether a flow `begins` with it
     /// counts.
     pub(super) async fn registration(
@@ -166,27 +136,27 @@ impl<H: Host> Broker<'_, H> {
         redirect_uri: &str,
         scopes: &[String],
         begins: bool,
-    ) -> Result<Client, ServiceError> {
+    ) -> Result<IssuedClient, ServiceError> {
         let place = [redirect_uri];
-        let place = place_of(&place);
+        let place = row_id(&place);
         let mut row = self.registered(place)?;
         if self.is_to_register(&row, found, scopes) {
-            let lease = self.wait_for_lease(place, MAKING).await?.ok_or_else(|| ServiceError::Silent {
+            let lease = self.leases.wait(place, MAKING).await?.ok_or_else(|| ServiceError::NoAnswer {
                 who: shown(&found.issuer),
                 why: "it is being asked for a client".to_owned(),
             })?;
             let made = self.make(found, redirect_uri, scopes).await;
-            self.release(place, &lease);
+            self.leases.release(place, &lease);
             row = made?;
         }
         if begins {
             row.begun = row.begun.saturating_add(1);
-            self.write(place, &row)?;
+            self.vault.write(place, &row)?;
         }
-        row.client.ok_or_else(|| Unfit::TooManyClients(shown(&found.issuer)).into())
+        row.client.ok_or_else(|| DiscoveryError::TooManyClients(shown(&found.issuer)).into())
     }
 
-    /// Whether a flow needs another client than that of `row`, and may have one.
+    /// Returns true if a flow needs another client than that of `row`, and may have one.
     fn is_to_register(&self, row: &Registration, found: &Found, scopes: &[String]) -> bool {
         let now = self.host.now();
         let is_over = row.begun >= PATIENCE || row.ends.is_some_and(|end| end <= now + A_WHILE);
@@ -197,10 +167,10 @@ impl<H: Host> Broker<'_, H> {
         !is_theirs || (is_over || is_wider) && may
     }
 
-    /// Registers, unless somebody has done so meanwhile. Called by the holder of the lease.
+    /// Registers a client, unless another instance has done so meanwhile. Called by the holder of the lease.
     async fn make(&self, found: &Found, redirect_uri: &str, scopes: &[String]) -> Result<Registration, ServiceError> {
         let place = [redirect_uri];
-        let place = place_of(&place);
+        let place = row_id(&place);
         let mut row = self.registered(place)?;
         if !self.is_to_register(&row, found, scopes) {
             return Ok(row);
@@ -208,15 +178,15 @@ impl<H: Host> Broker<'_, H> {
         let day = self.host.now() / A_DAY;
         let asked = if row.day == day { row.asked } else { 0 };
         if asked >= MOST_A_DAY {
-            return Err(Unfit::TooManyClients(shown(&found.issuer)).into());
+            return Err(DiscoveryError::TooManyClients(shown(&found.issuer)).into());
         }
         (row.day, row.asked) = (day, asked + 1);
-        self.write(place, &row)?;
+        self.vault.write(place, &row)?;
         // Other people ask for others: no two of them shall replace each other's without end.
         let others = if row.issuer == found.issuer { row.scopes } else { Vec::new() };
         let scopes = documents::scopes(scopes.iter().chain(&others).map(String::as_str));
         let made = Registration { day, asked: row.asked, ..self.register(found, redirect_uri, scopes).await? };
-        self.write(place, &made)?;
+        self.vault.write(place, &made)?;
         Ok(made)
     }
 
@@ -226,59 +196,30 @@ impl<H: Host> Broker<'_, H> {
         redirect_uri: &str,
         scopes: Vec<String>,
     ) -> Result<Registration, ServiceError> {
-        let Some(url) = &found.register else { return Err(Unfit::NoClient(shown(&found.issuer)).into()) };
-        let url = Url::parse(url).map_err(|_| Unfit::Form(shown(url)))?;
+        let Some(url) = &found.register else { return Err(DiscoveryError::NoClient(shown(&found.issuer)).into()) };
+        let url = Url::parse(url).map_err(|_| DiscoveryError::Form(shown(url)))?;
         let wanted = choose(found, &[ClientAuth::Basic, ClientAuth::Post, ClientAuth::None])?;
-        let mut grant_types = vec!["authorization_code"];
-        if found.grant_types.as_ref().is_none_or(|types| types.iter().any(|name| name == "refresh_token")) {
-            grant_types.push("refresh_token");
-        }
-        let public_url = self.settings.public_url()?;
-        let mut body = json!({
-            "client_name": NAME,
-            "client_uri": public_url.as_str(),
-            "redirect_uris": [redirect_uri],
-            "grant_types": grant_types,
-            "response_types": ["code"],
-            "token_endpoint_auth_method": method(wanted),
-            // What has its redirect URI on loopback runs where its person sits (OpenID Connect Registration 1.0 section 2).
-            "application_type": if public_url.is_loopback() { "native" } else { "web" },
-        });
-        if !scopes.is_empty() {
-            body["scope"] = json!(scopes.join(" "));
-        }
-        let answer = loop {
-            let request = Request::builder()
-                .method(Method::POST)
-                .uri(url.as_str())
-                .header(header::CONTENT_TYPE, "application/json")
-                .header(header::ACCEPT, "application/json");
-            let bytes = serde_json::to_vec(&body).unwrap_or_default();
-            let answer = self.call(request, bytes, &url, self.end_of_patience()).await?;
-            let members = body.as_object_mut();
-            // Some register no client that says scopes, though they give them.
-            if !answer.status().is_client_error() || members.and_then(|members| members.remove("scope")).is_none() {
-                break answer;
-            }
-        };
-        let refused = |error: String| Unfit::Registration { issuer: shown(&found.issuer), error };
+        let request = self.registration_request(found, redirect_uri, &scopes, wanted)?;
+        let answer = self.send_registration(&url, request).await?;
+        let refused = |error: String| DiscoveryError::Registration { issuer: shown(&found.issuer), error };
         if !answer.status().is_success() {
             return Err(refused(reason(&answer)).into());
         }
-        let said = documents::registered(answer.body()).ok_or_else(|| Unfit::Form(shown(url.as_str())))?;
-        if said.redirect_uris.is_some_and(|uris| !uris.iter().any(|uri| uri == redirect_uri)) {
+        let registered =
+            documents::registered(answer.body()).ok_or_else(|| DiscoveryError::Form(shown(url.as_str())))?;
+        if registered.redirect_uris.is_some_and(|uris| !uris.iter().any(|uri| uri == redirect_uri)) {
             return Err(refused("it registers another redirect URI".to_owned()).into());
         }
-        let auth = match said.client_auth_method {
-            // What it says counts (RFC 7591 section 3.2.1).
-            Some(method) => auth_of(&method).ok_or_else(|| Unfit::ClientAuth(shown(&found.issuer)))?,
+        let auth = match registered.client_auth_method {
+            // The server decides (RFC 7591 section 3.2.1).
+            Some(method) => auth_of(&method).ok_or_else(|| DiscoveryError::ClientAuth(shown(&found.issuer)))?,
             None => wanted,
         };
-        let (auth, secret, ends) = match (auth, said.client_secret) {
+        let (auth, secret, ends) = match (auth, registered.client_secret) {
             (ClientAuth::None, _) | (_, None) => (ClientAuth::None, None, None),
-            (auth, secret) => (auth, secret, said.ends),
+            (auth, secret) => (auth, secret, registered.ends),
         };
-        let fewer = said.scopes.filter(|given| {
+        let fewer = registered.scopes.filter(|given| {
             given.iter().any(|scope| scopes.contains(scope)) && !scopes.iter().all(|scope| given.contains(scope))
         });
         if let Some(given) = &fewer {
@@ -288,9 +229,57 @@ impl<H: Host> Broker<'_, H> {
                 shown(&given.join(" "))
             ));
         }
-        let client = Client { id: said.client_id, secret, auth, registered: true, scopes: fewer };
+        let client = IssuedClient { id: registered.client_id, secret, auth, registered: true, scopes: fewer };
         let (issuer, client) = (found.issuer.clone(), Some(client));
         Ok(Registration { issuer, client, ends, scopes, ..Registration::default() })
+    }
+
+    /// The client metadata of a registration request (RFC 7591 section 2).
+    fn registration_request(
+        &self,
+        found: &Found,
+        redirect_uri: &str,
+        scopes: &[String],
+        auth: ClientAuth,
+    ) -> Result<Value, ServiceError> {
+        let mut grant_types = vec!["authorization_code"];
+        if found.grant_types.as_ref().is_none_or(|types| types.iter().any(|name| name == "refresh_token")) {
+            grant_types.push("refresh_token");
+        }
+        let public_url = self.settings.public_url()?;
+        let mut request = json!({
+            "client_name": NAME,
+            "client_uri": public_url.as_str(),
+            "redirect_uris": [redirect_uri],
+            "grant_types": grant_types,
+            "response_types": ["code"],
+            "token_endpoint_auth_method": method(auth),
+            // A client whose redirect URI is on loopback runs on its person's machine (OpenID Connect Registration 1.0
+            // section 2).
+            "application_type": if public_url.is_loopback() { "native" } else { "web" },
+        });
+        if !scopes.is_empty() {
+            request["scope"] = json!(scopes.join(" "));
+        }
+        Ok(request)
+    }
+
+    /// Sends a registration request, and once more without scopes if the server refuses it: some register no client that
+    /// names scopes, though they give them.
+    async fn send_registration(&self, url: &Url, mut body: Value) -> Result<Response<Vec<u8>>, ServiceError> {
+        loop {
+            let request = Request::builder()
+                .method(Method::POST)
+                .uri(url.as_str())
+                .header(header::CONTENT_TYPE, "application/json")
+                .header(header::ACCEPT, "application/json");
+            let bytes = serde_json::to_vec(&body).unwrap_or_default();
+            let answer = self.call(request, bytes, url, self.end_of_patience()).await?;
+            let members = body.as_object_mut();
+            if !answer.status().is_client_error() || members.and_then(|members| members.remove("scope")).is_none() {
+                return Ok(answer);
+            }
+        }
     }
 
     /// Learns that the authorization endpoint knows the client of a flow that came back, or that a token endpoint does not
@@ -302,9 +291,9 @@ impl<H: Host> Broker<'_, H> {
         }
         let is_gone = matches!(failure, Some(Failure::Ended(error)) if GONE.contains(&error.as_str()));
         let learnt = self.settings.public_url().map_err(RowError::from).and_then(|public_url| {
-            let redirect_uri = redirect_uri(public_url.as_str(), &service.id);
+            let redirect_uri = public_url.redirect_uri(&service.id);
             let place = [redirect_uri.as_str()];
-            let place = place_of(&place);
+            let place = row_id(&place);
             let mut row = self.registered(place)?;
             let is_ours = row.issuer == *issuer;
             let Some(known) = row.client.as_mut().filter(|known| is_ours && known.id == client.id) else {
@@ -319,19 +308,19 @@ impl<H: Host> Broker<'_, H> {
                 }
                 (row.begun, known.auth) = (0, auth);
             }
-            self.write(place, &row)
+            self.vault.write(place, &row)
         });
         if let Err(error) = learnt {
-            self.host.log(&format!("{}: what became of its client could not be noted: {error}", service.id));
+            self.host.log(&format!("{}: whether its client still works could not be noted: {error}", service.id));
         }
     }
 
-    fn registered(&self, place: Place) -> Result<Registration, RowError> {
-        Ok(self.read_if_it_opens(place)?.unwrap_or_default())
+    fn registered(&self, row: RowId) -> Result<Registration, RowError> {
+        Ok(self.vault.read_if_it_opens(row)?.unwrap_or_default())
     }
 }
 
-/// Why a registration was refused, in the server's words as far as they can be shown (RFC 7591 section 3.2.2).
+/// The reason for a refused registration, in the server's words as far as they can be shown (RFC 7591 section 3.2.2).
 fn reason(answer: &Response<Vec<u8>>) -> String {
     match documents::registration_error(answer.body()) {
         None => format!("it answers {}", answer.status().as_u16()),
@@ -340,19 +329,19 @@ fn reason(answer: &Response<Vec<u8>>) -> String {
     }
 }
 
-fn place_of<'a>(identity: &'a [&'a str]) -> Place<'a> {
-    Place { kind: Kind::Registration, identity }
+fn row_id<'a>(identity: &'a [&'a str]) -> RowId<'a> {
+    RowId { kind: RowKind::Registration, identity }
 }
 
-/// What people read on the page of an authorization server.
+/// The name of this client on the page of an authorization server.
 const NAME: &str = "Gatehouse";
-/// What a token endpoint says of a client that it has forgotten. Older versions of the official Python SDK say the second.
+/// The errors of a token endpoint that has forgotten a client. Older versions of the official Python SDK say the second.
 pub(crate) const GONE: [&str; 2] = ["invalid_client", "unauthorized_client"];
 /// Flows that may begin with a registration and not come back.
 const PATIENCE: u8 = 5;
 /// The most clients of a service that are asked for in a day.
 pub(super) const MOST_A_DAY: u8 = 10;
-/// For how many milliseconds somebody else's registration is waited for: longer than a call takes.
+/// For how many milliseconds the registration of another instance is waited for: longer than a call takes.
 const MAKING: u64 = 10_000;
 /// Seconds that a client's secret has to live on, for a flow to begin with it.
 const A_WHILE: u64 = 900;

@@ -1,6 +1,6 @@
-//! What do the metadata documents say? (RFC 9728 section 3.2, RFC 8414 section 2, OpenID Connect Discovery 1.0)
+//! Reads the metadata documents (RFC 9728 section 3.2, RFC 8414 section 2, OpenID Connect Discovery 1.0)
 //!
-//! What is asked of them is taken out, and what is of another form than it should be counts as not said: few of these
+//! Only the members that are needed are read. A member of another form than it should have counts as absent: few of these
 //! documents are written by hand, and many have more in them than any specification.
 
 use http_auth::scope::ASKED_FOR;
@@ -25,7 +25,7 @@ pub(crate) struct ServerMetadata {
     pub registration_endpoint: Option<String>,
     pub revocation_endpoint: Option<String>,
     pub code_challenge_methods: Vec<String>,
-    /// None: not said, as in the next.
+    /// `None` if it is absent, as in the next.
     pub client_auth_methods: Option<Vec<String>>,
     pub grant_types: Option<Vec<String>>,
     pub scopes_supported: Vec<String>,
@@ -33,7 +33,7 @@ pub(crate) struct ServerMetadata {
     pub says_issuer: bool,
 }
 
-/// What registration answers (RFC 7591 section 3.2).
+/// The answer to a registration (RFC 7591 section 3.2).
 #[derive(Debug)]
 pub(crate) struct Registered {
     pub client_id: String,
@@ -45,61 +45,61 @@ pub(crate) struct Registered {
     pub scopes: Option<Vec<String>>,
 }
 
-pub(crate) fn resource_metadata(said: &Value) -> ResourceMetadata {
+pub(crate) fn resource_metadata(members: &Value) -> ResourceMetadata {
     ResourceMetadata {
-        resource: text(said, "resource").unwrap_or_default(),
-        authorization_servers: texts(said, "authorization_servers").unwrap_or_default(),
-        scopes_supported: texts(said, "scopes_supported").unwrap_or_default(),
+        resource: text(members, "resource").unwrap_or_default(),
+        authorization_servers: texts(members, "authorization_servers").unwrap_or_default(),
+        scopes_supported: texts(members, "scopes_supported").unwrap_or_default(),
     }
 }
 
-pub(crate) fn server_metadata(said: &Value) -> ServerMetadata {
+pub(crate) fn server_metadata(members: &Value) -> ServerMetadata {
     ServerMetadata {
-        issuer: text(said, "issuer").unwrap_or_default(),
-        authorization_endpoint: text(said, "authorization_endpoint").unwrap_or_default(),
-        token_endpoint: text(said, "token_endpoint").unwrap_or_default(),
-        registration_endpoint: text(said, "registration_endpoint"),
-        revocation_endpoint: text(said, "revocation_endpoint"),
-        code_challenge_methods: texts(said, "code_challenge_methods_supported").unwrap_or_default(),
-        client_auth_methods: texts(said, "token_endpoint_auth_methods_supported"),
-        grant_types: texts(said, "grant_types_supported"),
-        scopes_supported: texts(said, "scopes_supported").unwrap_or_default(),
-        takes_documents: said["client_id_metadata_document_supported"] == true,
-        says_issuer: said["authorization_response_iss_parameter_supported"] == true,
+        issuer: text(members, "issuer").unwrap_or_default(),
+        authorization_endpoint: text(members, "authorization_endpoint").unwrap_or_default(),
+        token_endpoint: text(members, "token_endpoint").unwrap_or_default(),
+        registration_endpoint: text(members, "registration_endpoint"),
+        revocation_endpoint: text(members, "revocation_endpoint"),
+        code_challenge_methods: texts(members, "code_challenge_methods_supported").unwrap_or_default(),
+        client_auth_methods: texts(members, "token_endpoint_auth_methods_supported"),
+        grant_types: texts(members, "grant_types_supported"),
+        scopes_supported: texts(members, "scopes_supported").unwrap_or_default(),
+        takes_documents: members["client_id_metadata_document_supported"] == true,
+        says_issuer: members["authorization_response_iss_parameter_supported"] == true,
     }
 }
 
 pub(crate) fn registered(document: &[u8]) -> Option<Registered> {
-    let said = object(document)?;
+    let members = object(document)?;
     // RFC 6749 appendix A.1.
     let printable = |text: &String| text.bytes().all(|byte| (0x20..0x7f).contains(&byte));
-    let client_id = text(&said, "client_id").filter(|id| (1..=LONGEST_ID).contains(&id.len()) && printable(id))?;
+    let client_id = text(&members, "client_id").filter(|id| (1..=LONGEST_ID).contains(&id.len()) && printable(id))?;
     Some(Registered {
         client_id,
-        client_secret: text(&said, "client_secret").filter(|secret| !secret.is_empty()).map(Secret::from),
-        ends: said["client_secret_expires_at"].as_u64().filter(|end| *end > 0),
-        client_auth_method: text(&said, "token_endpoint_auth_method"),
-        redirect_uris: texts(&said, "redirect_uris"),
-        scopes: text(&said, "scope").map(|scope| scopes(scope.split_ascii_whitespace())),
+        client_secret: text(&members, "client_secret").filter(|secret| !secret.is_empty()).map(Secret::from),
+        ends: members["client_secret_expires_at"].as_u64().filter(|end| *end > 0),
+        client_auth_method: text(&members, "token_endpoint_auth_method"),
+        redirect_uris: texts(&members, "redirect_uris"),
+        scopes: text(&members, "scope").map(|scope| scopes(scope.split_ascii_whitespace())),
     })
 }
 
-/// Why there is no registration: the error and its description (RFC 7591 section 3.2.2).
+/// The error of a registration and its description (RFC 7591 section 3.2.2).
 pub(crate) fn registration_error(document: &[u8]) -> Option<(String, Option<String>)> {
-    let said = object(document)?;
-    Some((text(&said, "error").filter(|error| !error.is_empty())?, text(&said, "error_description")))
+    let members = object(document)?;
+    Some((text(&members, "error").filter(|error| !error.is_empty())?, text(&members, "error_description")))
 }
 
 pub(super) fn object(document: &[u8]) -> Option<Value> {
     serde_json::from_slice(json::check(document).ok()?).ok().filter(Value::is_object)
 }
 
-fn text(said: &Value, name: &str) -> Option<String> {
-    said[name].as_str().map(str::to_owned)
+fn text(members: &Value, name: &str) -> Option<String> {
+    members[name].as_str().map(str::to_owned)
 }
 
-fn texts(said: &Value, name: &str) -> Option<Vec<String>> {
-    Some(said[name].as_array()?.iter().filter_map(|text| text.as_str().map(str::to_owned)).collect())
+fn texts(members: &Value, name: &str) -> Option<Vec<String>> {
+    Some(members[name].as_array()?.iter().filter_map(|text| text.as_str().map(str::to_owned)).collect())
 }
 
 /// The scopes of a list that a flow can ask for.
@@ -117,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn scopes_are_words_and_there_are_not_too_many() {
+    fn scopes_are_valid_tokens_and_bounded_in_number() {
         assert_eq!(scopes(["a", "b:c/d", "a", "", "e\"f", "g h", "é"].into_iter()), ["a", "b:c/d"]);
         let many: Vec<String> = (0..1000).map(|number| number.to_string()).collect();
         assert_eq!(scopes(many.iter().map(String::as_str)).len(), ASKED_FOR.most);

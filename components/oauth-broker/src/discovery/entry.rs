@@ -1,4 +1,4 @@
-//! What does an operator write about an MCP server?
+//! Reads an entry of `oauth_clients` that names an MCP server.
 
 use std::collections::BTreeMap;
 
@@ -21,7 +21,7 @@ pub struct McpServer {
     pub url: Url,
     /// In place of those that the server calls for.
     pub scopes: Option<Vec<String>>,
-    /// What the operator has registered at the authorization server.
+    /// The client that the operator has registered at the authorization server.
     pub client: Option<Preregistered>,
     /// The only authorization server that may be used.
     pub issuer: Option<String>,

@@ -1,8 +1,8 @@
-//! To which of the addresses that strangers name may the broker go? (server-side request forgery)
+//! Guards against addresses that strangers name (server-side request forgery).
 //!
-//! What discovery reads was written by whoever runs the MCP server, or its authorization server, and each document names the
-//! next address. So a stranger's address has to be `https`, of a host of the outside world: no other component of this
-//! app, no literal address of a private, link-local or otherwise special network, no name that only an internal
+//! The documents of discovery were written by the operator of the MCP server or of its authorization server, and each document
+//! names the next address. So a stranger's address has to be `https`, of a host of the outside world: no other component of
+//! this app, no literal address of a private, link-local or otherwise special network, no name that only an internal
 //! network knows, no user name, no fragment. A host and port that the *operator* wrote (the server's own, `hosts`, and the
 //! setting `internal_hosts`) may be on loopback, with plain http, or in a private network: that port of that very host.
 //!
@@ -14,6 +14,8 @@ use thiserror::Error;
 use url::{Host, Url};
 
 use crate::catalogue::{Endpoint, EndpointError};
+use crate::host;
+use crate::settings::{Setting, SettingError, Settings};
 
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum AddressError {
@@ -65,6 +67,17 @@ impl Named {
         };
         url.port_or_known_default() == Some(self.port) && url.host_str().is_some_and(is_under)
     }
+}
+
+/// The setting `internal_hosts`: hosts of private networks to which discovery may go, for every caller.
+pub(crate) fn internal_hosts<H: host::Host>(settings: &Settings<'_, H>) -> Result<Vec<Named>, SettingError> {
+    let parse = |(position, entry): (usize, &str)| {
+        Named::parse(entry).ok_or_else(|| {
+            let problem = format!("entry {position} is not host:port, such as login.corp.internal:8443");
+            SettingError::new(Setting::InternalHosts, problem)
+        })
+    };
+    settings.entries(Setting::InternalHosts).map(parse).collect()
 }
 
 /// A stranger's URL that may be gone to. `is_named` tells whether the operator has written its host and port.

@@ -1,4 +1,4 @@
-//! How is a service found of which nothing is known but its MCP server's URL?
+//! Discovers how to connect a service when only the URL of its MCP server is known.
 //!
 //! ```json
 //! {"notion": {"mcp_server": "https://mcp.notion.com/mcp"}}
@@ -18,12 +18,12 @@
 //!
 //! The way there ([`walk`]) is that of the MCP specification: the server's own challenge ([`http_auth::challenge`]), its metadata
 //! (RFC 9728), its authorization server's metadata (RFC 8414 or OpenID Connect Discovery; [`documents`]), a client there
-//! ([`client`]). What comes of it is a [`Service`] like any other, so that connecting, refreshing and revoking know
-//! nothing of all this. No address that a stranger named is gone to before [`guard`] has seen it.
+//! ([`client`]). The result is a [`Service`] like any other, so that connecting, refreshing and revoking know nothing of
+//! discovery. No request goes to an address that a stranger named before [`guard`] has checked it.
 //!
-//! **When.** Whoever connects a service waits for discovery, since a person is there to see what goes wrong. What was
-//! found is kept (rows of kind `d`) and serves refresh and revocation; after a day a refresh looks again, and goes on with
-//! what it has while nobody answers. A token that is fresh, the list of connections and `/health` never discover.
+//! **When.** A person who connects a service waits for discovery, and sees what goes wrong. The result is stored (rows of
+//! kind `d`) and used for refresh and revocation. After a day a refresh discovers again; while no server answers, it uses
+//! the stored result. A token that is fresh, the list of connections and `/health` never discover.
 //!
 //! **Which hosts may be endpoints.** Metadata that names an endpoint at another host than its issuer's is how a code, with
 //! its verifier, gets from an honest authorization server to a dishonest one: `authorization_endpoint` at the honest,
@@ -52,46 +52,33 @@ use serde_json::json;
 use thiserror::Error;
 
 pub(crate) use client::GONE;
-pub use client::document;
 pub use entry::McpServer;
 
-use crate::Broker;
-use crate::catalogue::{ClientAuth, Service};
-use crate::connect::start::redirect_uri;
-use crate::host::{Host, is_own};
-use crate::settings::SettingError;
-use crate::vault::rows::RowError;
-use crate::vault::{Kind, Place};
-use client::{Client, MOST_A_DAY};
+use crate::catalogue::{Issued, IssuedClient, Service};
+use crate::host::Host;
+use crate::lease::Leases;
+use crate::outbound::is_own;
+use crate::settings::{SettingError, Settings};
+use crate::vault::{RowError, RowId, RowKind, Vault};
+use client::MOST_A_DAY;
 use guard::AddressError;
 use sealing::age::{SKEW, is_recent, left};
 use walk::{Found, is_same_issuer};
-
-/// Where a grant comes from, and with which client. Nothing of it goes to another issuer or with another client.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Issued {
-    issuer: String,
-    /// None: the one that the operator has registered.
-    client: Option<Client>,
-    /// How the token endpoint has accepted the client.
-    #[serde(default)]
-    auth: Option<ClientAuth>,
-}
 
 /// Why a service cannot be used now. It says nothing about any grant.
 #[derive(Debug, Error)]
 pub enum ServiceError {
     #[error(transparent)]
     Row(#[from] RowError),
-    /// Somebody on the way does not answer now.
+    /// A server of the walk does not answer now.
     #[error("the server {who} does not answer now ({why}). Nothing is lost: try again")]
-    Silent { who: String, why: String },
-    /// Somebody on the way refuses, or says what cannot be trusted.
+    NoAnswer { who: String, why: String },
+    /// A server of the walk refuses, or its metadata cannot be trusted.
     #[error(transparent)]
-    Unfit(#[from] Unfit),
+    Discovery(#[from] DiscoveryError),
     /// The grant is of another issuer than the one that the service has now.
     #[error("this service now has another authorization server than the one that made the grant: connect again")]
-    Moved,
+    OtherIssuer,
 }
 
 impl From<SettingError> for ServiceError {
@@ -100,9 +87,9 @@ impl From<SettingError> for ServiceError {
     }
 }
 
-/// What is wrong with what was found.
+/// The fault of a server, or of its metadata.
 #[derive(Debug, Error, PartialEq, Eq)]
-pub enum Unfit {
+pub enum DiscoveryError {
     #[error(
         "the MCP server {0} answers without authorization and names no authorization server: there is nothing to connect"
     )]
@@ -123,12 +110,12 @@ pub enum Unfit {
     Coded { url: String, coding: &'static str },
     #[error("{0} is an address of this Gatehouse itself, which is no service of its own")]
     Own(String),
-    #[error("the metadata at {url} speak of the resource {said}, which is not this MCP server")]
-    Resource { url: String, said: String },
+    #[error("the metadata at {url} speak of the resource {found}, which is not this MCP server")]
+    Resource { url: String, found: String },
     #[error(
-        "the metadata at {url} give {said} as issuer, which is not the one that it was asked for (RFC 8414 section 3.3)"
+        "the metadata at {url} give {found} as issuer, which is not the one that it was asked for (RFC 8414 section 3.3)"
     )]
-    Issuer { url: String, said: String },
+    Issuer { url: String, found: String },
     #[error("the authorization server {0} does not offer PKCE with S256, without which no code is safe")]
     Pkce(String),
     #[error("the {field} of {of} is not an address to go to: {why}")]
@@ -157,14 +144,22 @@ pub enum Unfit {
     TooManyClients(String),
 }
 
-impl<H: Host> Broker<'_, H> {
-    /// The service as it is found now, and with a client, for whoever thinks of connecting it. A flow that begins says the
-    /// scopes that it will ask for (`asks`); what was found a moment ago will do for it.
+/// Discovers authorization servers, and registers clients there.
+pub(crate) struct Discovery<'b, H> {
+    pub host: &'b H,
+    pub settings: &'b Settings<'b, H>,
+    pub vault: Vault<'b, H>,
+    pub leases: Leases<'b, H>,
+}
+
+impl<H: Host> Discovery<'_, H> {
+    /// The service as it is found now, with a client, for a person who may connect it. A flow that begins says the scopes
+    /// that it will ask for (`asks`); for it the result of a few minutes ago is good enough.
     pub(crate) async fn discover(&self, server: &McpServer, asks: Option<&[String]>) -> Result<Service, ServiceError> {
         let row = if asks.is_some() { self.kept(server)? } else { None };
         let found = match row {
             Some(Row { at, found: Some(found), .. }) if is_recent(at, self.host.now(), A_MOMENT - 1) => found,
-            _ => self.find_anew(server).await?,
+            _ => self.rediscover(server).await?,
         };
         self.with_client(server, &found, asks).await
     }
@@ -173,13 +168,13 @@ impl<H: Host> Broker<'_, H> {
     pub(crate) async fn issuing(&self, server: &McpServer, issued: &Issued) -> Result<Service, ServiceError> {
         let found = self.found(server).await?;
         if !is_same_issuer(&found.issuer, &issued.issuer) {
-            return Err(ServiceError::Moved);
+            return Err(ServiceError::OtherIssuer);
         }
         let mut client = match (&issued.client, &server.client) {
             (Some(client), _) => client.clone(),
             (None, Some(client)) => client::preregistered(client, &found)?,
             // The operator has taken the client away, with which it was made.
-            (None, None) => return Err(ServiceError::Moved),
+            (None, None) => return Err(ServiceError::OtherIssuer),
         };
         if server.client.as_ref().is_none_or(|client| client.auth.is_none()) {
             client.auth = issued.auth.unwrap_or(client.auth);
@@ -194,19 +189,24 @@ impl<H: Host> Broker<'_, H> {
         asks: Option<&[String]>,
     ) -> Result<Service, ServiceError> {
         let public_url = self.settings.public_url()?;
-        let redirect_uri = redirect_uri(public_url.as_str(), &server.id);
+        let redirect_uri = public_url.redirect_uri(&server.id);
         let scopes = asks.unwrap_or(server.scopes.as_ref().unwrap_or(&found.scopes));
         let client = match &server.client {
             Some(client) => {
-                return service(server, found, client::preregistered(client, found)?, Issued::by(found, None));
+                return service(
+                    server,
+                    found,
+                    client::preregistered(client, found)?,
+                    Issued::new(found.issuer.clone(), None),
+                );
             }
             None if client::takes_documents(public_url, found) => {
                 self.note_asked_scopes(server, scopes)?;
-                Client::public(client::document_url(public_url.as_str(), &server.id))
+                IssuedClient::public(client::document_url(public_url.as_str(), &server.id))
             }
             None => self.registration(found, &redirect_uri, scopes, asks.is_some()).await?,
         };
-        service(server, found, client.clone(), Issued::by(found, Some(client)))
+        service(server, found, client.clone(), Issued::new(found.issuer.clone(), Some(client)))
     }
 
     /// The scopes that flows ask for, as far as is known now.
@@ -226,10 +226,10 @@ impl<H: Host> Broker<'_, H> {
         };
         known.extend_from_slice(scopes);
         row.asked = documents::scopes(known.iter().map(String::as_str));
-        self.write(place_of(&[server.id.as_str()]), &row)
+        self.vault.write(row_id(&[server.id.as_str()]), &row)
     }
 
-    /// What is known of the server: at most a day old, or older while nobody answers.
+    /// The stored result for the server: at most a day old, or older while no server answers.
     async fn found(&self, server: &McpServer) -> Result<Found, ServiceError> {
         let now = self.host.now();
         let row = self.kept(server)?;
@@ -237,33 +237,33 @@ impl<H: Host> Broker<'_, H> {
         let before = row.as_ref().and_then(|row| row.found.clone());
         if is_young {
             let why = "nothing was found a moment ago".to_owned();
-            return before.ok_or_else(|| ServiceError::Silent { who: walk::shown(server.url.as_str()), why });
+            return before.ok_or_else(|| ServiceError::NoAnswer { who: walk::shown(server.url.as_str()), why });
         }
         let place = [server.id.as_str()];
-        let place = place_of(&place);
+        let place = row_id(&place);
         let mut next = row.unwrap_or_else(|| Row::of(server, None, Vec::new(), 0));
         let last = std::mem::replace(&mut next.again, now + LATER);
         // Ahead of the walk, which may lead over other gateways back to here: `resolve` says nothing of the Gatehouses that
         // a request has passed.
-        self.write(place, &next)?;
-        match (self.find_anew(server).await, before) {
-            (Err(error @ ServiceError::Silent { .. }), Some(before)) => {
-                self.host.log(&format!("{}: {error}; what was known of it still serves", server.id));
+        self.vault.write(place, &next)?;
+        match (self.rediscover(server).await, before) {
+            (Err(error @ ServiceError::NoAnswer { .. }), Some(before)) => {
+                self.host.log(&format!("{}: {error}. The stored result of discovery is used", server.id));
                 Ok(before)
             }
             (Err(error), Some(_)) => {
                 next.again = last;
-                self.write(place, &next)?;
+                self.vault.write(place, &next)?;
                 Err(error)
             }
             (found, _) => found,
         }
     }
 
-    async fn find_anew(&self, server: &McpServer) -> Result<Found, ServiceError> {
+    async fn rediscover(&self, server: &McpServer) -> Result<Found, ServiceError> {
         let found = self.walk(server).await?;
         if let Some(own) = found.urls().find(|url| url.parse().is_ok_and(|url| is_own(self.host, &url))) {
-            return Err(Unfit::Own(walk::shown(own)).into());
+            return Err(DiscoveryError::Own(walk::shown(own)).into());
         }
         let client_id = server.client.as_ref().map(|client| &client.id);
         let before = self.kept(server)?;
@@ -272,36 +272,18 @@ impl<H: Host> Broker<'_, H> {
             && let Some(before) = &row.found
             && !is_same_issuer(&before.issuer, &found.issuer)
         {
-            return Err(Unfit::OthersClient { old: before.issuer.clone(), new: found.issuer }.into());
+            return Err(DiscoveryError::OthersClient { old: before.issuer.clone(), new: found.issuer }.into());
         }
         let asked = before.map(|row| row.asked).unwrap_or_default();
-        self.write(place_of(&[server.id.as_str()]), &Row::of(server, Some(found.clone()), asked, self.host.now()))?;
+        self.vault
+            .write(row_id(&[server.id.as_str()]), &Row::of(server, Some(found.clone()), asked, self.host.now()))?;
         Ok(found)
     }
 
     /// The row of this very server: a changed entry is another's.
     fn kept(&self, server: &McpServer) -> Result<Option<Row>, RowError> {
-        let row: Option<Row> = self.read_if_it_opens(place_of(&[server.id.as_str()]))?;
+        let row: Option<Row> = self.vault.read_if_it_opens(row_id(&[server.id.as_str()]))?;
         Ok(row.filter(|row| row.server == server.url.as_str()))
-    }
-}
-
-impl Issued {
-    fn by(found: &Found, client: Option<Client>) -> Self {
-        Self { issuer: found.issuer.clone(), client, auth: None }
-    }
-
-    /// The scopes of a flow without those for which the server has not registered the client.
-    pub(crate) fn askable(&self, mut scopes: Vec<String>) -> Vec<String> {
-        if let Some(registered) = self.client.as_ref().and_then(|client| client.scopes.as_ref()) {
-            scopes.retain(|scope| registered.contains(scope));
-        }
-        scopes
-    }
-
-    /// The same after `service` has got tokens: how its client was accepted is kept with the grant.
-    pub(crate) fn accepted(self, service: &Service) -> Self {
-        Self { auth: service.other_auth.map(|_| service.client_auth.get()).or(self.auth), ..self }
     }
 }
 
@@ -314,7 +296,7 @@ struct Row {
     at: u64,
     /// When to look again.
     again: u64,
-    /// None: it is being looked for, or was not found.
+    /// `None` if it is being looked for, or was not found.
     found: Option<Found>,
     /// Scopes that flows have asked for beside those.
     #[serde(default)]
@@ -328,8 +310,8 @@ impl Row {
     }
 }
 
-/// What was found, in the form of a catalogue row.
-fn service(server: &McpServer, found: &Found, client: Client, issued: Issued) -> Result<Service, ServiceError> {
+/// The result of discovery, in the form of a catalogue row.
+fn service(server: &McpServer, found: &Found, client: IssuedClient, issued: Issued) -> Result<Service, ServiceError> {
     let resource = json!({ "resource": found.resource });
     let mut fields = json!({
         "name": server.name,
@@ -349,21 +331,21 @@ fn service(server: &McpServer, found: &Found, client: Client, issued: Issued) ->
         fields["revoke"] = json!({ "url": url });
     }
     if client.registered {
-        // The registration is gone, and with it whatever was granted to it.
+        // The registration is gone, and with it all that was granted to it.
         fields["terminal_errors"] = json!(GONE);
     }
     let mut service = Service::described(&server.id, &fields)?;
     service.client_auth.set(client.auth);
     if server.client.as_ref().is_none_or(|client| client.auth.is_none()) {
-        service.other_auth = client.other_auth(found);
+        service.other_auth = client::other_auth(&client, found);
     }
     service.client_secret = client.secret;
     service.issued = Some(issued);
     Ok(service)
 }
 
-fn place_of<'a>(identity: &'a [&'a str]) -> Place<'a> {
-    Place { kind: Kind::Discovered, identity }
+fn row_id<'a>(identity: &'a [&'a str]) -> RowId<'a> {
+    RowId { kind: RowKind::Discovery, identity }
 }
 
 /// For a refresh token (OpenID Connect Core 1.0 section 11).
@@ -371,5 +353,5 @@ const OFFLINE: &str = "offline_access";
 /// Seconds that what was found may be old when a flow begins: it was found when its page was shown.
 const A_MOMENT: u64 = 600;
 const A_DAY: u64 = 86_400;
-/// Seconds until another attempt where nobody answered.
+/// Seconds until another attempt if no server answered.
 const LATER: u64 = 300;

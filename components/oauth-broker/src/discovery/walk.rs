@@ -1,4 +1,4 @@
-//! Which way leads from an MCP server's URL to its authorization server?
+//! Walks from an MCP server's URL to its authorization server.
 //!
 //! 1. A request without a token. Its 401 may name the metadata of the server and the scopes that it wants.
 //! 2. The metadata of the MCP server (RFC 9728): where the challenge says, then at the well-known place of its path, then
@@ -28,15 +28,15 @@ use url::Url;
 
 use super::documents::{self, ResourceMetadata, ServerMetadata};
 use super::guard::{self, AddressError, Named};
-use super::{McpServer, OFFLINE, ServiceError, Unfit};
-use crate::Broker;
-use crate::host::{self, Host, SendFault};
+use super::{Discovery, DiscoveryError, McpServer, OFFLINE, ServiceError};
+use crate::host::{Host, SendFault};
+use crate::outbound;
 use crate::provider::{Failure, USER_AGENT};
 use http_auth::challenge::{self, Bearer};
 use http_auth::coding;
 use http_auth::scope::{ASKED_FOR, SUPPORTED};
 
-/// What there is to know of an MCP server and its authorization server. Every URL has passed the guard.
+/// The result of a walk: an MCP server and its authorization server. Every URL has passed the guard.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Found {
     pub issuer: String,
@@ -47,9 +47,9 @@ pub(super) struct Found {
     pub token: String,
     pub register: Option<String>,
     pub revoke: Option<String>,
-    /// Whether every answer says who made it (RFC 9207).
+    /// True if every authorization response names its issuer (RFC 9207).
     pub says_issuer: bool,
-    /// None: not said.
+    /// `None` if the metadata do not say.
     pub client_auth: Option<Vec<String>>,
     pub grant_types: Option<Vec<String>>,
     pub takes_documents: bool,
@@ -63,10 +63,10 @@ impl Found {
     }
 }
 
-impl<H: Host> Broker<'_, H> {
+impl<H: Host> Discovery<'_, H> {
     pub(super) async fn walk(&self, server: &McpServer) -> Result<Found, ServiceError> {
         let end = self.host.ticks() + PATIENCE;
-        let (asked, bearer) = self.knock(server, end).await?;
+        let (asked, bearer) = self.probe(server, end).await?;
         let Some((resource, at)) = self.resource_metadata(server, &bearer, end).await? else {
             return self.of_2025_03_26(server, asked, &bearer, end).await;
         };
@@ -77,7 +77,7 @@ impl<H: Host> Broker<'_, H> {
         let issuer = issuer_of(server, &resource, &at)?;
         let url = address("authorization_servers", at.as_str(), issuer, server)?;
         let Some(metadata) = self.server_metadata(&url, issuer, end).await? else {
-            return Err(Unfit::NoMetadata(shown(issuer)).into());
+            return Err(DiscoveryError::NoMetadata(shown(issuer)).into());
         };
         Ok(found(server, metadata, resource.resource, wanted)?)
     }
@@ -103,7 +103,7 @@ impl<H: Host> Broker<'_, H> {
             return Ok(found(server, metadata, resource, wanted)?);
         }
         if !asked {
-            return Err(Unfit::Open(shown(server.url.as_str())).into());
+            return Err(DiscoveryError::Open(shown(server.url.as_str())).into());
         }
         Ok(Found {
             issuer: origin,
@@ -120,9 +120,9 @@ impl<H: Host> Broker<'_, H> {
         })
     }
 
-    /// Whether the server turns away who has no token, and what it says then. The request changes nothing, and is one
-    /// that a server of any era reads.
-    async fn knock(&self, server: &McpServer, end: u64) -> Result<(bool, Bearer), ServiceError> {
+    /// Sends a request without a token. Returns whether the server refuses it, and the challenge. The request changes
+    /// nothing, and a server of any era understands it.
+    async fn probe(&self, server: &McpServer, end: u64) -> Result<(bool, Bearer), ServiceError> {
         let request = Request::builder()
             .method(Method::POST)
             .uri(server.url.as_str())
@@ -130,7 +130,7 @@ impl<H: Host> Broker<'_, H> {
             .header(header::ACCEPT, "application/json, text/event-stream")
             .header("mcp-protocol-version", "2026-07-28")
             .header("mcp-method", "tools/list");
-        let answer = self.call(request, KNOCK.to_vec(), &server.url, end).await?;
+        let answer = self.call(request, PROBE.to_vec(), &server.url, end).await?;
         let bearer = challenge::bearer(answer.headers()).unwrap_or_default();
         Ok((answer.status() == StatusCode::UNAUTHORIZED, bearer))
     }
@@ -151,18 +151,18 @@ impl<H: Host> Broker<'_, H> {
         }
         let is_promised = bearer.resource_metadata.is_some();
         let found = self.first_document(places, &["resource"], is_promised, end).await?;
-        Ok(found.map(|(said, at)| (documents::resource_metadata(&said), at)))
+        Ok(found.map(|(members, at)| (documents::resource_metadata(&members), at)))
     }
 
     /// The metadata of an authorization server, which have to say that they are its (RFC 8414 section 3.3).
     async fn server_metadata(&self, url: &Url, issuer: &str, end: u64) -> Result<Option<ServerMetadata>, ServiceError> {
         let needed = ["issuer", "authorization_endpoint", "token_endpoint"];
-        let Some((said, at)) = self.first_document(server_places(url), &needed, false, end).await? else {
+        let Some((members, at)) = self.first_document(server_places(url), &needed, false, end).await? else {
             return Ok(None);
         };
-        let metadata = documents::server_metadata(&said);
+        let metadata = documents::server_metadata(&members);
         if !is_same_issuer(&metadata.issuer, issuer) {
-            return Err(Unfit::Issuer { url: shown(at.as_str()), said: shown(&metadata.issuer) }.into());
+            return Err(DiscoveryError::Issuer { url: shown(at.as_str()), found: shown(&metadata.issuer) }.into());
         }
         Ok(Some(metadata))
     }
@@ -184,12 +184,12 @@ impl<H: Host> Broker<'_, H> {
             let url = shown(place.as_str());
             let error = match self.get(place, end).await {
                 Ok(Ok(document)) => match documents::object(&document) {
-                    Some(said) if needed.iter().all(|name| said[*name].is_string()) => {
-                        return Ok(Some((said, place.clone())));
+                    Some(members) if needed.iter().all(|name| members[*name].is_string()) => {
+                        return Ok(Some((members, place.clone())));
                     }
-                    _ => Unfit::Form(url).into(),
+                    _ => DiscoveryError::Form(url).into(),
                 },
-                Ok(Err(status)) => Unfit::NoResourceMetadata { url, status: status.as_u16() }.into(),
+                Ok(Err(status)) => DiscoveryError::NoResourceMetadata { url, status: status.as_u16() }.into(),
                 Err(error) => {
                     trouble.get_or_insert(error);
                     continue;
@@ -202,7 +202,7 @@ impl<H: Host> Broker<'_, H> {
         trouble.map_or(Ok(None), Err)
     }
 
-    /// A document, or the status that came in its place. No redirect is followed: where it leads, nobody has vouched for.
+    /// A document, or the status that came in its place. No redirect is followed: no one vouches for its target.
     async fn get(&self, url: &Url, end: u64) -> Result<Result<Vec<u8>, StatusCode>, ServiceError> {
         let request =
             Request::builder().method(Method::GET).uri(url.as_str()).header(header::ACCEPT, "application/json");
@@ -219,14 +219,14 @@ impl<H: Host> Broker<'_, H> {
         url: &Url,
         end: u64,
     ) -> Result<Response<Vec<u8>>, ServiceError> {
-        let silent = |why: String| ServiceError::Silent { who: shown(&url.origin().ascii_serialization()), why };
+        let silent = |why: String| ServiceError::NoAnswer { who: shown(&url.origin().ascii_serialization()), why };
         let request =
             request.header(header::USER_AGENT, USER_AGENT).header(header::ACCEPT_ENCODING, coding::NONE).body(body);
         let request = request.map_err(|_| silent("the request could not be made".to_owned()))?;
         if self.host.ticks() >= end {
             return Err(silent(SendFault::Timeout.to_string()));
         }
-        let sent = host::send(self.host, request).map_err(|_| Unfit::Own(shown(url.as_str())))?;
+        let sent = outbound::send(self.host, request).map_err(|_| DiscoveryError::Own(shown(url.as_str())))?;
         let answer = match select(pin!(sent), pin!(self.host.sleep(CALL))).await {
             Either::Left((answer, _)) => answer,
             Either::Right(_) => Err(SendFault::Timeout),
@@ -235,13 +235,13 @@ impl<H: Host> Broker<'_, H> {
             Ok(answer) if Failure::is_busy(answer.status()) => {
                 Err(silent(format!("it answers {}", answer.status().as_u16())))
             }
-            Ok(answer) if answer.body().len() > LONGEST => Err(Unfit::Long(shown(url.as_str())).into()),
+            Ok(answer) if answer.body().len() > LONGEST => Err(DiscoveryError::Long(shown(url.as_str())).into()),
             Ok(answer) if answer.status().is_success() && coding::of(answer.headers()).is_some() => {
                 let coding = coding::of(answer.headers()).unwrap_or_default();
-                Err(Unfit::Coded { url: shown(url.as_str()), coding }.into())
+                Err(DiscoveryError::Coded { url: shown(url.as_str()), coding }.into())
             }
             Ok(answer) => Ok(answer),
-            Err(SendFault::TooLarge) => Err(Unfit::Long(shown(url.as_str())).into()),
+            Err(SendFault::TooLarge) => Err(DiscoveryError::Long(shown(url.as_str())).into()),
             Err(fault) => Err(silent(fault.to_string())),
         }
     }
@@ -252,16 +252,17 @@ impl<H: Host> Broker<'_, H> {
 }
 
 /// The authorization server to use, of those that the MCP server names.
-fn issuer_of<'r>(server: &McpServer, resource: &'r ResourceMetadata, at: &Url) -> Result<&'r str, Unfit> {
+fn issuer_of<'r>(server: &McpServer, resource: &'r ResourceMetadata, at: &Url) -> Result<&'r str, DiscoveryError> {
     if !speaks_for(&resource.resource, &server.url) {
-        return Err(Unfit::Resource { url: shown(at.as_str()), said: shown(&resource.resource) });
+        return Err(DiscoveryError::Resource { url: shown(at.as_str()), found: shown(&resource.resource) });
     }
     let named = &resource.authorization_servers;
     match &server.issuer {
-        Some(issuer) => {
-            named.iter().find(|named| is_same_issuer(named, issuer)).ok_or_else(|| Unfit::NotNamed(shown(issuer)))
-        }
-        None => named.first().ok_or_else(|| Unfit::NoServer(shown(at.as_str()))),
+        Some(issuer) => named
+            .iter()
+            .find(|named| is_same_issuer(named, issuer))
+            .ok_or_else(|| DiscoveryError::NotNamed(shown(issuer))),
+        None => named.first().ok_or_else(|| DiscoveryError::NoServer(shown(at.as_str()))),
     }
     .map(String::as_str)
 }
@@ -316,16 +317,16 @@ fn server_places(issuer: &Url) -> Vec<Url> {
     places.into_iter().map(at).collect()
 }
 
-/// What the metadata come to, if they are safe to use.
+/// The result of metadata that are safe to use.
 fn found(
     server: &McpServer,
     metadata: ServerMetadata,
     resource: String,
     mut scopes: Vec<String>,
-) -> Result<Found, Unfit> {
+) -> Result<Found, DiscoveryError> {
     let issuer = metadata.issuer;
     if !metadata.code_challenge_methods.iter().any(|method| method == "S256") {
-        return Err(Unfit::Pkce(shown(&issuer)));
+        return Err(DiscoveryError::Pkce(shown(&issuer)));
     }
     let mut hosts = server.hosts.clone();
     hosts.extend(Url::parse(&issuer).ok().as_ref().and_then(Named::of));
@@ -333,7 +334,7 @@ fn found(
         let url = address(field, &issuer, text, server)?;
         if !hosts.iter().any(|host| host.covers(&url)) {
             let host = shown(url.authority());
-            return Err(Unfit::Elsewhere { issuer: shown(&issuer), field, host });
+            return Err(DiscoveryError::Elsewhere { issuer: shown(&issuer), field, host });
         }
         Ok(url.to_string())
     };
@@ -357,8 +358,8 @@ fn found(
     })
 }
 
-fn address(field: &'static str, of: &str, text: &str, server: &McpServer) -> Result<Url, Unfit> {
-    let refused = |why| Unfit::Address { field, of: shown(of), why };
+fn address(field: &'static str, of: &str, text: &str, server: &McpServer) -> Result<Url, DiscoveryError> {
+    let refused = |why| DiscoveryError::Address { field, of: shown(of), why };
     let url = guard::outside(text, |url| server.names(url)).map_err(refused)?;
     if field == "authorization_servers" && url.query().is_some() {
         // RFC 8414 section 2.
@@ -373,7 +374,7 @@ pub(super) fn shown(text: &str) -> String {
 }
 
 /// `tools/list` of 2026-07-28, whose `_meta` means nothing to an older server.
-const KNOCK: &[u8] = br#"{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientInfo":{"name":"gatehouse","version":"0.1.0"},"io.modelcontextprotocol/clientCapabilities":{}}}}"#;
+const PROBE: &[u8] = br#"{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientInfo":{"name":"gatehouse","version":"0.1.0"},"io.modelcontextprotocol/clientCapabilities":{}}}}"#;
 /// The longest document that is looked at, in bytes.
 pub(super) const LONGEST: usize = 64 * 1024;
 /// The longest that one call lasts.
@@ -391,7 +392,7 @@ mod tests {
 
     /// R19: the resource is the server or, at its origin, a prefix of its path.
     #[test]
-    fn metadata_speak_for_the_server_and_for_what_it_lies_under() {
+    fn a_resource_is_the_server_or_a_prefix_of_its_path() {
         let server = url("https://mcp.example.com/team/mcp");
         for resource in [
             "https://mcp.example.com/team/mcp",
@@ -464,7 +465,7 @@ mod tests {
     }
 
     #[test]
-    fn a_strangers_words_are_short_and_plain() {
+    fn a_strangers_text_is_shown_short_and_in_ascii() {
         assert_eq!(shown("https://a/\u{202e}\n<b>"), "https://a/\\u{202e}\\n<b>");
         assert!(shown(&"é".repeat(10_000)).len() <= 200 * 10);
     }

@@ -1,4 +1,4 @@
-//! Is this the browser that was shown the page?
+//! Recognises the browser that was shown a page.
 //!
 //! A browser that is shown a page with something to agree to gets a random cookie, or keeps the one that it has, so that
 //! pages in several tabs do not meet. What the page sends back carries the digest of it, sealed: a page that was made for
@@ -10,39 +10,44 @@ use subtle::ConstantTimeEq;
 
 use super::cookies::{self, Cookie};
 use super::keys;
-use crate::Broker;
-use crate::host::Host;
-use crate::settings::SettingError;
+use crate::host::{Host, random};
+use crate::settings::{SettingError, Settings};
 
-impl<H: Host> Broker<'_, H> {
+/// Marks browsers, and recognises them.
+pub(crate) struct Browsers<'b, H> {
+    pub host: &'b H,
+    pub settings: &'b Settings<'b, H>,
+}
+
+impl<H: Host> Browsers<'_, H> {
     /// The mark of the browser that asks, and the cookie that keeps it.
-    pub(crate) fn mark_browser(&self, headers: &HeaderMap) -> Result<(String, Cookie), SettingError> {
+    pub(crate) fn mark(&self, headers: &HeaderMap) -> Result<(String, Cookie), SettingError> {
         let secure = self.settings.public_url()?.is_secure();
         let value = match cookies::read(headers, name(secure)) {
             Some(value) if is_ours(value) => value.to_owned(),
-            _ => Base64UrlUnpadded::encode_string(&self.random::<32>()),
+            _ => Base64UrlUnpadded::encode_string(&random::<32>(self.host)),
         };
         Ok((
-            mark(&value),
+            digest(&value),
             Cookie { name: name(secure).to_owned(), value, lifetime: LIFETIME, secure, cross_site: false },
         ))
     }
 
-    /// Whether the browser that asks is the one of this mark.
+    /// Returns true if the browser that asks has this mark.
     pub(crate) fn is_browser(&self, headers: &HeaderMap, expected: &str) -> Result<bool, SettingError> {
         let secure = self.settings.public_url()?.is_secure();
-        let found = cookies::read(headers, name(secure)).map(mark);
+        let found = cookies::read(headers, name(secure)).map(digest);
         Ok(found.is_some_and(|found| bool::from(found.as_bytes().ct_eq(expected.as_bytes()))))
     }
 }
 
-fn mark(cookie: &str) -> String {
+fn digest(cookie: &str) -> String {
     Base64UrlUnpadded::encode_string(&keys::digest(cookie))
 }
 
-/// What makes the browser forget it.
-pub(super) fn over(secure: bool) -> Cookie {
-    Cookie::over(name(secure).to_owned(), secure)
+/// The cookie that makes the browser forget its mark.
+pub(crate) fn expired(secure: bool) -> Cookie {
+    Cookie::expired(name(secure).to_owned(), secure)
 }
 
 /// Only what we made goes back into a header of ours.

@@ -1,4 +1,4 @@
-//! How do our cookies look?
+//! Writes and reads cookies.
 
 use http::{HeaderMap, HeaderValue, header};
 
@@ -10,7 +10,7 @@ pub struct Cookie {
     pub lifetime: u64,
     /// Not so only on http, which is loopback.
     pub secure: bool,
-    /// Whether it has to come along when another site posts to us. Only where nothing else does.
+    /// True if the browser has to send it when another site posts to us. Only where nothing else does.
     pub cross_site: bool,
 }
 
@@ -26,13 +26,13 @@ impl Cookie {
         Some(value)
     }
 
-    /// What makes the browser forget it.
-    pub fn over(name: String, secure: bool) -> Self {
+    /// The cookie that makes the browser forget this one.
+    pub fn expired(name: String, secure: bool) -> Self {
         Self { name, value: String::new(), lifetime: 0, secure, cross_site: false }
     }
 }
 
-/// The value of a cookie of the request; none when it is empty.
+/// The value of a cookie of the request. `None` if it is empty.
 pub fn read<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
     let cookies = headers.get_all(header::COOKIE).iter().filter_map(|cookies| cookies.to_str().ok());
     cookies

@@ -1,6 +1,6 @@
 //! Guards local mode and the buttons of our own pages. `http_auth::local` says what is looked at and why.
 //!
-//! Where a token would leave, no browser is let in at all: our pages never ask for one.
+//! No browser may ask for a token: our pages never do.
 
 use http::Request;
 use http_auth::local;

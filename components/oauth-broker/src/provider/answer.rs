@@ -1,4 +1,4 @@
-//! What does a token answer say, once its provider's habits are taken off?
+//! Turns a provider's token answer into the standard grant.
 
 use std::collections::BTreeMap;
 
@@ -6,24 +6,25 @@ use http_auth::scope::GRANTED;
 use serde_json::Value;
 
 use super::Grant;
-use super::dialect::Asking;
-use super::moment::{moment, number};
+use super::dialect::TokenRequest;
+use super::time::{number, timestamp};
 use crate::catalogue::{LifetimeUnit, Service};
 use sealing::Secret;
 
-/// The grant of a successful answer (RFC 6749 section 5.1); none when it holds no access token. `said` is the answer, with
-/// what came to the callback and an id token's claims in it; `now` is the provider's.
-pub fn standard(service: &Service, asking: Asking<'_>, said: &Value, now: u64) -> Option<Grant> {
+/// The grant of a successful answer (RFC 6749 section 5.1). `None` if it holds no access token. `value` is the answer, with
+/// the parameters of the callback and the claims of an id token in it; `now` is the provider's.
+pub fn read_grant(service: &Service, request_kind: TokenRequest<'_>, value: &Value, now: u64) -> Option<Grant> {
     let paths = &service.answer;
     let access_token = |tokens| at(tokens, &paths.access_token)?.as_str().filter(|token| !token.is_empty());
-    let nested = service.token_at.as_ref().map(|path| at(said, path).filter(|nested| access_token(nested).is_some()));
+    let nested = service.token_at.as_ref().map(|path| at(value, path).filter(|nested| access_token(nested).is_some()));
     let tokens = match nested {
         Some(Some(nested)) => nested,
         // To take the outer token of a code's answer would be to take another's, such as the app's own.
-        Some(None) if matches!(asking, Asking::Code { .. }) => return None,
-        Some(None) | None => said,
+        Some(None) if matches!(request_kind, TokenRequest::Code { .. }) => return None,
+        Some(None) | None => value,
     };
-    let find = |path: &str| at(if path.starts_with("callback.") { said } else { tokens }, path).unwrap_or(&Value::Null);
+    let find =
+        |path: &str| at(if path.starts_with("callback.") { value } else { tokens }, path).unwrap_or(&Value::Null);
     let access_token = access_token(tokens)?;
     let token_type = service.token_type.as_deref().or(find(&paths.token_type).as_str()).unwrap_or("Bearer");
     let refresh_token = find(&paths.refresh_token).as_str().filter(|token| !token.is_empty());
@@ -37,16 +38,16 @@ pub fn standard(service: &Service, asking: Asking<'_>, said: &Value, now: u64) -
         refresh_token: refresh_token.map(|token| Secret::from(token.to_owned())),
         refresh_lifetime: seconds(find(&paths.refresh_expires_in)).map(|seconds| seconds.min(LONGEST)),
         scopes: scopes(find(&paths.scope), &service.granted_separator),
-        extra: picked(&service.extra, said),
+        extra: picked(&service.extra, value),
     })
 }
 
-/// What of a text a row wants kept.
-pub fn picked(wanted: &BTreeMap<String, String>, said: &Value) -> BTreeMap<String, String> {
-    crate::map_of(wanted.iter().filter_map(|(name, path)| Some((name.clone(), text_at(said, path)?))))
+/// The values of an answer that a row wants kept.
+pub fn picked(wanted: &BTreeMap<String, String>, value: &Value) -> BTreeMap<String, String> {
+    crate::maps::map_of(wanted.iter().filter_map(|(name, path)| Some((name.clone(), text_at(value, path)?))))
 }
 
-/// How long the token lives: as the answer says, or what is left until the moment that it names.
+/// The lifetime of the token: as the answer says, or the seconds until the time that it names.
 fn lifetime(service: &Service, lifetime: &Value, end: &Value, now: u64) -> Option<u64> {
     let unit = match service.lifetime_unit {
         LifetimeUnit::Seconds => 1,
@@ -57,20 +58,20 @@ fn lifetime(service: &Service, lifetime: &Value, end: &Value, now: u64) -> Optio
     }
     match end {
         Value::Null => service.default_lifetime,
-        end => moment(end)?.checked_sub(now).filter(|left| *left > 0).map(|left| left.min(LONGEST)),
+        end => timestamp(end)?.checked_sub(now).filter(|left| *left > 0).map(|left| left.min(LONGEST)),
     }
 }
 
-/// A duration as a number or as text. What is not above zero is none: it is as if the provider had not said, and the
-/// upstream's refusal is what tells that such a token has ended.
-fn seconds(said: &Value) -> Option<u64> {
-    number(said).filter(|seconds| *seconds > 0.0).map(|seconds| (seconds as u64).max(1))
+/// A duration as a number or as text. A duration that is not above zero counts as absent, and the
+/// upstream's refusal shows that such a token has ended.
+fn seconds(value: &Value) -> Option<u64> {
+    number(value).filter(|seconds| *seconds > 0.0).map(|seconds| (seconds as u64).max(1))
 }
 
 /// A list, or text with spaces or the row's separator between. [`LEFT_OUT`] stands for all that is no scope, or too much.
-fn scopes(said: &Value, separator: &str) -> Option<Vec<String>> {
+fn scopes(value: &Value, separator: &str) -> Option<Vec<String>> {
     let mut scopes = Vec::new();
-    let is_whole = match said {
+    let is_whole = match value {
         Value::String(text) => {
             let separator = separator.chars().next().unwrap_or(' ');
             let words = text.split(|c: char| c.is_whitespace() || c == separator);
@@ -94,7 +95,7 @@ pub fn at<'v>(value: &'v Value, path: &str) -> Option<&'v Value> {
     path.split('|').find_map(|path| path.split('.').try_fold(value, step)).filter(|value| !value.is_null())
 }
 
-/// The same as text; none when it is empty or no single value.
+/// The same as text. `None` if it is empty or no single value.
 pub fn text_at(value: &Value, path: &str) -> Option<String> {
     match at(value, path)? {
         Value::String(text) if !text.is_empty() => Some(text.clone()),

@@ -1,4 +1,4 @@
-//! How is a call made that a row describes?
+//! Makes a call that a catalogue row describes.
 
 use http::{HeaderMap, Response, header};
 
@@ -8,7 +8,7 @@ use crate::catalogue::{Address, Call, CallAuth, Service};
 use crate::host::Host;
 use sealing::Secret;
 
-/// Makes the call, and gives its answer whatever it is; none when something that it needs is not there.
+/// Makes the call and returns its answer, with any status. `None` if a value that it needs is missing.
 pub async fn make<H: Host>(
     host: &H,
     service: &Service,
@@ -52,7 +52,7 @@ pub fn endpoint(service: &Service, address: &Address, held: &Held<'_>) -> Result
     Ok(endpoint.map_err(|_| Failure::Forged("it names a server that is not the service's"))?.url().to_string())
 }
 
-/// What a name in a template stands for.
+/// The value of a name in a template.
 fn value(service: &Service, held: &Held<'_>, name: &str) -> Option<String> {
     let (token, kind) = match held.refresh_token {
         Some(token) => (token, "refresh_token"),
@@ -70,7 +70,7 @@ fn value(service: &Service, held: &Held<'_>, name: &str) -> Option<String> {
     }
 }
 
-/// The text with its `{…}` filled in; none when one is not known.
+/// The text with its `{…}` filled in. `None` if a value is not known.
 pub fn filled(template: &str, value: &dyn Fn(&str) -> Option<String>) -> Option<String> {
     let mut filled = String::with_capacity(template.len());
     let mut rest = template;

@@ -1,4 +1,4 @@
-//! Did this provider make what came to the callback?
+//! Checks that a callback was made by its provider.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use sha2::Sha256;
 
 use super::{Failure, call};
 use crate::catalogue::Service;
-use crate::doors::params::Params;
+use crate::params::Params;
 use sealing::Secret;
 
 /// Checks what a row says of its provider's callbacks.
@@ -26,23 +26,23 @@ pub fn check(service: &Service, params: &Params) -> Result<(), Failure> {
 
 /// HMAC-SHA256 in hexadecimal, under the client's secret, over all other parameters in the order of their names.
 fn is_signed(params: &Params, secret: Option<&Secret>) -> bool {
-    let (Some(said), Some(secret)) = (params.get("hmac"), secret) else { return false };
-    let others = crate::map_of(params.iter().filter(|(name, _)| *name != "hmac"));
+    let (Some(signature), Some(secret)) = (params.get("hmac"), secret) else { return false };
+    let others = crate::maps::map_of(params.iter().filter(|(name, _)| *name != "hmac"));
     let text = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(others).finish();
     let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(secret.reveal().as_bytes()) else {
         unreachable!("HMAC takes keys of any length")
     };
     mac.update(text.as_bytes());
     let digits = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
-    let said: Option<Vec<u8>> = said.as_bytes().chunks(2).map(digits).collect();
-    said.is_some_and(|said| mac.verify_slice(&said).is_ok())
+    let signature: Option<Vec<u8>> = signature.as_bytes().chunks(2).map(digits).collect();
+    signature.is_some_and(|signature| mac.verify_slice(&signature).is_ok())
 }
 
-/// What a row wants kept of a callback, by the parameters' own names.
+/// The parameters of a callback that a row wants kept, by their own names.
 pub fn wanted(service: &Service, params: &Params) -> BTreeMap<String, String> {
     let paths = service.extra.values().chain([&service.answer.scope]);
     let names = paths.filter_map(|path| path.strip_prefix("callback."));
-    // As long as anything of this kind is; a longer one is somebody's invention.
+    // Longer than any provider's value.
     let named = |name: &str| Some((name.to_owned(), params.get(name).filter(|value| value.len() <= 512)?.to_owned()));
-    crate::map_of(names.filter_map(named))
+    crate::maps::map_of(names.filter_map(named))
 }

@@ -1,4 +1,4 @@
-//! How does a provider's way of speaking become the standard one?
+//! Translates between a provider's dialect and standard OAuth.
 //!
 //! On the way out a request takes the form that the row names; on the way back the answer becomes the grant of RFC 6749
 //! section 5.1, or the failure that it is.
@@ -20,13 +20,13 @@ use crate::catalogue::{Body, ClientAuth, Service};
 use crate::host::{CALL_LIMIT, Host, SendFault};
 use sealing::Secret;
 
-/// What is being asked, as some providers nest the answer to a code and not that to a refresh.
+/// The kind of a token request: some providers nest the answer to a code and not that to a refresh.
 #[derive(Debug, Clone, Copy)]
-pub enum Asking<'a> {
+pub enum TokenRequest<'a> {
     Code {
-        /// What is kept of the callback.
+        /// The kept parameters of the callback.
         callback: &'a BTreeMap<String, String>,
-        /// What an id token has to repeat.
+        /// The nonce that an id token has to repeat.
         nonce: &'a str,
     },
     Refresh,
@@ -49,19 +49,19 @@ pub async fn ask<H: Host>(
     url: &str,
     params: Vec<(&str, String)>,
 ) -> Result<Response<Vec<u8>>, Failure> {
-    let params = in_its_words(service, params);
+    let params = renamed_params(service, params);
     let outgoing = Outgoing { method: Method::POST, url, headers: HeaderMap::new(), body: service.token_body, params };
     send_as_client(host, service, outgoing, Vec::new()).await
 }
 
 /// Parameters of the standard by the names that the provider has for them.
-pub fn in_its_words(service: &Service, params: Vec<(&str, String)>) -> Vec<(String, String)> {
+pub fn renamed_params(service: &Service, params: Vec<(&str, String)>) -> Vec<(String, String)> {
     let renamed = |(name, value)| Some((service.renamed(name)?.to_owned(), value));
     params.into_iter().filter_map(renamed).collect()
 }
 
 /// Takes parameters that `params` bring out of the query of a URL: none may come twice (RFC 6749 sections 3.1 and 3.2).
-pub fn make_room(url: &mut Url, params: &[(String, String)]) {
+pub fn remove_params(url: &mut Url, params: &[(String, String)]) {
     let stays = |name: &str| !params.iter().any(|(ours, _)| ours == name);
     let (kept, gone): (Vec<_>, Vec<_>) = url.query_pairs().into_owned().partition(|(name, _)| stays(name));
     if !gone.is_empty() {
@@ -100,14 +100,14 @@ pub async fn send_as_client<H: Host>(
 
 /// Returns true if an answer is about the client and not about what it asked (RFC 6749 section 5.2).
 fn refuses_client(answer: &Response<Vec<u8>>) -> bool {
-    let code = read(answer).and_then(|said| said["error"].as_str().map(str::to_owned));
+    let code = read(answer).and_then(|members| members["error"].as_str().map(str::to_owned));
     answer.status() == StatusCode::UNAUTHORIZED || code.is_some_and(|code| MISCONFIGURED.contains(&&*code))
 }
 
 pub async fn send<H: Host>(host: &H, outgoing: Outgoing<'_>, literal: Vec<u8>) -> Result<Response<Vec<u8>>, Failure> {
     let Outgoing { method, url, mut headers, body, params } = outgoing;
     let mut url = Url::parse(url).map_err(|_| Failure::Malformed("URL"))?;
-    make_room(&mut url, &params);
+    remove_params(&mut url, &params);
     let (kind, bytes) = match body {
         _ if params.is_empty() && literal.is_empty() => (None, literal),
         _ if params.is_empty() => (Some(JSON), literal),
@@ -134,7 +134,7 @@ pub async fn send<H: Host>(host: &H, outgoing: Outgoing<'_>, literal: Vec<u8>) -
         *all = headers;
     }
     let request = request.body(bytes).map_err(|_| Failure::Malformed("request"))?;
-    Ok(crate::host::send(host, request)?.await?)
+    Ok(crate::outbound::send(host, request)?.await?)
 }
 
 /// The request with the client's credentials where the row wants them.
@@ -173,7 +173,7 @@ fn authenticated<'a>(service: &Service, mut outgoing: Outgoing<'a>) -> Result<Ou
 pub fn tokens<H: Host>(
     host: &H,
     service: &Service,
-    asking: Asking<'_>,
+    request_kind: TokenRequest<'_>,
     answer: &Response<Vec<u8>>,
 ) -> Result<Grant, Failure> {
     let now = host.now();
@@ -183,36 +183,37 @@ pub fn tokens<H: Host>(
     if let Some(coding) = coding::of(answer.headers()) {
         return Err(SendFault::Coded(coding).into());
     }
-    let said = read(answer);
-    if let Some(failure) = error(service, answer, said.as_ref().unwrap_or(&Value::Null), now) {
+    let members = read(answer);
+    if let Some(failure) = error(service, answer, members.as_ref().unwrap_or(&Value::Null), now) {
         return Err(failure);
     }
-    let mut said = said.ok_or(Failure::Malformed("answer"))?;
-    let (callback, nonce) = match asking {
-        Asking::Code { callback, nonce } => (Some(callback), Some(nonce)),
-        Asking::Refresh => (None, None),
+    let mut members = members.ok_or(Failure::Malformed("answer"))?;
+    let (callback, nonce) = match request_kind {
+        TokenRequest::Code { callback, nonce } => (Some(callback), Some(nonce)),
+        TokenRequest::Refresh => (None, None),
     };
     if service.reads_id_token() {
-        let claims = id_token::claims(service, said.get("id_token").and_then(Value::as_str), nonce, now)?;
-        said["id_token"] = claims;
+        let claims = id_token::claims(service, members.get("id_token").and_then(Value::as_str), nonce, now)?;
+        members["id_token"] = claims;
     }
     let callback = callback.into_iter().flatten();
-    said["callback"] = object_of(callback.map(|(name, value)| (name.clone(), Value::from(value.as_str()))));
-    answer::standard(service, asking, &said, super::failure::clock(answer, now)).ok_or(Failure::Malformed("answer"))
+    members["callback"] = object_of(callback.map(|(name, value)| (name.clone(), Value::from(value.as_str()))));
+    answer::read_grant(service, request_kind, &members, super::failure::clock(answer, now))
+        .ok_or(Failure::Malformed("answer"))
 }
 
-/// Whether the answer to a request other than a token request is no error, in disguise or not.
-pub fn succeeded<H: Host>(host: &H, service: &Service, answer: &Response<Vec<u8>>) -> Result<(), Failure> {
+/// Returns an error if the answer to a request other than a token request is one, under any status.
+pub fn check_success<H: Host>(host: &H, service: &Service, answer: &Response<Vec<u8>>) -> Result<(), Failure> {
     let now = host.now();
     if Failure::is_busy(answer.status()) || answer.status().is_redirection() {
         return Err(Failure::of_status(answer, now));
     }
-    let said = match read(answer) {
+    let members = match read(answer) {
         // It may say that it is an error in a way that other readers see.
         None if body(answer).starts_with(b"{") => return Err(Failure::Malformed("answer")),
-        said => said.unwrap_or_default(),
+        members => members.unwrap_or_default(),
     };
-    match error(service, answer, &said, now) {
+    match error(service, answer, &members, now) {
         Some(failure) => Err(failure),
         None => Ok(()),
     }
@@ -237,16 +238,16 @@ fn read(answer: &Response<Vec<u8>>) -> Option<Value> {
     Some(object_of(pairs.map(|(name, value)| (name.into_owned(), value.into()))))
 }
 
-/// An object of `members`, of which `collect` would cost more code ([`crate::map_of`]).
+/// An object of `members`. `collect` would cost more code ([`crate::maps::map_of`]).
 pub fn object_of(members: impl Iterator<Item = (String, Value)>) -> Value {
     let mut object = Map::new();
     object.extend(members);
     Value::Object(object)
 }
 
-/// What an answer that is an error means, whatever its status says.
-fn error(service: &Service, answer: &Response<Vec<u8>>, said: &Value, now: u64) -> Option<Failure> {
-    let code = |path: &str| match at(said, path)? {
+/// The failure that an answer stands for, under any status. `None` if it is no error.
+fn error(service: &Service, answer: &Response<Vec<u8>>, members: &Value, now: u64) -> Option<Failure> {
+    let code = |path: &str| match at(members, path)? {
         Value::String(text) if !text.is_empty() => Some(text.clone()),
         Value::Number(number) if number.as_i64() != Some(0) => Some(number.to_string()),
         _ => None,
@@ -254,11 +255,11 @@ fn error(service: &Service, answer: &Response<Vec<u8>>, said: &Value, now: u64) 
     let own = service.error_at.iter().map(String::as_str);
     let usual = ERROR_AT.into_iter().filter(|_| service.error_at.is_empty());
     let mut codes: Vec<String> = own.chain(usual).filter_map(code).collect();
-    let refused = service.success_field.as_ref().is_some_and(|field| at(said, field) == Some(&Value::Bool(false)));
+    let refused = service.success_field.as_ref().is_some_and(|field| at(members, field) == Some(&Value::Bool(false)));
     if codes.is_empty() && (refused || !answer.status().is_success()) {
         codes.push(format!("status_{}", answer.status().as_u16()));
     }
-    (!codes.is_empty()).then(|| Failure::said(service, &codes, answer, now))
+    (!codes.is_empty()).then(|| Failure::of_codes(service, &codes, answer, now))
 }
 
 pub fn sensitive(text: String) -> Result<HeaderValue, Failure> {

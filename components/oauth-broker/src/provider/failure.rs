@@ -1,4 +1,4 @@
-//! What does it mean for a grant when a provider does not give what was asked?
+//! Classifies the failures of a provider by what they mean for a grant.
 //!
 //! The classes are kept apart because taking one for another is how grants are lost. Only an error that says so ends a
 //! grant: `invalid_grant` (RFC 6749 section 5.2) and the row's `terminal_errors`. One that wants the person there ends
@@ -9,7 +9,7 @@
 use http::{Response, StatusCode, header};
 use thiserror::Error;
 
-use super::moment::http_date;
+use super::time::http_date;
 use crate::catalogue::Service;
 use crate::host::SendFault;
 
@@ -33,17 +33,17 @@ pub enum Failure {
     /// No answer came.
     #[error(transparent)]
     Unreachable(#[from] SendFault),
-    /// What came is not an answer, or what was to be sent is not a request.
+    /// The answer is malformed, or the request that was to be sent.
     #[error("malformed {0}")]
     Malformed(&'static str),
-    /// What came to the callback is not what this provider sends there.
+    /// The callback was not made by this provider.
     #[error("the provider did not make this answer ({0})")]
     Forged(&'static str),
 }
 
 impl Failure {
     /// The class of an answer with these error codes: the first that has one counts.
-    pub(super) fn said<T>(service: &Service, codes: &[String], answer: &Response<T>, now: u64) -> Self {
+    pub(super) fn of_codes<T>(service: &Service, codes: &[String], answer: &Response<T>, now: u64) -> Self {
         let class = |code: &String| {
             let shown = || presentable(code);
             let own = |list: &[String]| list.contains(code);
@@ -77,7 +77,7 @@ impl Failure {
         Self::Busy { status: answer.status().as_u16(), retry_after: retry_after(answer, now) }
     }
 
-    /// Whether a status says nothing about the request: it may be sent again.
+    /// Returns true if a status says nothing about the request: it may be sent again.
     pub(crate) fn is_busy(status: StatusCode) -> bool {
         status.is_server_error()
             || [StatusCode::TOO_MANY_REQUESTS, StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_EARLY].contains(&status)
@@ -86,19 +86,19 @@ impl Failure {
 
 /// Seconds or a moment (RFC 9110 section 10.2.3), and that by the clock that wrote it.
 fn retry_after<T>(answer: &Response<T>, now: u64) -> Option<u32> {
-    let said = answer.headers().get(header::RETRY_AFTER)?.to_str().ok()?.trim();
-    said.parse().ok().or_else(|| {
-        let wait = http_date(said)?.saturating_sub(clock(answer, now));
+    let value = answer.headers().get(header::RETRY_AFTER)?.to_str().ok()?.trim();
+    value.parse().ok().or_else(|| {
+        let wait = http_date(value)?.saturating_sub(clock(answer, now));
         Some(u32::try_from(wait).unwrap_or(u32::MAX))
     })
 }
 
-/// What the provider's clock says, or else ours: a moment that it names is one of its own clock.
+/// The time of the provider's clock, or else of ours: a time that the provider names is one of its own clock.
 pub(super) fn clock<T>(answer: &Response<T>, now: u64) -> u64 {
     answer.headers().get(header::DATE).and_then(|date| http_date(date.to_str().ok()?)).unwrap_or(now)
 }
 
-/// A provider's error code, if it looks like one: whatever else stands in its place may be an echo of what we sent.
+/// A provider's error code, if it looks like one: any other text in its place may be an echo of what we sent.
 fn presentable(error: &str) -> String {
     let word = (1..=48).contains(&error.len()) && error.bytes().all(|byte| byte.is_ascii_alphabetic() || byte == b'_');
     let digits = |text: &str| (1..=9).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());

@@ -1,4 +1,4 @@
-//! What does an id token say?
+//! Reads the claims of an id token.
 //!
 //! It is read where a provider has no other place that tells the account. It came from the token endpoint itself, over
 //! TLS, which stands for its signature (OpenID Connect Core 1.0 section 3.1.3.7, item 6); that it is by this issuer, for
@@ -12,13 +12,14 @@ use super::Failure;
 use crate::catalogue::Service;
 use sealing::Secret;
 
-/// What the id token of a flow has to repeat. It is made of the flow's verifier, so that nothing more has to be kept.
+/// The nonce that the id token of a flow has to repeat. It is made of the flow's verifier, so that nothing more has to be
+/// stored.
 pub fn nonce(verifier: &Secret) -> String {
     let digest = Sha256::new().chain_update("gatehouse.nonce.v1").chain_update(verifier.reveal()).finalize();
     Base64UrlUnpadded::encode_string(&digest)
 }
 
-/// Its claims; nothing where the answer has none, as that to a refresh. `nonce` is none where no flow was just made.
+/// The claims of an id token; null if the answer has none, as after a refresh. `nonce` is `None` outside of a flow.
 pub fn claims(service: &Service, token: Option<&str>, nonce: Option<&str>, now: u64) -> Result<Value, Failure> {
     let Some(token) = token else { return Ok(Value::Null) };
     let wrong = Failure::Malformed("id token");

@@ -1,4 +1,4 @@
-//! How do we speak with a provider that has only OAuth 1.0a (RFC 5849)?
+//! Speaks OAuth 1.0a (RFC 5849) with a provider that has nothing else.
 //!
 //! The flow is the same seen from outside: away to the provider and back to the callback with something that is
 //! exchanged. Before it a request token is fetched; each request is signed with HMAC-SHA1 instead of carrying the secret.
@@ -12,7 +12,7 @@ use sha1::Sha1;
 use url::Url;
 
 use super::dialect::{self, Outgoing, sensitive};
-use super::{Begun, Failure, Returned};
+use super::{Asked, Begun, Failure, Returned};
 use crate::catalogue::{Body, Service};
 use crate::host::Host;
 use sealing::Secret;
@@ -23,31 +23,30 @@ pub async fn begin<H: Host>(
     host: &H,
     service: &Service,
     request_token_url: &Url,
-    scopes: &[String],
-    state: &str,
-    redirect_uri: &str,
+    asked: Asked<'_>,
 ) -> Result<Begun, Failure> {
-    let callback = Url::parse_with_params(redirect_uri, [("state", state)]);
+    let callback = Url::parse_with_params(asked.redirect_uri, [("state", asked.state)]);
     let callback = callback.map_err(|_| Failure::Malformed("redirect URI"))?;
     let answer = signed(host, service, request_token_url, &[(CALLBACK, callback.as_str())], None).await?;
-    dialect::succeeded(host, service, &answer)?;
-    let mut said: BTreeMap<String, Secret> = crate::map_of(
+    dialect::check_success(host, service, &answer)?;
+    let mut values: BTreeMap<String, Secret> = crate::maps::map_of(
         url::form_urlencoded::parse(answer.body().trim_ascii())
             .map(|(name, value)| (name.into_owned(), Secret::from(value.into_owned()))),
     );
-    let kept =
-        crate::map_of([TOKEN, TOKEN_SECRET].into_iter().filter_map(|name| Some((name.to_owned(), said.remove(name)?))));
-    let confirmed = said.get("oauth_callback_confirmed").is_some_and(|said| said.reveal() == "true");
+    let kept = crate::maps::map_of(
+        [TOKEN, TOKEN_SECRET].into_iter().filter_map(|name| Some((name.to_owned(), values.remove(name)?))),
+    );
+    let confirmed = values.get("oauth_callback_confirmed").is_some_and(|values| values.reveal() == "true");
     let Some(token) = kept.get(TOKEN).filter(|_| confirmed && kept.len() == 2) else {
         return Err(Failure::Malformed("answer"));
     };
     let mut to = service.authorize_url.url().clone();
     let mut params = vec![(TOKEN.to_owned(), token.reveal().to_owned())];
     params.extend(service.authorize_params.clone());
-    if !scopes.is_empty() && !service.scope_parameter.is_empty() {
-        params.push((service.scope_parameter.clone(), scopes.join(&service.scope_separator)));
+    if !asked.scopes.is_empty() && !service.scope_parameter.is_empty() {
+        params.push((service.scope_parameter.clone(), asked.scopes.join(&service.scope_separator)));
     }
-    dialect::make_room(&mut to, &params);
+    dialect::remove_params(&mut to, &params);
     to.query_pairs_mut().extend_pairs(params);
     Ok(Begun { to, kept })
 }

@@ -1,10 +1,10 @@
-//! What a clock that was wrong has written is believed for no longer than its kind lasts.
+//! A time that a wrong clock has written is believed for no longer than its kind lasts.
 
 use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::Broker;
+use crate::broker::Broker;
 
 const DAY: u64 = 86_400;
 
@@ -145,7 +145,7 @@ fn a_revocation_is_tried_when_a_clock_that_was_ahead_has_put_it_off() {
     let world = World::local();
     connect(&world, grant("access-1", 3600, "refresh-1"));
     let revoked = || world.forms_sent_to("https://forge.example/revoke").len();
-    let retry = || run(Broker::new(&world).retry_revocations(&owners("forge").subject)).unwrap();
+    let retry = || run(Broker::new(&world).connections().retry_revocations(&owners("forge").subject)).unwrap();
     world.answer(503, json!({}));
     ahead(&world, DAY / 2, || world.handle(world.request("DELETE", "/token/forge").body(Vec::new()).unwrap()));
     assert_eq!(revoked(), 1);
@@ -164,7 +164,7 @@ fn a_revocation_is_given_up_a_week_after_the_clock_was_set_right() {
     let mut days = 0;
     while count(&world, "b.q.") > 0 {
         assert!(days < 9);
-        run(Broker::new(&world).retry_revocations(&owners("forge").subject)).unwrap();
+        run(Broker::new(&world).connections().retry_revocations(&owners("forge").subject)).unwrap();
         world.pass(DAY);
         days += 1;
     }
@@ -199,7 +199,7 @@ fn a_line_of_a_clock_that_was_ahead_stands_for_none_of_now() {
     let block = NOW / 14_400;
     world.clock.set((block + 1) * 14_400_000);
     let lines = || {
-        let found = Broker::new(&world).record(Some(&owners("forge").subject), 0, world.clock.get() / 1000 + DAY);
+        let found = Broker::new(&world).audit().read(Some(&owners("forge").subject), 0, world.clock.get() / 1000 + DAY);
         found.unwrap().lines.len()
     };
     ahead(&world, 7200, || forge(&world));
@@ -215,10 +215,10 @@ fn a_line_of_a_clock_that_was_ahead_stands_for_none_of_now() {
 fn a_sweep_that_a_clock_that_was_ahead_began_does_not_go_on() {
     let world = World::local();
     let broker = Broker::new(&world);
-    let cursor = || broker.cursor(&broker.new_sweep().unwrap()).unwrap();
+    let cursor = || broker.maintenance().cursor(&broker.maintenance().begin().unwrap()).unwrap();
     let early = ahead(&world, DAY, cursor);
-    assert!(broker.sweep_at(&early).unwrap().is_none());
-    assert!(broker.sweep_at(&cursor()).unwrap().is_some());
+    assert!(broker.maintenance().resume(&early).unwrap().is_none());
+    assert!(broker.maintenance().resume(&cursor()).unwrap().is_some());
 }
 
 /// A26: one that was behind and jumps ahead ends what has ended, and nothing else.

@@ -19,9 +19,9 @@ pub struct Crowd {
     pub lag: u64,
     /// The longest time that the provider takes, in milliseconds.
     pub thinks: u64,
-    /// How long each of its answers takes, in milliseconds; none: what [`Crowd::thinks`] says.
+    /// How long each of its answers takes, in milliseconds. `None` for the time of [`Crowd::thinks`].
     pub answers_after: Option<u64>,
-    /// The number in the one refresh token that the provider takes: `refresh-{n}`. None when it has ended the grant.
+    /// The number in the one refresh token that the provider takes: `refresh-{n}`. `None` if it has ended the grant.
     pub takes: Cell<Option<u64>>,
     /// What the provider says to each request, for a while, instead of looking at the token.
     pub says: Cell<Option<u16>>,

@@ -1,38 +1,23 @@
-//! Does the broker keep what it promises? One behaviour each, against a store in memory and a provider that does what
-//! it is told. Numbers are those of the project's security checklist (`docs/`).
+//! Tests of the broker as a whole, one behaviour each, against a store in memory and a scripted provider. Numbers are
+//! those of the project's security checklist (`docs/`).
 
-mod accounts;
-mod answers;
-mod arriving;
-mod auditing;
-mod borrowing;
-mod callers;
+mod audit;
 mod catalogue;
 mod clocks;
-mod connecting;
-mod consenting;
+mod connect;
+mod connections;
 mod crowd;
-mod discovering;
-mod ending;
-mod guessing;
-mod handing_out;
-mod leaks;
-mod leasing;
-mod listing;
-mod local_mode;
-mod pages;
-mod posting;
-mod providers;
-mod reaching;
-mod real_servers;
-mod refreshing;
-mod registering;
-mod rotating;
-mod schedules;
-mod scopes;
-mod sessions;
-mod sweeping;
-mod tickets;
+mod discovery;
+mod handout;
+mod http_bodies;
+mod http_listing;
+mod http_pages;
+mod lease;
+mod maintenance;
+mod people;
+mod provider;
+mod secrets;
+mod vault;
 mod world;
 
 use std::collections::BTreeSet;

@@ -1,4 +1,4 @@
-//! The machine, the provider and the browser of the tests.
+//! The host, the provider and the browser of the tests.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
@@ -36,7 +36,7 @@ pub struct World {
     pub sites: RefCell<BTreeMap<String, Answer>>,
     /// What happens elsewhere while the next answer is on its way.
     pub meanwhile: RefCell<Option<Change>>,
-    /// Whoever answers when nothing is scripted.
+    /// Answers when nothing is scripted.
     pub provider: RefCell<Option<Provider>>,
     pub sent: RefCell<Vec<Request<Vec<u8>>>>,
     pub log: RefCell<Vec<String>>,
@@ -216,7 +216,7 @@ impl World {
 pub async fn serve<H: Host>(host: &H, request: Request<Vec<u8>>) -> Response<Vec<u8>> {
     let (head, body) = request.into_parts();
     let announced = Some(body.len() as u64);
-    crate::handle(host, Request::from_parts(head, Unread::new(Whole(Some(body)), announced))).await
+    crate::http::handle(host, Request::from_parts(head, Unread::new(Whole(Some(body)), announced))).await
 }
 
 /// A body that is there.
@@ -394,7 +394,7 @@ pub fn read(response: &Response<Vec<u8>>) -> Value {
     serde_json::from_slice(response.body()).unwrap_or_else(|_| panic!("not JSON: {}", text(response)))
 }
 
-/// Where a page leads by itself.
+/// The address to which a page refreshes.
 pub fn leads_to(response: &Response<Vec<u8>>) -> Url {
     let to = between(&text(response), "http-equiv=\"refresh\" content=\"0;url=", "\"");
     Url::parse(&to.replace("&amp;", "&")).unwrap()

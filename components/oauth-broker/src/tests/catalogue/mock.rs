@@ -1,4 +1,4 @@
-//! A provider with the habits of one in `behaviour.json`, and no patience: whatever the real one refuses is refused here.
+//! A provider with the habits of one in `behaviour.json`, and no patience: it refuses all that the real one refuses.
 //!
 //! The facts were written from what is known of the providers, not from `catalogue.json`, so that a row that is wrong has
 //! something to fail against.
@@ -67,7 +67,7 @@ pub struct Facts {
     id_token: Option<Value>,
     second: Option<Step>,
     renew: Option<Step>,
-    /// `rotate`, `roll`, `fixed`, `none`; `renews`: the access token by itself.
+    /// `rotate`, `roll`, `fixed`, `none`; `renews`: the access token renews itself.
     pub rt: String,
     pub at_ttl: Option<u64>,
     pub rt_ttl: Option<u64>,

@@ -1,8 +1,9 @@
-//! Can an operator connect each service of the catalogue with nothing but a client?
+//! Each service of the catalogue can be connected with nothing but a client.
 //!
 //! Each row goes through connect, whoami, refresh, a dead grant and revocation against a provider that behaves as that
 //! one is known to (`behaviour.json`, written apart from `catalogue.json`).
 
+mod isolation;
 mod mock;
 
 use std::cell::RefCell;
@@ -236,7 +237,7 @@ impl<'f> Trial<'f> {
             return self.check(right, || format!("disconnect: {} after {asked} calls", answer.status()));
         }
         let service = ServiceId::parse(self.id).map_err(|error| error.to_string())?;
-        let service = run(crate::Broker::new(&self.world).service(&service, None)).unwrap().unwrap();
+        let service = run(crate::broker::Broker::new(&self.world).services().service(&service, None)).unwrap().unwrap();
         self.check(service.shared_grant == self.facts.shared, || "what a revocation ends".into())?;
         let right = answer.status() == StatusCode::NO_CONTENT && revoked;
         self.check(right, || format!("disconnect: {}, revoked: {revoked}", answer.status()))

@@ -1,0 +1,8 @@
+//! The way from a page to a connection.
+
+mod flow;
+mod form_post;
+mod offer;
+mod ticket;
+
+use super::*;

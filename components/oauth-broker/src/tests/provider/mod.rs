@@ -1,0 +1,6 @@
+//! How providers speak, and what their answers mean.
+
+mod answers;
+mod dialects;
+
+use super::*;
