@@ -221,6 +221,28 @@ fn a_version_that_is_not_supported_is_no_sign_of_the_older_era() {
     assert!(both.serve(Era::Modern.call("/mcp", "up__echo")).text().contains("hi of echo"));
 }
 
+/// R51: a server that refuses a version and names that same one is asked with it once more, and is of the newer era.
+#[test]
+fn a_server_that_names_the_version_that_it_refused_is_asked_once_more() {
+    let refusing = |most: usize| {
+        let (inner, refused) = (modern(echo), Cell::new(0));
+        World::with(Box::new(move |sent| {
+            if sent.method() != "server/discover" || refused.get() == most {
+                return inner(sent);
+            }
+            refused.set(refused.get() + 1);
+            let error = r#"{"code":-32022,"message":"no","data":{"supported":["2026-07-28"]}}"#;
+            json_reply(400, format!(r#"{{"jsonrpc":"2.0","id":{},"error":{error}}}"#, sent.json()["id"]))
+        }))
+    };
+    let world = refusing(1);
+    assert!(world.serve(Era::Modern.call("/mcp", "up__echo")).text().contains("hi of echo"));
+    assert_eq!(world.methods(), ["server/discover", "server/discover", "tools/call"]);
+    let world = refusing(usize::MAX);
+    world.serve(Era::Modern.call("/mcp", "up__echo"));
+    assert_eq!(world.methods(), ["server/discover", "server/discover", "initialize"], "no more often");
+}
+
 /// R10: a server refuses the version of `initialize` with an error instead of naming its own.
 #[test]
 fn a_server_that_refuses_the_version_is_asked_with_another() {

@@ -4,7 +4,7 @@
 //! until the upstream itself contradicts:
 //!
 //! 1. For a modern client, `server/discover`. It has no side effects, so it may be tried on anything; a call may not. An
-//!    answer that lists 2026-07-28 makes the upstream modern. So does -32022 only if the versions that it names do.
+//!    answer that lists 2026-07-28 makes the upstream modern. After a -32022 that names 2026-07-28 it is asked once more.
 //! 2. For a legacy client, `initialize`, for the newest legacy version, declaring what the client can be asked for; then
 //!    `notifications/initialized`. If the server refuses the version, once more with one that it names, or with the next
 //!    older ones.

@@ -85,46 +85,64 @@ pub fn write_own(id: &str, method: &str, members: &str) -> Vec<u8> {
         .into_bytes()
 }
 
-/// What the upstream says of itself, if it is of this era. It has `patience` for its answer.
+/// What the upstream says of itself, if it is of this era. It has `patience` for its answer. If it refuses the version
+/// and names that same version as one that it speaks, it is asked once more.
 ///
 /// Errors: 401, and a connection that cannot be made: `initialize` would fare no better.
 pub async fn discover<H: Host>(host: &H, link: Link<'_>, patience: Duration) -> Result<Discovered, Failure> {
+    let mut supported = Vec::new();
+    for _ in 0..2 {
+        let message = match ask_who(host, link, patience).await? {
+            Ok(message) => message,
+            Err(why) => return Ok(Discovered::Other(why)),
+        };
+        if let Some(result) = result_of(&message) {
+            supported = versions(&result, "supportedVersions");
+            if is_named(&supported) {
+                return Ok(Discovered::Modern(facts_of(&result, true)));
+            }
+            break;
+        }
+        // It knows this era, and says which versions of it: ours is not taken for legacy by that alone.
+        let error = Object::parse(&message).ok().and_then(|message| message.object("error").ok()?);
+        let data = error
+            .filter(|error| matches!(error.get("code"), Ok(Some("-32022"))))
+            .and_then(|error| error.object("data").ok()?);
+        supported = data.map(|data| versions(&data, "supported")).unwrap_or_default();
+        if !is_named(&supported) {
+            break;
+        }
+    }
+    Ok(Discovered::Other((!supported.is_empty()).then(|| of_other_versions(&supported))))
+}
+
+/// The answer to `server/discover`, or why there is none that could be one.
+async fn ask_who<H: Host>(
+    host: &H,
+    link: Link<'_>,
+    patience: Duration,
+) -> Result<Result<String, Option<Failure>>, Failure> {
     let method = "server/discover";
     let body = write_own("0", method, "");
     let request = request(link, Outgoing { method, name: None, headers: Vec::new(), body });
-    let answer = match ask(host, link, request.ok_or(Failure::NotMcp)?, patience).await {
-        Ok((_, answer)) => answer,
+    Ok(match ask(host, link, request.ok_or(Failure::NotMcp)?, patience).await {
+        Ok((_, Asked::Message(message))) => Ok(message),
+        Ok((_, Asked::Refused(body))) => Ok(String::from_utf8(body).unwrap_or_default()),
         // Servers of another era, and what stands before them, answer what they do not know in many ways.
-        Err(Failure::NotMcp) => return Ok(Discovered::Other(None)),
-        Err(Failure::Unreachable(SendError::Timeout) | Failure::Late) => {
-            return Ok(Discovered::Other(Some(Failure::Late)));
-        }
+        Err(Failure::NotMcp) => Err(None),
+        Err(Failure::Unreachable(SendError::Timeout) | Failure::Late) => Err(Some(Failure::Late)),
         Err(failure @ (Failure::Refused | Failure::Loop | Failure::Unreachable(_))) => return Err(failure),
-        Err(failure) => return Ok(Discovered::Other(Some(failure))),
-    };
-    let message = match answer {
-        Asked::Message(message) => message,
-        Asked::Refused(body) => String::from_utf8(body).unwrap_or_default(),
-    };
-    let versions = |object: &Object<'_>, name| {
-        let versions = object.find(name).and_then(json::array)?;
-        Some(versions.into_iter().filter_map(json::string).map(Cow::into_owned).collect::<Vec<_>>())
-    };
-    if let Some(result) = result_of(&message) {
-        let supported = versions(&result, "supportedVersions").unwrap_or_default();
-        return Ok(match supported.iter().any(|version| version == VERSION) {
-            true => Discovered::Modern(facts_of(&result, true)),
-            false if supported.is_empty() => Discovered::Other(None),
-            false => Discovered::Other(Some(of_other_versions(&supported))),
-        });
-    }
-    // It knows this era, and says which versions of it: ours is not taken for legacy by that alone.
-    let error = Object::parse(&message).ok().and_then(|message| message.object("error").ok()?);
-    let data = error
-        .filter(|error| matches!(error.get("code"), Ok(Some("-32022"))))
-        .and_then(|error| error.object("data").ok()?);
-    let supported = data.and_then(|data| versions(&data, "supported")).unwrap_or_default();
-    Ok(Discovered::Other((!supported.is_empty()).then(|| of_other_versions(&supported))))
+        Err(failure) => Err(Some(failure)),
+    })
+}
+
+fn versions(object: &Object<'_>, name: &str) -> Vec<String> {
+    let versions = object.find(name).and_then(json::array).unwrap_or_default();
+    versions.into_iter().filter_map(json::string).map(Cow::into_owned).collect()
+}
+
+fn is_named(versions: &[String]) -> bool {
+    versions.iter().any(|version| version == VERSION)
 }
 
 fn of_other_versions(supported: &[String]) -> Failure {
