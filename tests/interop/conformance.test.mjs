@@ -1,7 +1,7 @@
 // Does the official conformance suite find behind Gatehouse what it finds without it, in each era, and across the eras?
 //
-// Two servers of the project, one on each official SDK, pass both requirement sets as they are. Then the suite meets
-// them through `/mcp/{server}`, in every pairing of its era with that of the server.
+// Servers of one era, on two official SDKs, pass the requirement set of their era as they are. Then the suite meets them
+// through `/mcp/{server}`, in every pairing of its era with that of the server. `dual-era.test.mjs` has those of both.
 //
 // All of both sets has to pass. What a crossed pairing cannot do by the protocol is named in conformance/known.mjs,
 // with the reason and the very checks, and that is held to be exactly true.

@@ -1,11 +1,11 @@
 // What must the suite find behind Gatehouse, in which pairing, and what can it not find, by the protocol?
 //
-// The upstream speaks both eras or only one; the suite comes in the era of its requirement set. Where the upstream
-// speaks the suite's era the pairing is straight, else it is crossed.
+// The upstream speaks one era; the suite comes in the era of its requirement set. Where the upstream speaks the suite's
+// era the pairing is straight, else it is crossed.
 
 export const REVISION_OF = { legacy: '2025-11-25', modern: '2026-07-28' };
 
-export const isCrossed = (revision, era) => era !== 'both' && REVISION_OF[era] !== revision;
+export const isCrossed = (revision, era) => REVISION_OF[era] !== revision;
 
 const NO_SUCH_KEY =
   'The scenario wants an input request of a certain name. A request of the older era has an id, which its SDK counts.';
@@ -29,6 +29,16 @@ export const IMPOSSIBLE = {
     'input-required-result-ignore-extra-params': {
       because: ANSWERS_TO_NOTHING,
       checks: ['sep-2322-ignore-unexpected-params'],
+    },
+  },
+};
+
+/// Of servers of both eras, by name and revision: scenarios that fail without Gatehouse, and otherwise or not at all through it.
+export const OTHERWISE = {
+  'typescript-default': {
+    '2025-11-25': {
+      because: 'the server keeps no sessions, and Gatehouse gives its clients sessions of its own',
+      scenarios: ['server-session-lifecycle', 'server-sse-multiple-streams', 'server-sse-polling'],
     },
   },
 };

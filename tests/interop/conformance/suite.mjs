@@ -35,22 +35,32 @@ export async function judgeClient(script, scenario, revision, dir) {
   const client = ['--command', `${process.execPath} ${script}`, '--scenario', scenario, '--spec-version', revision];
   const args = [...client, '--timeout', `${CLIENTS_PATIENCE}`, '--output-dir', dir];
   const { stderr } = await run(NODE, [join(SUITE, 'dist/index.js'), 'client', ...args], { timeout: 60_000 });
-  const [result] = await readdir(join(dir, 'auth')).catch(() => assert.fail(`no judgement was made:\n${stderr}`));
-  return wrong(JSON.parse(await readFile(join(dir, 'auth', result, 'checks.json'), 'utf8')));
+  const results = join(dir, ...scenario.split('/').slice(0, -1));
+  const [result] = await readdir(results).catch(() => assert.fail(`no judgement was made:\n${stderr}`));
+  return wrong(await checksIn(join(results, result)));
 }
 
 /// What is wrong with the server behind the URL: for each required scenario the checks that failed, with what they say.
 export async function judge(url, revision, dir) {
+  const verdict = await judgeAll(url, revision, dir);
+  return new Map((await requiredBy(revision)).map((scenario) => [scenario, verdict.get(scenario) ?? wrong([])]));
+}
+
+/// The same for every scenario that the suite plays for the revision, so also for those that are not required.
+export async function judgeAll(url, revision, dir) {
   const args = ['--url', url, '--requirements', revision, '--timeout', `${PATIENCE}`, '--output-dir', dir];
   const { stdout, stderr } = await run(NODE, [join(SUITE, 'dist/index.js'), 'server', ...args], { timeout: 150_000 });
   assert.match(stdout, /=== SUMMARY ===/, `the suite did not come to its end:\n${stderr}`);
-  const results = await readdir(dir);
   const verdict = new Map();
-  for (const scenario of await requiredBy(revision)) {
-    const result = results.find((name) => name.replace(/-\d{4}-\d\d-\d\dT.*/, '') === `server-${scenario}`);
-    verdict.set(scenario, wrong(result ? JSON.parse(await readFile(join(dir, result, 'checks.json'), 'utf8')) : []));
+  for (const result of await readdir(dir)) {
+    const [, scenario] = /^server-(.*)-\d{4}-\d\d-\d\dT/.exec(result);
+    verdict.set(scenario, wrong(await checksIn(join(dir, result))));
   }
   return verdict;
+}
+
+async function checksIn(result) {
+  return JSON.parse(await readFile(join(result, 'checks.json'), 'utf8'));
 }
 
 /// A warning counts too, and so does silence: where nobody listens at all, some scenarios do no more than warn.

@@ -1,7 +1,8 @@
 // What does a server on the TypeScript SDK look like that offers all that the conformance suite calls for?
 //
-// `node typescript-server.mjs PORT [both|legacy|modern]` serves /mcp. Handlers are written once: the SDK gives what
-// they ask for to a modern client as a result that wants input, and to a legacy one as requests on its stream.
+// `node typescript-server.mjs PORT [both|legacy|modern|default]` serves /mcp. Handlers are written once: the SDK gives what
+// they ask for to a modern client as a result that wants input, and to a legacy one as requests on its stream. With
+// `default` the SDK's handler serves both eras as it does when it is told nothing: legacy clients get no sessions.
 
 import { randomBytes, randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
@@ -35,7 +36,7 @@ const NO_ARGUMENTS = { type: 'object', properties: {} };
 const NEEDED = { 'elicitation/create': 'elicitation', 'sampling/createMessage': 'sampling', 'roots/list': 'roots' };
 
 const codec = createRequestStateCodec({ key: randomBytes(32) });
-const modern = createMcpHandler(() => serverWithOffer(), { legacy: 'reject' });
+const modern = createMcpHandler(() => serverWithOffer(), ERA === 'default' ? {} : { legacy: 'reject' });
 const modernNode = toNodeHandler(modern);
 const sessions = new Map();
 
@@ -60,11 +61,32 @@ async function newSession() {
   const server = serverWithOffer();
   const transport = new NodeStreamableHTTPServerTransport({
     sessionIdGenerator: randomUUID,
+    eventStore: eventsOfSession(),
+    retryInterval: 100,
     onsessioninitialized: (id) => sessions.set(id, { server, transport }),
   });
   transport.onclose = () => sessions.delete(transport.sessionId);
   await server.connect(transport);
   return transport;
+}
+
+/// What the streams of one session have said. An id is the stream's own, with the number of the event.
+function eventsOfSession() {
+  const streams = new Map();
+  return {
+    async storeEvent(stream, message) {
+      const said = streams.get(stream) ?? streams.set(stream, []).get(stream);
+      return `${stream}/${said.push(message)}`;
+    },
+    async replayEventsAfter(lastId, { send }) {
+      const [, stream, number] = /^(.*)\/(\d+)$/.exec(lastId);
+      for (const [index, message] of (streams.get(stream) ?? []).entries()) {
+        // The first event of a stream holds no message.
+        if (index >= number && message.jsonrpc) await send(`${stream}/${index + 1}`, message);
+      }
+      return stream;
+    },
+  };
 }
 
 function serverWithOffer() {
@@ -118,8 +140,9 @@ async function answer({ server }, { rounds = [], state, onlyDeclared }, given, c
 
 async function work({ steps = [], publishes }, ctx) {
   const progressToken = ctx.mcpReq._meta?.progressToken;
-  for (const { log, progress, sleep: pause = 0 } of steps) {
+  for (const { log, progress, disconnects, sleep: pause = 0 } of steps) {
     await sleep(pause);
+    if (disconnects) sessions.get(ctx.sessionId)?.transport.closeSSEStream(ctx.mcpReq.id);
     if (log) await ctx.mcpReq.log('info', log);
     if (progress === undefined || progressToken === undefined) continue;
     await ctx.mcpReq.notify({
