@@ -248,17 +248,23 @@ async fn exchange<'c, 'h: 'c, H: Host>(
     }
     let mut input = Input::default();
     let mut listed = false;
+    // A call that is made again with answers is another request, with an id of its own (2026-07-28).
+    let mut again = None;
     let outlives = line.outlives();
     for _ in 0..MOST_ROUNDS {
         let met = RefCell::new(None);
+        let id = |peer: &Peer| match &again {
+            Some(id) => String::clone(id),
+            None if peer.shares_ids() => key.clone(),
+            None => relay.request.id.to_owned(),
+        };
         let write = |peer: &Peer| {
             met.replace(Some(peer.clone()));
             // A legacy client's disconnect cancels nothing, and that of a modern server's client does.
             outlives.set(!relay.client.is_modern() && matches!(peer, Peer::Modern(_)));
-            write(relay, link, own, &key, &input, peer)
+            write(relay, link, own, &id(peer), &input, peer)
         };
         let sent = line.wait(Box::pin(upstream::exchange(host, link, &write))).await;
-        let id = |peer: &Peer| if peer.shares_ids() { key.clone() } else { relay.request.id.to_owned() };
         let Answered { peer, content } = match sent {
             Ok(answered) => answered?,
             Err(stopped) => {
@@ -280,14 +286,17 @@ async fn exchange<'c, 'h: 'c, H: Host>(
         }
         let asked = id(&peer);
         let same_era = relay.client.is_modern() == matches!(peer, Peer::Modern(_));
-        let fit = Fit { asked: &asked, renamed: peer.shares_ids(), same_era, ..*fit };
+        let fit = Fit { asked: &asked, renamed: asked != relay.request.id, same_era, ..*fit };
         match Box::pin(deliver(line, link, &peer, content, &fit)).await {
             Ok(Delivered::Done) => return Ok(None),
             Ok(Delivered::Asks(questions, messages)) => {
                 let talk = Conversation::of(host, link, peer, messages);
                 return Ok(Some(Interrupted { id: asked, questions, talk }));
             }
-            Ok(Delivered::Wants(result)) => input = ask(host, line, link, &result).await?,
+            Ok(Delivered::Wants(result)) => {
+                input = ask(host, line, link, &result).await?;
+                again = Some(quoted(&nonce(host)));
+            }
             Err(Halt::Stopped(stopped)) => {
                 withdraw(host, relay, link, &peer, &asked, stopped).await;
                 return Err(stopped.into());
@@ -304,7 +313,7 @@ pub fn write<'w>(
     relay: &'w Relay<'_>,
     link: Link<'_>,
     own: &'w str,
-    key: &str,
+    id: &str,
     input: &Input,
     peer: &Peer,
 ) -> Outgoing<'w> {
@@ -317,8 +326,8 @@ pub fn write<'w>(
     if let Some(inner) = &relay.inner {
         edits.replace(inner.place, inner.arguments);
     }
-    if peer.shares_ids() {
-        edits.replace(relay.request.id, key.to_owned());
+    if id != relay.request.id {
+        edits.replace(relay.request.id, id.to_owned());
     }
     let method = &*relay.request.method;
     let mut headers = relay.param_headers.clone();

@@ -92,6 +92,8 @@ fn what_a_modern_upstream_wants_is_asked_of_a_legacy_client_whose_answers_come_b
     assert!(events[3]["result"]["resultType"].is_null() && got.finished);
     let sent = world.sent();
     assert_eq!(sent.len(), 3, "one request for each round");
+    let ids: BTreeMap<String, ()> = sent.iter().map(|sent| (sent.json()["id"].to_string(), ())).collect();
+    assert_eq!(ids.len(), 3, "each with an id of its own");
     assert!(
         sent[1].body.contains(r#""s":{"role":"assistant","content":{"type":"text","text":"s"},"model":"m","n":1.0}"#)
     );
