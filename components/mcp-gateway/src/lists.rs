@@ -27,7 +27,7 @@ use crate::names;
 use crate::owners::{self, Owner};
 use crate::pins::{self, NOTICE};
 use crate::session::Profile;
-use crate::upstream::{self, ANSWER_LIMIT, Failure, Link, Outgoing, Peer};
+use crate::upstream::{self, ANSWER_LIMIT, Failure, Link, Modern, Outgoing, Peer};
 use crate::visitor::{Standing, Visitor};
 use crate::{attribution, connections, decisive, finding, health, skills, structured};
 use json::{Edits, Object, quoted};
@@ -93,15 +93,25 @@ impl Listed {
 /// None: the server has nothing of this kind.
 pub type Found = Result<Option<Listed>, Failure>;
 
-/// The request for a list that is one server's own answer, byte for byte: nothing has to be renamed or hidden.
-pub fn passed_on<'a>(list: List<'a>, site: &Site<'a>, visitor: &Visitor) -> Result<Relay<'a>, List<'a>> {
+/// The request for a list that is one server's own answer, byte for byte: nothing has to be renamed or hidden. A modern
+/// server's tools are listed here for a legacy client, because some tools would be hidden by a client of their own era.
+pub fn passed_on<'a, H: Host>(
+    host: &H,
+    list: List<'a>,
+    site: &Site<'a>,
+    visitor: &Visitor,
+) -> Result<Relay<'a>, List<'a>> {
     let server = match site.servers().pop() {
         Some(server) if site.is_single() && !(list.kind.by == By::Tool && site.is_searched()) => server,
         _ => return Err(list),
     };
-    let is_open = matches!(visitor.standing(&server), Standing::Open(_));
-    if !is_open || (list.kind.by == By::Tool && !server.tools_are_its_own()) {
-        return Err(list);
+    let Standing::Open(token) = visitor.standing(&server) else { return Err(list) };
+    if list.kind.by == By::Tool {
+        let link = Link { server: &server, token, caller: &visitor.caller, profile: list.client.profile() };
+        let is_bridged = || matches!(memory::recall(host, link), Some(Peer::Modern(_)));
+        if !server.tools_are_its_own() || (!list.client.is_modern() && is_bridged()) {
+            return Err(list);
+        }
     }
     let List { client, mut request, .. } = list;
     let target = Target::Server { server: Box::new(server), own: String::new() };
@@ -361,6 +371,7 @@ pub fn last_keys<H: Host>(host: &H, kind: &Kind, link: Link<'_>) -> Vec<String> 
 fn checked<H: Host>(host: &H, kind: &Kind, link: Link<'_>, mut listed: Listed) -> Listed {
     if kind.by == By::Tool {
         listed.changed = pins::check(host, link, &listed.l);
+        learn(host, link, &listed.l);
     }
     listed
 }
@@ -400,6 +411,7 @@ async fn ask<H: Host>(host: &H, kind: &'static Kind, link: Link<'_>) -> Found {
             },
         };
         let answered = upstream::exchange(host, link, &write).await?;
+        let peer = answered.peer.clone();
         let page = match upstream::answer(host, link, answered).await? {
             Ok(page) => page,
             Err(jsonrpc::METHOD_NOT_FOUND) => return Ok(None),
@@ -415,7 +427,7 @@ async fn ask<H: Host>(host: &H, kind: &'static Kind, link: Link<'_>) -> Found {
         looked_at += entries.len().min(room);
         let is_too_long = entries.len() > room;
         for entry in entries.into_iter().take(room) {
-            match valid(kind, entry) {
+            match valid(kind, entry, &peer) {
                 Ok(valid) => listed.l.push(valid.into_owned()),
                 Err(why) => left_out.push(named(kind, entry, &why)),
             }
@@ -450,10 +462,26 @@ async fn ask<H: Host>(host: &H, kind: &'static Kind, link: Link<'_>) -> Found {
     Ok(Some(listed))
 }
 
-/// `entry` as it can be shown, or why it cannot.
-fn valid<'e>(kind: &Kind, entry: &'e str) -> Result<Cow<'e, str>, String> {
+/// Remembers which arguments of `tools` the server wants to see in headers, if that is news.
+fn learn<H: Host>(host: &H, link: Link<'_>, tools: &[String]) {
+    let headers = Some(upstream::params::headers_of(tools));
+    if headers.as_deref() != Some("{}")
+        && let Some(Peer::Modern(modern)) = memory::recall(host, link)
+        && modern.headers != headers
+    {
+        memory::keep(host, link, &Peer::Modern(Modern { headers, ..modern }));
+    }
+}
+
+/// `entry` of `peer` as it can be shown, or why it cannot.
+fn valid<'e>(kind: &Kind, entry: &'e str, peer: &Peer) -> Result<Cow<'e, str>, String> {
     let object = Object::parse(entry).map_err(|_| "it is no object".to_owned())?;
     decisive::entry(&object).map_err(|ambiguous| ambiguous.to_string())?;
+    if let (By::Tool, Peer::Modern(_)) = (kind.by, peer)
+        && let Some(fault) = upstream::params::fault(&object)
+    {
+        return Err(fault);
+    }
     mend(kind, entry)
 }
 
@@ -479,7 +507,7 @@ pub async fn long_name<H: Host>(host: &H, link: Link<'_>, by: By, short: &str) -
 /// Which parameters the server wants to see in headers, asked anew.
 pub async fn header_parameters<H: Host>(host: &H, link: Link<'_>) -> Result<String, Failure> {
     let listed = ask(host, &TOOLS, link).await?.unwrap_or_default();
-    Ok(upstream::modern::headers_of(&listed.l))
+    Ok(upstream::params::headers_of(&listed.l))
 }
 
 /// Returns true if a tool can only be called as a task (2025-11-25, `execution.taskSupport`).

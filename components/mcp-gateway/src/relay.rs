@@ -344,7 +344,7 @@ pub fn write<'w>(
             upstream::modern::write(relay, modern, link.profile, input, &mut edits);
             let params = relay.params.as_ref();
             if let (Some(known), false, "tools/call") = (&modern.headers, repeats_arguments(relay), method) {
-                headers = upstream::modern::param_headers(known, own, relay.arguments().as_ref());
+                headers = upstream::params::repeated(known, own, relay.arguments().as_ref());
             }
             // What answers a request of the gateway's own is not for the upstream.
             if let Some(params) = params

@@ -288,7 +288,7 @@ async fn carry_out<H: Host>(
     let response = match decision {
         Decision::Answer(response) | Decision::Refuse(response) => response,
         Decision::Describe(describe) => Box::pin(describe::describe(host, &describe, site, servers, visitor)).await,
-        Decision::List(list) => match lists::passed_on(list, site, visitor) {
+        Decision::List(list) => match lists::passed_on(host, list, site, visitor) {
             Ok(relay) => return Box::pin(relay::relay(host, &relay, site, servers, visitor, line)).await,
             Err(list) => Box::pin(lists::list(host, &list, site, servers, visitor)).await,
         },

@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::lists::MOST_ENTRIES;
 use crate::pins::Remembered;
 use crate::sse::Parser;
-use crate::upstream::modern::{headers_of, param_headers};
+use crate::upstream::params::{headers_of, repeated};
 
 /// For how long this thread was running, where the system tells; else the time of day.
 fn running() -> Duration {
@@ -217,7 +217,7 @@ fn parameters_that_are_repeated_in_headers() {
     };
     grows_no_faster_than_it(1_000, prepare, |(known, arguments)| {
         let arguments = json::Object::parse(arguments).unwrap();
-        assert!(!param_headers(known, "x", Some(&arguments)).is_empty());
+        assert!(!repeated(known, "x", Some(&arguments)).is_empty());
     });
 }
 

@@ -151,7 +151,7 @@ fn on_its_own_route_a_failing_server_is_an_error_and_an_unconnected_one_offers_t
     assert_eq!(world.serve(Era::Legacy.list("/mcp/up")).tool_names(), ["echo", "get-sum"], "only what is its own");
 }
 
-fn overview() -> Request<Vec<u8>> {
+pub fn overview() -> Request<Vec<u8>> {
     Request::get(format!("{GATEWAY}/mcp/servers")).header("authorization", "Bearer x").body(vec![]).unwrap()
 }
 

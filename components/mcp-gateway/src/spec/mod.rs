@@ -28,6 +28,7 @@ mod odd;
 mod output;
 mod outside;
 mod pairings;
+mod params;
 mod pinning;
 mod readers;
 mod reopening;

@@ -26,6 +26,7 @@ pub mod bridge;
 pub mod legacy;
 pub mod messages;
 pub mod modern;
+pub mod params;
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -85,7 +86,7 @@ pub enum Peer {
 pub struct Modern {
     /// The log level that legacy clients have set; theirs is not in their requests.
     pub level: Option<String>,
-    /// Which parameters it wants to see in headers, as learnt from its tools ([`modern::headers_of`]).
+    /// Which parameters it wants to see in headers, as learnt from its tools ([`params::headers_of`]).
     pub headers: Option<String>,
 }
 

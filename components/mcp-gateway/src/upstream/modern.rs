@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use http::{HeaderName, HeaderValue, Request};
+use http::Request;
 
 use super::{
     Asked, Content, Discovered, Failure, Link, Messages, Modern, Outgoing, ask, dispatch, facts_of, post, receive,
@@ -165,70 +165,6 @@ pub async fn listen<'h, H: Host>(
         Content::Events(body) => Ok(Some(Messages::new(host, body))),
         Content::Json(..) | Content::Error(..) => Ok(None),
     }
-}
-
-/// Which parameters of which tools have to be repeated in headers (`x-mcp-header`), from the tools' definitions: an
-/// object from tools to objects from headers to the path of the parameter. A client that is not of this era does not
-/// know of them. At most 64 of one tool, which is more than servers take, and of so many tools as a row of the store holds.
-pub fn headers_of(tools: &[String]) -> String {
-    const LONGEST: usize = 64 * 1024;
-    let mut length = 0;
-    let of_tool = |tool: &String| {
-        let tool = Object::parse(tool).ok()?;
-        let (name, schema) = (tool.get("name").ok()??, tool.object("inputSchema").ok()??);
-        let mut found = Vec::new();
-        marked(&schema, &mut Vec::new(), &mut found);
-        (!found.is_empty()).then(|| format!("{name}:{{{}}}", found.join(",")))
-    };
-    let has_room = |text: &String| {
-        length += text.len();
-        length <= LONGEST
-    };
-    ["{", &tools.iter().filter_map(of_tool).take_while(has_room).collect::<Vec<_>>().join(","), "}"].concat()
-}
-
-/// Goes through `properties` alone, where the place of a value is known.
-fn marked(schema: &Object<'_>, path: &mut Vec<String>, found: &mut Vec<String>) {
-    const DEEPEST: usize = 16;
-    const MOST_HEADERS: usize = 64;
-    let Ok(Some(properties)) = schema.object("properties") else { return };
-    for (name, text) in properties.members() {
-        let Ok(property) = Object::parse(text) else { continue };
-        if found.len() == MOST_HEADERS {
-            return;
-        }
-        path.push(quoted(name));
-        if let Ok(Some(header)) = property.string("x-mcp-header") {
-            found.push(format!("{}:[{}]", quoted(&header), path.join(",")));
-        }
-        if path.len() < DEEPEST {
-            marked(&property, path, found);
-        }
-        path.pop();
-    }
-}
-
-/// The headers that repeat the `arguments` of a call of `tool`, by what [`headers_of`] gave.
-pub fn param_headers(known: &str, tool: &str, arguments: Option<&Object<'_>>) -> Vec<(HeaderName, HeaderValue)> {
-    let of_tool =
-        Object::parse(known).ok().and_then(|tools| tools.find(tool).and_then(|text| Object::parse(text).ok()));
-    let (Some(headers), Some(arguments)) = (of_tool, arguments) else { return Vec::new() };
-    let header = |(name, path): (&Cow<'_, str>, &str)| {
-        let name = HeaderName::try_from(["mcp-param-", name].concat()).ok()?;
-        let mut path = json::array(path)?.into_iter().map(json::string);
-        let mut value = arguments.find(&path.next()??)?;
-        for step in path {
-            value = Object::parse(value).ok()?.find(&step?)?;
-        }
-        let text = match value.as_bytes().first()? {
-            b'"' => json::string(value)?,
-            b't' | b'f' | b'-' | b'0'..=b'9' => value.into(),
-            // Absent, null, or nothing that a header can repeat.
-            _ => return None,
-        };
-        Some((name, HeaderValue::try_from(&*encoded(&text)).ok()?))
-    };
-    headers.members().filter_map(header).collect()
 }
 
 /// What the gateway says of itself where the client is of another era.
