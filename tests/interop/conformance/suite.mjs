@@ -36,8 +36,8 @@ export async function judgeClient(script, scenario, revision, dir) {
   const args = [...client, '--timeout', `${CLIENTS_PATIENCE}`, '--output-dir', dir];
   const { stderr } = await run(NODE, [join(SUITE, 'dist/index.js'), 'client', ...args], { timeout: 60_000 });
   const results = join(dir, ...scenario.split('/').slice(0, -1));
-  const [result] = await readdir(results).catch(() => assert.fail(`no judgement was made:\n${stderr}`));
-  return wrong(await checksIn(join(results, result)));
+  const read = async ([result]) => checksIn(join(results, result));
+  return wrong(await readdir(results).then(read).catch(() => assert.fail(`no judgement was made:\n${stderr}`)));
 }
 
 /// What is wrong with the server behind the URL: for each required scenario the checks that failed, with what they say.
