@@ -9,7 +9,7 @@ import { describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 import { askForToken, call, disconnect, listed, whoami } from './harness/asking.mjs';
-import { House } from './harness/house.mjs';
+import { COMPOSITIONS, House } from './harness/house.mjs';
 import { atEnd, answers, folder, freePort, Running } from './harness/processes.mjs';
 import { Visitor } from './harness/visitor.mjs';
 
@@ -29,13 +29,15 @@ const SERVERS = {
 
 describe('a server with a login works by nothing but its URL', { concurrency: true }, () => {
   for (const [kind, server] of Object.entries(SERVERS)) {
-    test(`on ${server.name}`, { timeout: 240_000 }, (t) => works(t, kind, server));
+    for (const composition of Object.keys(COMPOSITIONS)) {
+      test(`on ${server.name}: ${composition}`, { timeout: 240_000 }, (t) => works(t, composition, kind, server));
+    }
   }
 });
 
 /// R01, R02, R03: how such servers want clients to authenticate, scopes to be registered and issuers to be written.
-async function works(t, kind, { account, forgets }) {
-  const house = await House.plan(t);
+async function works(t, composition, kind, { account, forgets }) {
+  const house = await House.plan(t, composition);
   const server = await start(t, kind, house);
   await house.open(t, {
     services: { login: { mcp_server: server.url } },
@@ -86,7 +88,7 @@ async function works(t, kind, { account, forgets }) {
     assert.equal(await whoami(house), account);
   });
 
-  await t.test('whoever disconnects has no token left, here or there', async () => {
+  await t.test('after a disconnect no token is left, here or there', async () => {
     const { status, body } = await disconnect(house, 'login');
     assert.equal(status, 204, JSON.stringify(body));
     assert.equal((await askForToken(house, 'login')).status, 404);
