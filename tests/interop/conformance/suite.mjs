@@ -54,7 +54,8 @@ export async function judgeAll(url, revision, dir) {
   const verdict = new Map();
   for (const result of await readdir(dir)) {
     const [, scenario] = /^server-(.*)-\d{4}-\d\d-\d\dT/.exec(result);
-    verdict.set(scenario, wrong(await checksIn(join(dir, result))));
+    // A scenario that breaks off leaves no checks.
+    verdict.set(scenario, wrong(await checksIn(join(dir, result)).catch(() => [])));
   }
   return verdict;
 }
