@@ -119,7 +119,7 @@ fn a_session_that_died_is_made_anew_once_and_the_client_does_not_notice() {
 fn requests_that_open_a_session_at_the_same_time_all_use_the_first_ones() {
     let opened = Cell::new(0);
     let inner = legacy_stateless(echo);
-    let world = World::with(Box::new(move |sent| match (sent.method().as_str(), inner(sent)) {
+    let answer = move |sent: &Sent| match (sent.method().as_str(), inner(sent)) {
         ("initialize", Reply::Answer(status, mut headers, mut pieces)) => {
             opened.set(opened.get() + 1);
             headers.push(("mcp-session-id", format!("session-{}", opened.get())));
@@ -128,15 +128,67 @@ fn requests_that_open_a_session_at_the_same_time_all_use_the_first_ones() {
             Reply::Answer(status, headers, pieces)
         }
         (_, reply) => reply,
+    };
+    let world = World::with(Box::new(move |sent| match sent.body.is_empty() {
+        true => Reply::Answer(204, vec![], vec![]),
+        false => answer(sent),
     }));
     let mut calls = [0; 3].map(|_| world.begin(Era::Modern.call("/mcp/up", "echo")));
     world.go_on(&mut calls, |_| false);
     world.serve(Era::Modern.call("/mcp/up", "echo"));
-    let sent = world.sent();
+    let (ended, sent): (Vec<_>, Vec<_>) = world.sent().into_iter().partition(|sent| sent.body.is_empty());
     assert_eq!(sent.iter().filter(|sent| sent.method() == "initialize").count(), 3);
+    let ended: Vec<_> = ended.iter().map(|sent| sent.header("mcp-session-id")).collect();
+    assert_eq!(ended, [Some("session-2"), Some("session-3")], "what nobody uses is ended");
     let used: Vec<_> = sent.iter().filter(|sent| sent.method() == "tools/call").collect();
     assert_eq!(used.len(), 4);
     assert!(used.iter().all(|sent| sent.header("mcp-session-id") == Some("session-1")), "{used:?}");
+}
+
+/// R41: two instances remember a session each, and neither sees the other's before it writes its own. Then the stream of
+/// GET and the first call of a client would be in two sessions, and the answer to a question would come to neither.
+#[test]
+fn of_two_sessions_that_are_remembered_at_the_same_moment_the_later_one_is_used() {
+    let world = World::with(super::upstreams::legacy_sharing(echo, Rc::default()));
+    let rows = |kind: &'static str| {
+        let rows = world.store.borrow();
+        rows.iter().filter(move |(key, _)| key.starts_with(kind)).map(|(key, row)| (key.clone(), row.clone())).next()
+    };
+    let forget = || world.store.borrow_mut().retain(|key, _| !key.starts_with("g.u.") && !key.starts_with("g.k."));
+    world.serve(Era::Legacy.call("/mcp", "up__echo"));
+    let others = rows("g.u.").unwrap();
+    forget();
+    let mut call = [world.begin(Era::Legacy.call("/mcp", "up__echo"))];
+    world.go_on(&mut call, |_| rows("g.u.").is_some());
+    world.store.borrow_mut().insert(others.0, others.1);
+    world.go_on(&mut call, |_| false);
+    let used = |sent: &Sent| (sent.body.is_empty(), sent.header("mcp-session-id").map(str::to_owned));
+    let sent = world.sent();
+    assert_eq!(used(sent.last().unwrap()), (false, Some("session-1".to_owned())));
+    assert!(sent.iter().any(|sent| used(sent) == (true, Some("session-2".to_owned()))), "its own one is ended");
+}
+
+/// A level that is set meanwhile stands in the same row, and is no other session.
+#[test]
+fn a_session_whose_level_is_set_while_it_is_opened_is_kept() {
+    let can = r#"{"tools":{},"logging":{}}"#;
+    let logs = |method: &str, params: &Value| match method {
+        "logging/setLevel" => "{}".to_owned(),
+        _ => echo(method, params),
+    };
+    let world = World::with(super::upstreams::legacy_that_can(can, logs, Rc::default(), 404));
+    let id = asking::session(&world, "{}");
+    let request = |request| with_header(request, "mcp-session-id", &id);
+    let is_known = || world.store.borrow().keys().any(|key| key.starts_with("g.u."));
+    world.store.borrow_mut().retain(|key, _| !key.starts_with("g.u.") && !key.starts_with("g.k."));
+    world.sent();
+    let mut call = [world.begin(request(Era::Legacy.call("/mcp", "up__echo")))];
+    world.go_on(&mut call, |_| is_known());
+    let set = request(Era::Legacy.request("/mcp", "logging/setLevel", r#""level":"debug""#));
+    assert_eq!(world.serve(set).status, OK);
+    world.go_on(&mut call, |_| false);
+    assert_eq!(call[0].got().unwrap().status, OK);
+    assert!(world.sent().iter().all(|sent| !sent.body.is_empty()), "nothing is ended");
 }
 
 #[test]

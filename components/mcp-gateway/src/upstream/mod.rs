@@ -18,8 +18,8 @@
 //!
 //! A legacy client has a session of its own at each legacy upstream ([`Profile`]), so that state, subscriptions, levels and
 //! roots never meet another client's. Modern clients of one person share one for each profile, because their era has none.
-//! Two requests that find no session at once each make one; the later row stays, and both sessions work. When the
-//! upstream no longer knows its session, or the era no longer fits, the same is done once more, unnoticed by the
+//! Two requests that find no session at once each make one; the one that was remembered last stays, and both go by it. When
+//! the upstream no longer knows its session, or the era no longer fits, the same is done once more, unnoticed by the
 //! client; a request is sent twice only if its first answer shows that it was not taken up.
 
 pub mod bridge;
@@ -61,6 +61,8 @@ const ERROR_LIMIT: usize = 64 * 1024;
 const FIRST_TRY: Duration = Duration::from_secs(10);
 /// How long the answer to a notification is waited for.
 pub const NOTICE: Duration = Duration::from_secs(2);
+/// How long after a session was remembered no other request remembers one that it has opened at the same time.
+const SETTLED: Duration = Duration::from_millis(25);
 /// How long an upstream may take to end an answer that is complete, before its connection is given up.
 const DRAIN: Duration = Duration::from_millis(500);
 
@@ -296,7 +298,14 @@ enum Learnt {
 impl Peer {
     /// Whether requests of several clients meet in one session, where each id may be in flight only once.
     pub fn shares_ids(&self) -> bool {
-        matches!(self, Self::Legacy(Session { id: Some(_), .. }))
+        self.session_id().is_some()
+    }
+
+    fn session_id(&self) -> Option<&str> {
+        match self {
+            Self::Legacy(session) => session.id.as_deref(),
+            Self::Modern(_) => None,
+        }
     }
 
     /// Whether an answer says that this is not, or no longer, how the upstream speaks, and that nothing was done.
@@ -323,7 +332,7 @@ async fn meet<H: Host>(host: &H, link: Link<'_>, before: Option<&Peer>) -> Resul
         within(host, NOTICE, legacy::end(host, link, session)).await;
         session.id = None;
     }
-    let peer = settle(host, link, peer, before);
+    let peer = settle(host, link, peer, before).await;
     memory::keep_facts(host, link, &facts);
     health::succeeded(host, link, None);
     Ok((peer, facts))
@@ -371,16 +380,27 @@ async fn introduce<H: Host>(host: &H, link: Link<'_>) -> Result<(Peer, Facts), F
     }
 }
 
-/// Of requests that open a session at the same time all go by the first one's: what an upstream asks in a session is
-/// answered in the one that is remembered (`words`).
-fn settle<H: Host>(host: &H, link: Link<'_>, peer: Peer, before: Option<&Peer>) -> Peer {
-    match memory::recall_anew(host, link) {
-        Some(other) if other.shares_ids() && before != Some(&other) => other,
-        _ => {
-            memory::keep(host, link, &peer);
-            peer
+/// Of requests that open a session at the same time all go by one of them: the upstream keeps things in it, and what it
+/// asks there is answered in the session that is remembered (`words`). The store cannot compare and set, so each looks a
+/// moment later which one has stayed.
+async fn settle<H: Host>(host: &H, link: Link<'_>, peer: Peer, before: Option<&Peer>) -> Peer {
+    let is_lost = |other: &Peer| before.is_some_and(|before| other.session_id() == before.session_id());
+    let other = || memory::recall_anew(host, link).filter(|other| other.session_id().is_some() && !is_lost(other));
+    let mut known = other();
+    if known.is_none() {
+        memory::keep(host, link, &peer);
+        if peer.session_id().is_some() {
+            host.sleep(SETTLED).await;
+            known = other();
         }
     }
+    let Some(known) = known else { return peer };
+    if let Peer::Legacy(session) = &peer
+        && known.session_id() != peer.session_id()
+    {
+        within(host, NOTICE, legacy::end(host, link, session)).await;
+    }
+    known
 }
 
 /// How the upstream speaks: as remembered, or else as found out now.
@@ -433,7 +453,7 @@ async fn open_again<H: Host>(host: &H, link: Link<'_>, before: &Peer) -> Option<
 pub async fn renew<H: Host>(host: &H, link: Link<'_>, lost: Session) -> Result<Session, Failure> {
     let (session, facts) = legacy::initialize(host, link, lost.level.as_deref(), link.server.patience).await?;
     memory::keep_facts(host, link, &facts);
-    match settle(host, link, Peer::Legacy(session.clone()), Some(&Peer::Legacy(lost))) {
+    match settle(host, link, Peer::Legacy(session.clone()), Some(&Peer::Legacy(lost))).await {
         Peer::Legacy(settled) => Ok(settled),
         Peer::Modern(_) => Ok(session),
     }
