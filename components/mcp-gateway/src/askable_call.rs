@@ -5,6 +5,7 @@
 //! (`call_sessions`), and takes what is asked there for the call's. A server that answers GET by 405 is not asked again for
 //! a day, and one that keeps no sessions is not asked: whose its questions are could not be told.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use http::{Response, StatusCode};
@@ -130,7 +131,7 @@ async fn attempt<'c, H: Host>(
                     Some(Peer::Legacy(newer)) if newer != now => Some(newer),
                     _ => {
                         memory::forget(host, own);
-                        within(host, upstream::NOTICE, legacy::end(host, own, &now)).await;
+                        within(host, upstream::NOTICE, pin!(legacy::end(host, own, &now))).await;
                         None
                     }
                 };
@@ -234,8 +235,8 @@ async fn deliver<H: Host>(
     let mut asked = Vec::new();
     loop {
         let next = match asked.len() {
-            0 => line.wait(talk.next()).await?,
-            1..MOST_ASKED => match line.wait(within(host, GATHERING, talk.next())).await? {
+            0 => line.wait(pin!(talk.next())).await?,
+            1..MOST_ASKED => match line.wait(pin!(within(host, GATHERING, pin!(talk.next())))).await? {
                 Some(next) => next,
                 None => return Ok(End::Asks(asked)),
             },
@@ -262,7 +263,7 @@ async fn deliver<H: Host>(
                 }
                 line.say(text.as_bytes());
             }
-            Fitted::ForTheUpstream(reply) => line.wait(upstream::tell(host, link, &talk.peer, reply)).await?,
+            Fitted::ForTheUpstream(reply) => line.wait(pin!(upstream::tell(host, link, &talk.peer, reply))).await?,
             // A resource that was updated is said to those who listen.
             Fitted::Updated(_) | Fitted::NotForThisClient => {}
             Fitted::Wants(_) => return Err(Failure::NotMcp.into()),

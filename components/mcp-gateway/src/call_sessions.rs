@@ -11,6 +11,7 @@
 //!   stream is open, before the call is sent, and again when something is asked.
 
 use base64ct::{Base64UrlUnpadded, Encoding};
+use std::pin::pin;
 
 use crate::host::{Host, within};
 use crate::memory::{self, Place};
@@ -131,7 +132,7 @@ async fn close<H: Host>(host: &H, link: Link<'_>, number: u8, can: Capabilities)
     let Some(peer) = memory::recall_anew(host, link) else { return };
     memory::forget(host, link);
     if let Peer::Legacy(session) = peer {
-        within(host, NOTICE, legacy::end(host, link, &session)).await;
+        within(host, NOTICE, pin!(legacy::end(host, link, &session))).await;
     }
 }
 

@@ -5,6 +5,7 @@
 //! deadline; one that does not answer, or is not connected, adds nothing. Behind an endpoint of one server of the
 //! client's own era its word passes as it is. What no pairing of eras could deliver is not declared.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use crate::concurrent::join_all;
@@ -101,7 +102,7 @@ pub async fn facts<H: Host>(
     join_all(servers.iter().map(async |server| {
         let Standing::Open(token) = visitor.standing(server) else { return None };
         let link = Link { server, token, caller: &visitor.caller, profile };
-        let facts = within(host, DEADLINE, upstream::facts(host, link)).await.unwrap_or(Err(Failure::Late));
+        let facts = within(host, DEADLINE, pin!(upstream::facts(host, link))).await.unwrap_or(Err(Failure::Late));
         facts.inspect_err(|failure| health::failed(host, link, failure)).ok()
     }))
     .await

@@ -52,9 +52,9 @@ pub trait Host {
 }
 
 /// What `future` gives; none when `limit` passes first, and the future is dropped.
-pub async fn within<T>(host: &impl Host, limit: Duration, future: impl Future<Output = T>) -> Option<T> {
+pub async fn within<T>(host: &impl Host, limit: Duration, future: impl Future<Output = T> + Unpin) -> Option<T> {
     // The timer is looked at only when the future has to wait.
-    match select(pin!(future), pin!(host.sleep(limit))).await {
+    match select(future, pin!(host.sleep(limit))).await {
         Either::Left((value, _)) => Some(value),
         Either::Right(_) => None,
     }

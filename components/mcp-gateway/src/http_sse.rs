@@ -126,7 +126,7 @@ pub async fn hold<H: Host>(
             }
         });
         let mut going_out = pin!(async {
-            while let Ok(bytes) = line.wait(outbox.next()).await {
+            while let Ok(bytes) = line.wait(pin!(outbox.next())).await {
                 line.pass(&bytes);
             }
         });
@@ -153,7 +153,7 @@ pub async fn hold<H: Host>(
         works.retain_mut(|work| work.as_mut().poll(context).is_pending());
         if works.is_empty() { Poll::Ready(()) } else { Poll::Pending }
     });
-    within(host, FAREWELL, farewell).await;
+    within(host, FAREWELL, pin!(farewell)).await;
     line.end().await;
     Ok(())
 }

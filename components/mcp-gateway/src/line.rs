@@ -231,8 +231,9 @@ impl<'h, H: Host> Line<'h, H> {
         Ok(())
     }
 
-    /// Waits for `future`, as long as the client does.
-    pub async fn wait<T>(&mut self, future: impl Future<Output = T>) -> Result<T, Stopped> {
+    /// Waits for `future`, as long as the client does. The caller pins it, because a future that is passed by value lies in
+    /// this one twice more.
+    pub async fn wait<T>(&mut self, future: impl Future<Output = T> + Unpin) -> Result<T, Stopped> {
         let mut value = None;
         self.wait_for(pin!(async { value = Some(future.await) })).await?;
         value.ok_or(Stopped::Gone)

@@ -8,6 +8,7 @@
 //! it is looked for in the list, as it is kept or as the server gives it now.
 
 use sha2::{Digest, Sha256};
+use std::pin::pin;
 
 use crate::config::Pin;
 use crate::host::{Host, within};
@@ -45,7 +46,7 @@ pub async fn verdict<H: Host>(host: &H, link: Link<'_>, tool: &str) -> Result<Ve
     if link.server.pin.is_none() && is_noted(host, link, tool) {
         return Ok(Verdict::Allowed);
     }
-    let listed = match within(host, DEADLINE, of_server(host, &TOOLS, link)).await.unwrap_or(Err(Failure::Late)) {
+    let listed = match within(host, DEADLINE, pin!(of_server(host, &TOOLS, link))).await.unwrap_or(Err(Failure::Late)) {
         Ok(listed) => listed.unwrap_or_default(),
         // These have an answer of their own: another token.
         Err(failure @ (Failure::Refused | Failure::NeedsScopes(_))) => return Err(failure),

@@ -109,7 +109,7 @@ pub async fn listen<H: Host>(
         line.stand_up();
     }
     for stream in &streams {
-        within(host, DEADLINE, stream.close()).await;
+        within(host, DEADLINE, pin!(stream.close())).await;
     }
     if gone {
         return;
@@ -139,7 +139,7 @@ async fn passed_on<'a, H: Host>(
     };
     let Standing::Open(token) = visitor.standing(&server) else { return Err(listen) };
     let link = Link { server: &server, token, caller: &visitor.caller, profile: listen.client.profile() };
-    let peer = within(host, DEADLINE, upstream::peer(host, link)).await;
+    let peer = within(host, DEADLINE, pin!(upstream::peer(host, link))).await;
     if !matches!(peer, Some(Ok(Peer::Modern(_)))) {
         return Err(listen);
     }
@@ -286,7 +286,7 @@ async fn merge<H: Host>(
         });
         // A clock that is set back makes no wait longer.
         let left = Duration::from_secs(end.saturating_sub(host.now())).min(LONGEST);
-        let (link, peer, filter, Said { message, id }) = match line.wait(within(host, left, next)).await {
+        let (link, peer, filter, Said { message, id }) = match line.wait(pin!(within(host, left, pin!(next)))).await {
             Ok(Some(Some(next))) => next,
             // Another stream has its seat.
             Ok(_) | Err(Stopped::Cancelled) => return false,
@@ -311,7 +311,7 @@ async fn merge<H: Host>(
                 line.say(text.as_bytes());
             }
             Fitted::ForTheUpstream(reply) => {
-                if line.wait(upstream::tell(host, link, &peer, reply)).await.is_err() {
+                if line.wait(pin!(upstream::tell(host, link, &peer, reply))).await.is_err() {
                     return true;
                 }
             }

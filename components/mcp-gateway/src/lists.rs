@@ -10,6 +10,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
+use std::pin::pin;
 use std::time::Duration;
 
 use crate::concurrent::join_all;
@@ -322,7 +323,7 @@ async fn in_time<H: Host>(
 ) -> Option<Found> {
     let Standing::Open(token) = visitor.standing(server) else { return None };
     let link = Link { server, token, caller: &visitor.caller, profile };
-    let found = within(host, DEADLINE, of_server(host, kind, link)).await.unwrap_or(Err(Failure::Late));
+    let found = within(host, DEADLINE, pin!(of_server(host, kind, link))).await.unwrap_or(Err(Failure::Late));
     if let Err(failure) = &found {
         health::failed(host, link, failure);
     }

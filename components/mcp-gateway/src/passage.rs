@@ -5,6 +5,7 @@
 //! bytes ([`Fit`]). An event stream is read message by message: each passes as it is, but for what this client must not
 //! hear, and for ids of events, which are sealed (`resuming`).
 
+use std::pin::pin;
 use std::time::Duration;
 
 use http::{HeaderValue, StatusCode, header};
@@ -68,7 +69,9 @@ async fn deliver_json<'h, H: Host>(
 ) -> Result<Delivered<'h, H>, Halt> {
     let as_it_is = fit.changes_nothing();
     let mut held = Vec::new();
-    while let Some(chunk) = line.wait(body.chunk()).await?.map_err(Failure::from)? {
+    loop {
+        let chunk = line.wait(pin!(body.chunk())).await?.map_err(Failure::from)?;
+        let Some(chunk) = chunk else { break };
         if held.is_empty() {
             held = chunk;
         } else {
@@ -113,11 +116,12 @@ pub async fn deliver_events<'h, H: Host>(
     let mut asked = Vec::new();
     loop {
         let next = match asked.len() {
-            0 => line.wait(messages.hear()).await?,
-            1..MOST_ASKED => match line.wait(within(line.host(), GATHERING, messages.hear())).await? {
-                Some(next) => next,
-                None => return Ok(Delivered::Asks(asked, messages)),
-            },
+            0 => line.wait(pin!(messages.hear())).await?,
+            1..MOST_ASKED => {
+                let next = line.wait(pin!(within(line.host(), GATHERING, pin!(messages.hear())))).await?;
+                let Some(next) = next else { return Ok(Delivered::Asks(asked, messages)) };
+                next
+            }
             _ => return Ok(Delivered::Asks(asked, messages)),
         };
         let Heard::Message(text) = next?.ok_or(Failure::BrokeOff)? else {
@@ -145,7 +149,7 @@ pub async fn deliver_events<'h, H: Host>(
                     line.say(text.as_bytes());
                 }
             }
-            Fitted::ForTheUpstream(reply) => line.wait(upstream::tell(line.host(), link, peer, reply)).await?,
+            Fitted::ForTheUpstream(reply) => line.wait(pin!(upstream::tell(line.host(), link, peer, reply))).await?,
             Fitted::Wants(text) => {
                 upstream::drain(line.host(), messages.into_body()).await;
                 return Ok(Delivered::Wants(text));

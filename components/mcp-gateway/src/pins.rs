@@ -17,6 +17,7 @@
 //! first answer.
 
 use std::collections::BTreeSet;
+use std::pin::pin;
 
 use base64ct::{Base64, Base64UrlUnpadded, Encoding};
 use http::Response;
@@ -214,7 +215,7 @@ pub async fn approve<H: Host>(
     };
     let one = [server];
     let asked = lists::all(host, &TOOLS, &one, visitor, relay.client.profile());
-    let listed = match line.wait(asked).await?.pop().flatten() {
+    let listed = match line.wait(pin!(asked)).await?.pop().flatten() {
         Some(Ok(listed)) => listed.unwrap_or_default(),
         Some(Err(failure)) => return fail(&format!("{} could not be asked: {failure}.", server.name)),
         None => return fail(&format!("{} is not connected.", server.name)),

@@ -11,6 +11,7 @@
 
 use std::borrow::Cow;
 use std::cell::RefCell;
+use std::pin::pin;
 use std::time::Duration;
 
 use base64ct::{Base64UrlUnpadded, Encoding};
@@ -73,7 +74,7 @@ pub async fn relay<H: Host>(
                     };
                 }
                 Own::Connections => Ok(connections::tool_result(host, site, visitor)),
-                own => line.wait(finding::answer(host, relay, *own, site, servers, visitor)).await,
+                own => line.wait(pin!(finding::answer(host, relay, *own, site, servers, visitor))).await,
             };
             return match members {
                 Ok(members) => line.answer(relay.client.result(relay.request.id, &members)).await,
@@ -83,7 +84,7 @@ pub async fn relay<H: Host>(
         Target::SomeServers => {
             let uri = relay.handle.as_ref().map_or("", |handle| &handle.value);
             let gathered = owners::gather(host, servers, visitor, relay.client.profile(), None);
-            let owner = match line.wait(gathered).await {
+            let owner = match line.wait(pin!(gathered)).await {
                 Ok(claims) => claims.owner(uri),
                 Err(stopped) => return stop(line, stopped).await,
             };
@@ -177,7 +178,7 @@ async fn attempt<H: Host>(
     let met = std::mem::take(&mut visitor.caller.met);
     let caller = Caller { met, ..visitor.caller.clone() };
     let link = Link { server, token: token.as_ref(), caller: &caller, profile: relay.client.profile() };
-    let done = match Box::pin(exchange(host, relay, link, own, fit, line)).await {
+    let done = match exchange(host, relay, link, own, fit, line).await {
         Ok(None) => Ok(()),
         Ok(Some(call)) => Box::pin(held::hold(host, relay, server, visitor, call, fit, line)).await.map_err(Halt::from),
         Err(halt) => Err(halt),
@@ -198,8 +199,8 @@ async fn exchange<'c, 'h: 'c, H: Host>(
 ) -> Result<Option<Interrupted<'c, H>>, Halt> {
     let method = &*relay.request.method;
     if let "resources/subscribe" | "resources/unsubscribe" = method {
-        let is_modern = matches!(line.wait(upstream::peer(host, link)).await??, Peer::Modern(_));
-        let can = !is_modern || line.wait(upstream::facts(host, link)).await??.says("resources", "subscribe");
+        let is_modern = matches!(line.wait(pin!(upstream::peer(host, link))).await??, Peer::Modern(_));
+        let can = !is_modern || line.wait(pin!(upstream::facts(host, link))).await??.says("resources", "subscribe");
         // A legacy server keeps it itself; here it is needed for the name by which the client watches.
         if can && (is_modern || fit.named) {
             let name = relay.handle.as_ref().map_or(own, |handle| &handle.value);
@@ -215,18 +216,18 @@ async fn exchange<'c, 'h: 'c, H: Host>(
         }
     }
     // To a server without the extension these are unknown methods, and here they are known ones.
-    if fit.named && skills::is_method(method) && !line.wait(skills::are_at(host, link, method)).await?? {
+    if fit.named && skills::is_method(method) && !line.wait(pin!(skills::are_at(host, link, method))).await?? {
         unknown(relay, line).await;
         return Ok(None);
     }
     let long = match &relay.handle {
         Some(handle) if matches!(handle.by, By::Tool | By::Prompt) && names::is_short(&handle.value) => {
-            line.wait(lists::long_name(host, link, handle.by, &handle.value)).await?
+            line.wait(pin!(lists::long_name(host, link, handle.by, &handle.value))).await?
         }
         _ => None,
     };
     let own = long.as_deref().unwrap_or(own);
-    if method == "tools/call" {
+    if method == "tools/call" && link.server.limits_tools() {
         match line.wait(Box::pin(listed::verdict(host, link, own))).await?? {
             Verdict::Allowed => {}
             Verdict::Held => {
@@ -264,7 +265,7 @@ async fn exchange<'c, 'h: 'c, H: Host>(
             outlives.set(!relay.client.is_modern() && matches!(peer, Peer::Modern(_)));
             write(relay, link, own, &id(peer), &input, peer)
         };
-        let sent = line.wait(Box::pin(upstream::exchange(host, link, &write))).await;
+        let sent = line.wait(pin!(upstream::exchange(host, link, &write))).await;
         let Answered { peer, content } = match sent {
             Ok(answered) => answered?,
             Err(stopped) => {
@@ -279,7 +280,7 @@ async fn exchange<'c, 'h: 'c, H: Host>(
             && says_mismatch(body)
         {
             listed = true;
-            let headers = line.wait(lists::header_parameters(host, link)).await??;
+            let headers = line.wait(pin!(lists::header_parameters(host, link))).await??;
             let learnt = upstream::Modern { headers: Some(headers), ..modern.clone() };
             memory::keep(host, link, &Peer::Modern(learnt));
             continue;
@@ -287,7 +288,7 @@ async fn exchange<'c, 'h: 'c, H: Host>(
         let asked = id(&peer);
         let same_era = relay.client.is_modern() == matches!(peer, Peer::Modern(_));
         let fit = Fit { asked: &asked, renamed: asked != relay.request.id, same_era, ..*fit };
-        match Box::pin(deliver(line, link, &peer, content, &fit)).await {
+        match deliver(line, link, &peer, content, &fit).await {
             Ok(Delivered::Done) => return Ok(None),
             Ok(Delivered::Asks(questions, messages)) => {
                 let talk = Conversation::of(host, link, peer, messages);
@@ -388,12 +389,12 @@ pub async fn ask<H: Host>(host: &H, line: &mut Line<'_, H>, link: Link<'_>, resu
         open.push((key, name));
     }
     if open.is_empty() {
-        line.wait(host.sleep(PAUSE)).await?;
+        line.wait(pin!(host.sleep(PAUSE))).await?;
         return Ok(Input { responses: None, state });
     }
     let mut responses = Vec::with_capacity(open.len());
     for (key, name) in open {
-        let answer = line.wait(fetched(host, link.caller, &name)).await?.ok_or(Failure::NoAnswer)?;
+        let answer = line.wait(pin!(fetched(host, link.caller, &name))).await?.ok_or(Failure::NoAnswer)?;
         let answer = Object::parse(&answer).map_err(|_| Failure::NoAnswer)?;
         let result = answer.get("result").ok().flatten().ok_or(Failure::NoAnswer)?;
         responses.push([&quoted(key), ":", result].concat());

@@ -13,6 +13,7 @@
 use base64ct::{Base64UrlUnpadded, Encoding};
 use http::{Response, StatusCode};
 use sha2::{Digest, Sha256};
+use std::pin::pin;
 
 use crate::config::Server;
 use crate::eras::{Client, Listen, Site};
@@ -188,9 +189,10 @@ async fn open<H: Host>(
 ) -> Result<H::Body, Halt> {
     for tries in 0..MOST_TRIES {
         if tries > 0 {
-            line.wait(host.sleep(LAST_LOOK)).await?;
+            line.wait(pin!(host.sleep(LAST_LOOK))).await?;
         }
-        match line.wait(legacy::open(host, link, session, Some(&point.event))).await? {
+        let opened = line.wait(pin!(legacy::open(host, link, session, Some(&point.event)))).await?;
+        match opened {
             Ok(Content::Events(body)) => return Ok(body),
             Ok(Content::Error(StatusCode::CONFLICT, _)) => {
                 if tries == TRIES_ALONE {

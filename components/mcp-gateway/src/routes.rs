@@ -289,10 +289,10 @@ async fn carry_out<H: Host>(
         Decision::Answer(response) | Decision::Refuse(response) => response,
         Decision::Describe(describe) => Box::pin(describe::describe(host, &describe, site, servers, visitor)).await,
         Decision::List(list) => match lists::passed_on(host, list, site, visitor) {
-            Ok(relay) => return Box::pin(relay::relay(host, &relay, site, servers, visitor, line)).await,
+            Ok(relay) => return relay::relay(host, &relay, site, servers, visitor, line).await,
             Err(list) => Box::pin(lists::list(host, &list, site, servers, visitor)).await,
         },
-        Decision::Relay(relay) => return Box::pin(relay::relay(host, &relay, site, servers, visitor, line)).await,
+        Decision::Relay(relay) => return relay::relay(host, &relay, site, servers, visitor, line).await,
         Decision::Listen(listen) => {
             return Box::pin(listening::listen(host, listen, site, servers, visitor, line)).await;
         }

@@ -9,6 +9,7 @@
 //! reads no row more. A session ends by DELETE, when [`MOST`] newer ones are open, or when it was not used for
 //! [`LIFETIME`]; its sessions at the servers end with it, and what was remembered of them goes.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use crate::concurrent::join_all;
@@ -172,7 +173,7 @@ async fn forget<H: Host>(host: &H, nonce: [u8; 16], servers: &[Server<'_>], visi
             legacy::end(host, link, &session).await;
         }
     });
-    within(host, FAREWELL, join_all(ended)).await;
+    within(host, FAREWELL, pin!(join_all(ended))).await;
 }
 
 /// The members of `capabilities` that a server is told as they stand.

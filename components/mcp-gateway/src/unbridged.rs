@@ -6,6 +6,7 @@
 //! versions that are named, and only the TypeScript and the Python SDK go on. All other requests are refused with -32022.
 
 use http::{Method, Response, StatusCode};
+use std::pin::pin;
 
 use crate::config::Server;
 use crate::eras::legacy::Version;
@@ -107,7 +108,7 @@ pub fn of_remembered<H: Host>(
 async fn ask<H: Host>(host: &H, client: &Client, server: &Server<'_>, visitor: &Visitor) -> Result<(), Failure> {
     let link = |token| Link { server, token, caller: &visitor.caller, profile: client.profile() };
     if let Standing::Open(token) = visitor.standing(server) {
-        let peer = within(host, server.patience, upstream::peer(host, link(token))).await;
+        let peer = within(host, server.patience, pin!(upstream::peer(host, link(token)))).await;
         let found = peer.unwrap_or(Err(Failure::Late)).map(drop);
         return match found {
             Err(Failure::NotBridged { .. } | Failure::Refused) | Ok(()) => found,

@@ -4,6 +4,7 @@
 //! that is a request, from which level on it wants to hear logs: each goes to the upstreams, or to the instance, that it
 //! is for. All else that it says is its own business.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use crate::concurrent::join_all;
@@ -118,7 +119,7 @@ pub async fn set_level<H: Host>(
         memory::keep(host, link, &peer);
         true
     });
-    let told = within(host, DEADLINE, join_all(told)).await;
+    let told = within(host, DEADLINE, pin!(join_all(told))).await;
     if !told.is_none_or(|told| told.contains(&true)) {
         return wanted.client.error(wanted.id, jsonrpc::METHOD_NOT_FOUND, "Method not found");
     }

@@ -1,5 +1,6 @@
 //! Goes on with a call while its client is asked.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use super::state::required;
@@ -122,7 +123,8 @@ impl<H: Host> Holder<'_, H> {
         let (mut heard, mut waiter) = (String::new(), String::new());
         let mut told = 0;
         loop {
-            match within(host, pause, talk.next()).await {
+            let next = within(host, pause, pin!(talk.next())).await;
+            match next {
                 None => pause = (pause * 2).min(LAST_LOOK),
                 Some(next) => {
                     match self.sort(next, talk).await {
@@ -246,7 +248,7 @@ impl<H: Host> Holder<'_, H> {
     /// What the server does not say that it has heard, it may have heard all the same.
     async fn hand(&mut self, message: Vec<u8>) -> Result<(), Failure> {
         let link = link(self.server, self.visitor, self.fit).ok_or(Failure::Refused)?;
-        let handed = within(self.host, HEARD, upstream::hand(self.host, link, &self.peer, message)).await;
+        let handed = within(self.host, HEARD, pin!(upstream::hand(self.host, link, &self.peer, message))).await;
         self.shelf.keep(self.host, &mut self.report);
         handed.unwrap_or(Ok(()))
     }

@@ -1,5 +1,6 @@
 //! Goes on with a held call for the client that makes it again.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use super::state::{State, required};
@@ -82,7 +83,8 @@ pub async fn resume<H: Host>(
             }
         }
         let again = || told.map(|(says, text)| say(says, text));
-        report = match line.wait(news(host, &shelf, &report, &again)).await {
+        let next = line.wait(pin!(news(host, &shelf, &report, &again))).await;
+        report = match next {
             Ok(Some(report)) => report,
             Ok(None) => return Err(if is_open { Failure::Lost } else { Failure::LostLater }.into()),
             Err(stopped) => {

@@ -9,6 +9,7 @@
 //! one waits until that is closed; if it is not closed in time, the old one is told to end (`letters`). Modern clients
 //! share a session, so the second one listens in a session of its own, as does each that watches resources.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use super::{Filter, LONGEST, LOOK};
@@ -87,7 +88,7 @@ impl<'a, H: Host> Stream<'a, H> {
         mut filter: Filter,
         last: Option<String>,
     ) -> Option<Self> {
-        let (facts, peer) = within(host, DEADLINE, meet(host, link)).await.flatten()?;
+        let (facts, peer) = within(host, DEADLINE, pin!(meet(host, link))).await.flatten()?;
         filter.keep_announced(&facts);
         let subscribes = facts.says("resources", "subscribe");
         let may_change = id.is_none() && facts.modern && subscribes;
@@ -124,12 +125,15 @@ impl<'a, H: Host> Stream<'a, H> {
         let host = self.host;
         let is_shared = !self.is_of_client() && self.peer.shares_ids();
         if is_shared && !self.filter.uris.is_empty() {
-            return within(host, DEADLINE, self.open_own()).await.unwrap_or(false);
+            return within(host, DEADLINE, pin!(self.open_own())).await.unwrap_or(false);
         }
-        match within(host, DEADLINE, self.try_open()).await {
+        let opened = within(host, DEADLINE, pin!(self.try_open())).await;
+        match opened {
             Some(Opened::Open(messages)) => self.take(messages),
             Some(Opened::Never) => return false,
-            Some(Opened::Taken) if is_shared => return within(host, DEADLINE, self.open_own()).await.unwrap_or(false),
+            Some(Opened::Taken) if is_shared => {
+                return within(host, DEADLINE, pin!(self.open_own())).await.unwrap_or(false);
+            }
             Some(Opened::Taken) => self.taken = 1,
             Some(Opened::NotNow) | None => {}
         }
@@ -160,7 +164,8 @@ impl<'a, H: Host> Stream<'a, H> {
                 true => LOOK_FOR_SESSION,
                 false => LONGEST,
             };
-            match within(self.host, look, messages.hear()).await {
+            let heard = within(self.host, look, pin!(messages.hear())).await;
+            match heard {
                 Some(Ok(Some(heard))) => {
                     let id = messages.new_id().map(str::to_owned);
                     let message = if let Heard::Message(message) = heard { Some(message) } else { None };
@@ -308,7 +313,7 @@ impl<'a, H: Host> Stream<'a, H> {
     async fn watch(&self, session: &Session) {
         for (uri, _) in &self.filter.uris {
             let said = legacy::subscribe(self.host, self.link, session, "resources/subscribe", uri);
-            within(self.host, DEADLINE, said).await;
+            within(self.host, DEADLINE, pin!(said)).await;
         }
     }
 
@@ -334,7 +339,7 @@ impl<'a, H: Host> Stream<'a, H> {
         let added = noted.iter().find(|uri| !self.filter.uris.contains(uri)).cloned();
         self.filter.uris = noted;
         let opened = open_modern(self.host, self.link, self.id, &mut self.filter);
-        self.messages = within(self.host, DEADLINE, opened).await.and_then(Result::ok).flatten();
+        self.messages = within(self.host, DEADLINE, pin!(opened)).await.and_then(Result::ok).flatten();
         let uri = quoted(&added?.0);
         let message = format!(r#"{{"jsonrpc":"2.0","method":"{UPDATED}","params":{{"uri":{uri}}}}}"#);
         Some(Said { message: Some(message), id: None })

@@ -1,5 +1,6 @@
 //! How is an upstream of 2025-03-26 to 2025-11-25 spoken to?
 
+use std::pin::pin;
 use std::time::Duration;
 
 use http::response::Parts;
@@ -118,7 +119,7 @@ pub async fn initialize<H: Host>(
     let initialized = br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#.to_vec();
     let initialized = self::request(link, &session, initialized).ok_or(Failure::NotMcp)?;
     // A server that wants it has it now; one that answers it with an error, or not at all, still has its session.
-    let answered = within(host, NOTICE, dispatch(host, link, initialized, link.server.patience)).await;
+    let answered = within(host, NOTICE, pin!(dispatch(host, link, initialized, link.server.patience))).await;
     match answered {
         Some(Ok(answer)) => super::drain(host, answer.into_body()).await,
         Some(Err(error)) if error != SendError::Timeout => return Err(error.into()),

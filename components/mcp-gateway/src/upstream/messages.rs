@@ -6,6 +6,7 @@
 //! broke is resumed in the same way. A stream without an id has broken off. A request is never sent again.
 
 use std::pin::Pin;
+use std::pin::pin;
 use std::time::Duration;
 
 use http::{HeaderValue, Request, StatusCode};
@@ -139,7 +140,7 @@ impl<'h, H: Host> Messages<'h, H> {
         match &self.resumption {
             Some(resumption) if resumption.tries > 0 => {
                 let left = resumption.left(self.host);
-                within(self.host, left, self.body.chunk()).await.ok_or(Failure::Late)
+                within(self.host, left, pin!(self.body.chunk())).await.ok_or(Failure::Late)
             }
             _ => Ok(self.body.chunk().await),
         }

@@ -29,6 +29,7 @@ pub mod modern;
 pub mod params;
 
 use std::borrow::Cow;
+use std::pin::pin;
 use std::time::Duration;
 
 use http::request::Builder;
@@ -329,7 +330,7 @@ async fn meet<H: Host>(host: &H, link: Link<'_>, before: Option<&Peer>) -> Resul
     let (mut peer, facts) = introduce(host, link).await?;
     if let (Err(_), Peer::Legacy(session)) = (bridge::check(link, &peer), &mut peer) {
         // It is not used: only the era is remembered.
-        within(host, NOTICE, legacy::end(host, link, session)).await;
+        within(host, NOTICE, pin!(legacy::end(host, link, session))).await;
         session.id = None;
     }
     let peer = settle(host, link, peer, before).await;
@@ -398,7 +399,7 @@ async fn settle<H: Host>(host: &H, link: Link<'_>, peer: Peer, before: Option<&P
     if let Peer::Legacy(session) = &peer
         && known.session_id() != peer.session_id()
     {
-        within(host, NOTICE, legacy::end(host, link, session)).await;
+        within(host, NOTICE, pin!(legacy::end(host, link, session))).await;
     }
     known
 }
@@ -510,7 +511,7 @@ async fn receive<H: Host>(
         status @ (429 | 503) => Err(Failure::Busy { status, seconds: seconds_in(&head) }),
         status @ (502 | 504) => Err(Failure::Status(status)),
         _ => {
-            let body = within(host, link.server.patience, collect(body, ERROR_LIMIT)).await;
+            let body = within(host, link.server.patience, pin!(collect(body, ERROR_LIMIT))).await;
             let mut body = body.and_then(Result::ok).unwrap_or_default();
             take_mark(&mut body);
             if coding.is_some() {
@@ -621,7 +622,7 @@ async fn message<H: Host>(
             }
         }
     };
-    within(host, patience, read).await.unwrap_or(Err(Failure::Late))
+    within(host, patience, pin!(read)).await.unwrap_or(Err(Failure::Late))
 }
 
 /// The text of a body.
@@ -676,7 +677,7 @@ async fn collect(mut body: impl Source, limit: usize) -> Result<Vec<u8>, Failure
 
 /// Reads a body whose message is complete to its end, so that its connection can serve the next request.
 pub async fn drain<H: Host>(host: &H, mut body: H::Body) {
-    within(host, DRAIN, async { while let Ok(Some(_)) = body.chunk().await {} }).await;
+    within(host, DRAIN, pin!(async { while let Ok(Some(_)) = body.chunk().await {} })).await;
 }
 
 /// What both eras send to a server: its own headers, and the token of the service, never the client's.
