@@ -24,6 +24,8 @@ use crate::{jsonrpc, letters, seats, sse};
 const GRACE: Duration = Duration::from_secs(2);
 /// Between two looks for a cancellation.
 const LOOK: Duration = Duration::from_secs(2);
+/// How long a line leaves its own word for the line that it is for, which looks for it every [`LOOK`].
+const LEFT_SECONDS: u64 = 5;
 /// Between two looks at whether the client of a stream has gone. One costs a few host calls and sends nothing.
 const LOOK_FOR_CLIENT: Duration = Duration::from_secs(1);
 /// The same for a stream that only listens.
@@ -62,8 +64,8 @@ struct Watch {
     caller: Caller,
     key: String,
     looked: u64,
-    /// What this line itself has left there for another one.
-    own: String,
+    /// The word that this line has left there for another one, and when.
+    own: Option<(String, u64)>,
 }
 
 enum To<'h, H: Host> {
@@ -81,6 +83,8 @@ enum To<'h, H: Host> {
 pub enum Stopped {
     Gone,
     Cancelled,
+    /// The client has come again by another stream, which goes on with the request.
+    Replaced,
 }
 
 impl<'h, H: Host> Line<'h, H> {
@@ -155,14 +159,14 @@ impl<'h, H: Host> Line<'h, H> {
 
     /// From now on a letter for `key` cancels.
     pub fn watch(&mut self, caller: &Caller, key: String) {
-        self.watch = Some(Watch { caller: caller.clone(), key, looked: self.host.now(), own: String::new() });
+        self.watch = Some(Watch { caller: caller.clone(), key, looked: self.host.now(), own: None });
     }
 
     /// Has another line that watches the same end: its client has come again by this one. The request is not cancelled.
     pub fn take_over(&mut self, name: String) {
         if let Some(watch) = &mut self.watch {
             letters::post(self.host, &watch.caller, &watch.key, &name);
-            watch.own = name;
+            watch.own = Some((name, self.host.now()));
         }
     }
 
@@ -322,13 +326,14 @@ impl<'h, H: Host> Line<'h, H> {
         }
         let Watch { caller, key, looked, own } = self.watch.as_mut()?;
         let now = self.host.now();
-        if now.abs_diff(*looked) < LOOK.as_secs() {
+        let is_left = own.as_ref().is_some_and(|(_, at)| now.abs_diff(*at) < LEFT_SECONDS);
+        if is_left || now.abs_diff(*looked) < LOOK.as_secs() {
             return None;
         }
         *looked = now;
         match letters::fetch(self.host, caller, key)? {
             word if word.is_empty() => Some(Stopped::Cancelled),
-            name => (name != *own).then_some(Stopped::Gone),
+            name => own.as_ref().is_none_or(|(own, _)| *own != name).then_some(Stopped::Replaced),
         }
     }
 

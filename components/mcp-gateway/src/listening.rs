@@ -254,7 +254,8 @@ fn acknowledged<H: Host>(id: &str, streams: &[Stream<'_, H>]) -> Vec<u8> {
 }
 
 /// Passes on what the servers say until all have ended. `named`: there may be several, so that each speaks of its own
-/// things alone. True: the client has gone.
+/// things alone. Returns true if the client has gone, and false if its stream has to end, also because another one has its
+/// seat.
 async fn merge<H: Host>(
     host: &H,
     listen: &Listen<'_>,
@@ -288,9 +289,8 @@ async fn merge<H: Host>(
         let left = Duration::from_secs(end.saturating_sub(host.now())).min(LONGEST);
         let (link, peer, filter, Said { message, id }) = match line.wait(pin!(within(host, left, pin!(next)))).await {
             Ok(Some(Some(next))) => next,
-            // Another stream has its seat.
-            Ok(_) | Err(Stopped::Cancelled) => return false,
-            Err(Stopped::Gone) => return true,
+            Ok(_) => return false,
+            Err(stopped) => return stopped == Stopped::Gone,
         };
         resuming::mark(line, link, &peer, &fit(listen, link, named), id.as_deref());
         let Some(message) = message else { continue };
@@ -311,8 +311,8 @@ async fn merge<H: Host>(
                 line.say(text.as_bytes());
             }
             Fitted::ForTheUpstream(reply) => {
-                if line.wait(pin!(upstream::tell(host, link, &peer, reply))).await.is_err() {
-                    return true;
+                if let Err(stopped) = line.wait(pin!(upstream::tell(host, link, &peer, reply))).await {
+                    return stopped == Stopped::Gone;
                 }
             }
             Fitted::Answer(_) | Fitted::Asks(_) | Fitted::Wants(_) | Fitted::NotForThisClient => {}

@@ -20,7 +20,7 @@ use sha2::{Digest, Sha256};
 use crate::config::Server;
 use crate::conversation::Conversation;
 use crate::eras::modern::{HEADER_MISMATCH, OWN_STATE};
-use crate::eras::{By, Own, Relay, Site, Target};
+use crate::eras::{By, Client, Own, Relay, Site, Target};
 use crate::fit::Fit;
 use crate::held::Interrupted;
 use crate::host::{Caller, Host};
@@ -243,7 +243,7 @@ async fn exchange<'c, 'h: 'c, H: Host>(
     let key = relay.client.session().map_or_else(|| nonce(host), |session| request_key(session, relay.request.id));
     let key = quoted(&key);
     if askable_call::may_be(relay, link.profile)
-        && let Some(place) = line.wait(Box::pin(askable_call::find(host, link))).await??
+        && let Some(place) = Box::pin(askable_call::find(host, link, line)).await?
     {
         return Box::pin(askable_call::make(host, relay, link, place, (own, key), fit, line)).await;
     }
@@ -270,7 +270,7 @@ async fn exchange<'c, 'h: 'c, H: Host>(
             Ok(answered) => answered?,
             Err(stopped) => {
                 if let Some(peer) = met.take() {
-                    withdraw(host, relay, link, &peer, &id(&peer), stopped).await;
+                    withdraw(host, relay.client, relay.request.id, link, (&peer, &id(&peer)), stopped).await;
                 }
                 return Err(stopped.into());
             }
@@ -299,7 +299,7 @@ async fn exchange<'c, 'h: 'c, H: Host>(
                 again = Some(quoted(&nonce(host)));
             }
             Err(Halt::Stopped(stopped)) => {
-                withdraw(host, relay, link, &peer, &asked, stopped).await;
+                withdraw(host, relay.client, relay.request.id, link, (&peer, &asked), stopped).await;
                 return Err(stopped.into());
             }
             Err(halt) => return Err(halt),
@@ -431,26 +431,41 @@ async fn fetched<H: Host>(host: &H, caller: &Caller, name: &str) -> Option<Strin
     None
 }
 
-/// Tells a legacy upstream that nobody waits for its answer any more. A modern one sees that by its connection.
-pub async fn withdraw<H: Host>(host: &H, relay: &Relay<'_>, link: Link<'_>, peer: &Peer, id: &str, stopped: Stopped) {
-    // Legacy: "a disconnect SHOULD NOT be interpreted as the client cancelling".
-    if stopped == Stopped::Cancelled || relay.client.is_modern() || is_cancelled_later(host, relay, link).await {
-        cancel(host, link, peer, id).await;
+/// Tells a legacy upstream that nobody waits for the answer to the request `id` of `client` any more. A modern one sees
+/// that by its connection. `asked`: the upstream, and the id that it knows the request by.
+pub async fn withdraw<H: Host>(
+    host: &H,
+    client: Client,
+    id: &str,
+    link: Link<'_>,
+    (peer, asked): (&Peer, &str),
+    stopped: Stopped,
+) {
+    let is_cancelled = match stopped {
+        Stopped::Cancelled => true,
+        Stopped::Replaced => false,
+        // Legacy: "a disconnect SHOULD NOT be interpreted as the client cancelling".
+        Stopped::Gone => client.is_modern() || is_cancelled_later(host, &client, id, link).await,
+    };
+    if is_cancelled {
+        cancel(host, link, peer, asked).await;
     }
 }
 
-pub async fn cancel<H: Host>(host: &H, link: Link<'_>, peer: &Peer, id: &str) {
+async fn cancel<H: Host>(host: &H, link: Link<'_>, peer: &Peer, id: &str) {
     let said = format!(r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{id}}}}}"#);
     upstream::tell(host, link, peer, said.into_bytes()).await;
 }
 
-/// Whether a legacy client that has gone says in the next moments that it has cancelled: it does so by another connection.
-async fn is_cancelled_later<H: Host>(host: &H, relay: &Relay<'_>, link: Link<'_>) -> bool {
-    let Some(session) = relay.client.session() else { return false };
-    let name = cancellation(session, relay.request.id);
+/// Returns true if a legacy client that has gone says in the next seconds that it has cancelled: it does so by another
+/// connection.
+async fn is_cancelled_later<H: Host>(host: &H, client: &Client, id: &str, link: Link<'_>) -> bool {
+    let Some(session) = client.session() else { return false };
+    let name = cancellation(session, id);
     for _ in 0..LAST_WORDS {
-        if letters::fetch(host, link.caller, &name).is_some() {
-            return true;
+        if let Some(word) = letters::fetch(host, link.caller, &name) {
+            // Any other word is that of a stream which goes on with the request.
+            return word.is_empty();
         }
         host.sleep(LAST_LOOK).await;
     }

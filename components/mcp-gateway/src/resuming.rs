@@ -21,9 +21,10 @@ use crate::fit::Fit;
 use crate::host::Host;
 use crate::jsonrpc;
 use crate::memory::{self, Place};
-use crate::passage::{Delivered, Halt, Line, Stopped, deliver_events};
+use crate::passage::{Delivered, Halt, Line, deliver_events};
 use crate::relay::{self, LAST_LOOK, stop, tool_error};
-use crate::upstream::{Content, Failure, Link, Messages, Peer, Session, legacy};
+use crate::upstream::legacy::{self, Opened};
+use crate::upstream::{Failure, Link, Messages, Peer, Session};
 use crate::visitor::{Standing, Visitor};
 
 /// How an id begins: that of a stream which answers a request, and that of the stream of GET.
@@ -132,8 +133,9 @@ pub async fn resume<H: Host>(
     match gone_on {
         Ok(()) => {}
         Err(Halt::Stopped(stopped)) => {
-            if let (Stopped::Cancelled, Some(session)) = (stopped, point.session(host, link)) {
-                relay::cancel(host, link, &Peer::Legacy(session), &point.asked).await;
+            if let Some(session) = point.session(host, link) {
+                let peer = Peer::Legacy(session);
+                relay::withdraw(host, client, &point.id, link, (&peer, &point.asked), stopped).await;
             }
             stop(line, stopped).await;
         }
@@ -192,16 +194,11 @@ async fn open<H: Host>(
             line.wait(pin!(host.sleep(LAST_LOOK))).await?;
         }
         let opened = line.wait(pin!(legacy::open(host, link, session, Some(&point.event)))).await?;
-        match opened {
-            Ok(Content::Events(body)) => return Ok(body),
-            Ok(Content::Error(StatusCode::CONFLICT, _)) => {
-                if tries == TRIES_ALONE {
-                    line.take_over(relay::nonce(host));
-                }
-            }
-            Ok(Content::Error(status, _)) if status.is_server_error() => {}
-            Err(failure) if failure.may_pass() => {}
-            Ok(_) | Err(_) => break,
+        match legacy::sorted(opened) {
+            Opened::Open(body) => return Ok(body),
+            Opened::Taken if tries == TRIES_ALONE => line.take_over(relay::nonce(host)),
+            Opened::Taken | Opened::Later => {}
+            Opened::Never => break,
         }
     }
     Err(Failure::NotResumed.into())
