@@ -5,11 +5,11 @@
 //! it, and when that call last said so. The session itself is remembered like every other (`memory`).
 //!
 //! * A slot is free when its call has ended. Its session is used again, by clients that can be asked for the same.
-//! * A call says every [`RENEWED`] that it has its slot. One that has not said so for [`LEASE`] seconds was killed. Its server
-//!   may still work on it, and ask. So the session is ended before another call uses the slot, and also when a call ends
-//!   without its answer.
-//! * The store has no compare-and-set. If two calls take one slot at once, the later row stays. Each call reads the row again
-//!   when its stream is open, before the call is sent, and again when something is asked.
+//! * A call says every [`RENEWED`] that it has its slot. One that has not said so for [`LEASE`] seconds was killed. Its
+//!   server may still work on it, and ask. So the session is ended before another call uses the slot, and also when a call
+//!   ends without its answer.
+//! * The store has no compare-and-set. If two calls take one slot at once, the later row stays. Each call reads the row
+//!   again when its stream is open, before the call is sent, and again when something is asked.
 
 use std::time::Duration;
 

@@ -190,7 +190,7 @@ impl<'c, H: Host> Answer<'c, H> {
 }
 
 impl<'c, H: Host> Stream<'c, H> {
-    /// The next message. Waits for ever if there is none to come.
+    /// The next message. Never returns if none can come.
     async fn next(&mut self, host: &'c H) -> String {
         loop {
             match self {

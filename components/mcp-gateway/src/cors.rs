@@ -4,8 +4,8 @@
 //! answers that name its origin. Both are granted to exactly the origins that the guard of [`crate::routes`] lets in, and on
 //! MCP endpoints only. Errors are granted too, because a client that cannot read a 401 cannot sign in.
 //!
-//! `Access-Control-Allow-Credentials` is never granted: a client proves itself by a header that it writes, and no browser adds
-//! cookies of the broker's pages to what another page sends.
+//! `Access-Control-Allow-Credentials` is never granted: a client proves itself by a header that it writes, and no browser
+//! adds cookies of the broker's pages to what another page sends.
 
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,

@@ -1,4 +1,4 @@
-//! What is a JSON-RPC message, and how is one answered?
+//! Reads JSON-RPC messages, and writes answers to them.
 
 use std::borrow::Cow;
 
@@ -20,7 +20,7 @@ pub enum Incoming<'a> {
     /// An answer to a request of ours, or of an upstream's.
     Response {
         text: &'a str,
-        /// None: it names no request.
+        /// `None` if it names no request.
         id: Option<&'a str>,
     },
 }

@@ -186,7 +186,7 @@ impl<'h, H: Host> Line<'h, H> {
         self.is_primed = alone;
     }
 
-    /// Whether something was said before the answer, so that its HTTP status is gone.
+    /// Returns true if something was said before the answer, so that its HTTP status is gone.
     pub fn has_begun(&self) -> bool {
         self.began || !self.pending.is_empty()
     }
@@ -220,7 +220,7 @@ impl<'h, H: Host> Line<'h, H> {
         self.pending.extend_from_slice(bytes);
     }
 
-    /// Whether a body can be piped to the client.
+    /// Returns true if a body can be piped to the client.
     pub fn can_pipe(&self) -> bool {
         matches!(self.to, To::Client(_))
     }

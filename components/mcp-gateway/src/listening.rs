@@ -1,4 +1,4 @@
-//! Has a client hear what happens outside of its requests.
+//! Tells a client what happens outside of its requests.
 //!
 //! Modern: `subscriptions/listen`, with what it wants to hear of. Legacy: GET, on which the server says what it likes.
 //! Towards the servers it is the same: one stream to each that can say something, `subscriptions/listen` with what was
@@ -7,8 +7,8 @@
 //! which its era has for that. What a legacy client subscribes to at a modern server while it listens is listened for
 //! again (`subscriptions`), and said once to have been updated, because it may have been in between.
 //!
-//! A server's stream that ends is opened again (`stream`). That of the client ends when no server has one any more, and after
-//! half an hour at the latest: clients come again.
+//! A server's stream that ends is opened again (`stream`). That of the client ends when no server has one any more, and
+//! after half an hour at the latest: clients come again.
 
 mod stream;
 
@@ -213,7 +213,7 @@ impl Filter {
         members.join(",")
     }
 
-    /// Keeps what `message` acknowledges; none when it is something else.
+    /// Keeps what `message` acknowledges. `None` if it is something else.
     fn keep_accepted(&mut self, message: &str) -> Option<()> {
         let message = Object::parse(message).ok()?;
         decisive::message(&message).ok()?;
@@ -231,7 +231,7 @@ impl Filter {
         Some(())
     }
 
-    /// Whether a notification was asked for.
+    /// Returns true if a notification was asked for.
     fn lets_through(&self, method: &str) -> bool {
         FLAGS.iter().zip(self.flags).any(|((.., said), set)| set && *said == method)
             || (method == UPDATED && !self.uris.is_empty())

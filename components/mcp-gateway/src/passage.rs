@@ -17,9 +17,9 @@ use crate::{jsonrpc, lists, resuming, subscriptions};
 
 pub use crate::line::{Line, Stopped};
 
-/// What is whole by then leaves in one write.
+/// A body that is whole by then leaves in one write.
 const SMALL: usize = 64 * 1024;
-/// How long what else is asked may follow what is asked.
+/// How long after a question of a server another one is still asked with it.
 pub const GATHERING: Duration = Duration::from_millis(50);
 /// The most that a client is asked at once.
 pub const MOST_ASKED: usize = 16;
@@ -31,7 +31,7 @@ pub enum Halt {
     Stopped(Stopped),
 }
 
-/// What became of an upstream's answer.
+/// How far an upstream's answer was delivered.
 pub enum Delivered<'h, H: Host> {
     Done,
     /// It is not the answer yet: the upstream needs input that only a client of its own era can be sent as it is.
@@ -160,7 +160,7 @@ pub async fn deliver_events<'h, H: Host>(
                 return Ok(Delivered::Done);
             }
         }
-        // Whoever talks on has nothing more to ask at once.
+        // A server that says something else has nothing more to ask at once.
         if !asked.is_empty() {
             return Ok(Delivered::Asks(asked, messages));
         }

@@ -1,8 +1,8 @@
-//! How does a request reach the one server that it is for, and its answer come back?
+//! Sends a request to the one server that it is for, and brings its answer back.
 //!
-//! Name to server by the name alone, the person's token to the request, one request upstream, its answer back. What goes
-//! wrong on the way to a tool is a result with `isError`, which the model sees and can pass on to the person; for
-//! anything else, and for a name that nobody has, it is an error of the protocol.
+//! The name tells the server, the person's token is added, and one request goes upstream. A failed call of a tool is a
+//! result with `isError`, which the model sees and can pass on to the person. For any other request, and for an unknown
+//! name, it is an error of the protocol.
 //!
 //! A modern upstream may answer that it needs input. A modern client gets that as it is. For a legacy client the gateway
 //! asks: each wanted input is a request on the client's stream, its answers come by other instances (`asks`), and the
@@ -187,8 +187,8 @@ async fn attempt<H: Host>(
     done
 }
 
-/// The request upstream and its answer back, as often as the upstream wants more input. Gives a call that is not over
-/// when its client has to be asked by a result.
+/// The request upstream and its answer back, as often as the upstream wants more input. Returns a call that is not
+/// over, if its client has to be asked by a result.
 async fn exchange<'c, 'h: 'c, H: Host>(
     host: &'c H,
     relay: &'c Relay<'c>,
@@ -359,13 +359,14 @@ pub fn write<'w>(
     Outgoing { method, name: (is_named && relay.handle.is_some()).then_some(own), headers, body: edits.apply() }
 }
 
-/// Whether the request is about a URI that says whose it is.
+/// Returns true if the request is about a URI that says whose it is.
 fn names_server(relay: &Relay<'_>) -> bool {
     let handle = relay.handle.as_ref().filter(|handle| matches!(handle.by, By::Uri | By::Skill));
     handle.is_some_and(|handle| names::split_uri(&handle.value).is_some())
 }
 
-/// Whether the client knows itself which arguments have to be repeated in headers: it does of a tool that it was shown.
+/// Returns true if the client knows itself which arguments have to be repeated in headers: it does of a tool that it was
+/// shown.
 fn repeats_arguments(relay: &Relay<'_>) -> bool {
     relay.client.is_modern() && relay.inner.is_none()
 }
@@ -416,7 +417,7 @@ fn question(name: &str, method: &str, params: Option<&Object<'_>>) -> Vec<u8> {
     format!(r#"{{"jsonrpc":"2.0","id":{id},"method":{method},"params":{params_text}}}"#).into_bytes()
 }
 
-/// The client's answer to the request called `name`; none when it takes too long.
+/// The client's answer to the request called `name`. `None` if it takes too long.
 async fn fetched<H: Host>(host: &H, caller: &Caller, name: &str) -> Option<String> {
     let mut waited = Duration::ZERO;
     let mut pause = FIRST_LOOK;

@@ -30,8 +30,8 @@ use crate::visitor::{Standing, Visitor};
 /// How an id begins: that of a stream which answers a request, and that of the stream of GET.
 const OF_ANSWER: &str = "gha.";
 const OF_STREAM: &str = "ghs.";
-/// How often the upstream is asked for the rest of a stream, once in a second, and how often before the instance that still has
-/// the stream is told to end.
+/// How often the upstream is asked for the rest of a stream, once in a second, and how often before the instance that still
+/// has the stream is told to end.
 const MOST_TRIES: usize = 15;
 const TRIES_ALONE: usize = 4;
 /// The most bytes that are sealed in an id.

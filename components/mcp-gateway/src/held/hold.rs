@@ -18,11 +18,11 @@ use crate::visitor::{Standing, Visitor};
 use crate::{jsonrpc, lists};
 use json::{Object, quoted};
 
-/// How long what was fetched can be fetched again.
+/// How long a result that was fetched can be fetched again.
 const LINGER_SECONDS: u64 = 30;
-/// How long a server may take to say that it has heard. A holder that waits longer would be missed.
+/// How long a server may take to accept an answer. A holder that waits longer would be taken for killed.
 const HEARD: Duration = Duration::from_secs(15);
-/// What is said while nobody listens is kept so far.
+/// The most notifications that are kept while no client listens, and their most bytes.
 const MOST_SAID: usize = 32;
 const SAID_BYTES: usize = 64 * 1024;
 
@@ -102,7 +102,7 @@ pub async fn hold<H: Host>(
 }
 
 impl<H: Host> Holder<'_, H> {
-    /// Reports what the client is asked in the next round; gives it as the text of `inputRequests`.
+    /// Reports what the client is asked in the next round. Returns it as the text of `inputRequests`.
     fn ask(&mut self, asked: Vec<Question>) -> String {
         let member = |question: &Question| [&quoted(&question.id), ":", &question.request].concat();
         let requests = ["{", &asked.iter().map(member).collect::<Vec<_>>().join(","), "}"].concat();
@@ -113,7 +113,7 @@ impl<H: Host> Holder<'_, H> {
         requests
     }
 
-    /// Goes on until there is an answer, or why there is none; none at all when nobody wants it any more.
+    /// Goes on until there is an answer, or a reason why there is none. `None` if nobody wants it any more.
     async fn work(&mut self, talk: &mut Conversation<'_, H>) -> Option<(Stage, String)> {
         let Self { host, shelf, .. } = *self;
         let failed = |failure: Failure| Some((Stage::Fails, failure.to_string()));
@@ -180,7 +180,7 @@ impl<H: Host> Holder<'_, H> {
         }
     }
 
-    /// What is to be done about the next message; gives the answer when it is that.
+    /// Deals with the next message. Returns the answer, if it is that.
     async fn sort(
         &mut self,
         next: Result<Said, Failure>,
@@ -224,7 +224,7 @@ impl<H: Host> Holder<'_, H> {
         Ok(None)
     }
 
-    /// Gives the server what the client has answered.
+    /// Sends the server the client's answers.
     async fn answer(&mut self, answers: &str) -> Result<(), Failure> {
         // Said first: a caller that finds this instance killed must not believe that the server has no answer.
         self.report.stage = Stage::Works;
@@ -245,7 +245,7 @@ impl<H: Host> Holder<'_, H> {
         Ok(())
     }
 
-    /// What the server does not say that it has heard, it may have heard all the same.
+    /// Sends the server a message. If it does not answer in time, it may have heard it all the same, and that is no error.
     async fn hand(&mut self, message: Vec<u8>) -> Result<(), Failure> {
         let link = link(self.server, self.visitor, self.fit).ok_or(Failure::Refused)?;
         let handed = within(self.host, HEARD, pin!(upstream::hand(self.host, link, &self.peer, message))).await;

@@ -133,7 +133,7 @@ impl<'a, H: Host> Stream<'a, H> {
         true
     }
 
-    /// Whether the session is that of one legacy client.
+    /// Returns true if the session is that of one legacy client.
     fn is_of_client(&self) -> bool {
         matches!(self.link.profile.client, ClientEra::Legacy(Some(_)))
     }
@@ -313,7 +313,7 @@ impl<'a, H: Host> Stream<'a, H> {
         }
     }
 
-    /// What a legacy server is told at the end; a modern one sees its stream closed.
+    /// Tells a legacy server that the stream is over. A modern one sees it closed.
     pub async fn close(&self) {
         match &self.peer {
             Peer::Legacy(session) if self.has_own => legacy::end(self.host, self.link, session).await,
@@ -326,7 +326,7 @@ impl<'a, H: Host> Stream<'a, H> {
         }
     }
 
-    /// Listens again when something else is subscribed to; gives what is then to be said.
+    /// Listens again if something else is subscribed to. Returns what the client is then told.
     async fn look_for_subscriptions(&mut self) -> Option<Said> {
         let noted = subscriptions::noted(self.host, self.link);
         if noted == self.noted {

@@ -1,4 +1,4 @@
-//! How is an upstream of 2025-03-26 to 2025-11-25 spoken to?
+//! Writes requests to upstreams of 2025-03-26 to 2025-11-25, and opens, uses and ends sessions there.
 
 use std::pin::pin;
 use std::time::Duration;
