@@ -16,7 +16,7 @@ use crate::eras::{Relay, modern};
 use crate::fit::{Fit, Fitted, Question};
 use crate::held::Interrupted;
 use crate::host::{Host, SendError, within};
-use crate::passage::{GATHERING, Halt, Line, MOST_ASKED};
+use crate::passage::{Halt, Line, next_after};
 use crate::session::Profile;
 use crate::upstream::modern::Input;
 use crate::upstream::{self, Failure, Link, Peer, Session, legacy};
@@ -248,14 +248,8 @@ async fn deliver<H: Host>(
     let host = talk.host();
     let mut asked = Vec::new();
     loop {
-        let next = match asked.len() {
-            0 => line.wait(pin!(talk.next())).await?,
-            1..MOST_ASKED => match line.wait(pin!(within(host, GATHERING, pin!(talk.next())))).await? {
-                Some(next) => next,
-                None => return Ok(End::Asks(asked)),
-            },
-            _ => return Ok(End::Asks(asked)),
-        };
+        let next = next_after(line, asked.len(), pin!(talk.next())).await?;
+        let Some(next) = next else { return Ok(End::Asks(asked)) };
         let id = id(&talk.peer, relay, key);
         let (renamed, same_era) = (talk.peer.shares_ids(), matches!(talk.peer, Peer::Modern(_)));
         let fit = Fit { asked: &id, renamed, same_era, ..*fit };

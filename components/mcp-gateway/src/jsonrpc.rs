@@ -113,6 +113,12 @@ pub fn error(id: Option<&str>, code: i64, message: &str, data: Option<&str>) -> 
     format!("{{\"jsonrpc\":\"2.0\",{id}\"error\":{{\"code\":{code},\"message\":{message}{data}}}}}").into_bytes()
 }
 
+/// The notification that the sender of the request `id` does not wait for its answer any more.
+pub fn cancelled(id: &str) -> Vec<u8> {
+    let start = r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":"#;
+    [start, id, "}}"].concat().into_bytes()
+}
+
 /// An HTTP answer that is one JSON text.
 pub fn respond(status: StatusCode, body: Vec<u8>) -> Response<Vec<u8>> {
     let mut response = Response::new(body);

@@ -20,7 +20,7 @@ pub use crate::line::{Line, Stopped};
 /// A body that is whole by then leaves in one write.
 const SMALL: usize = 64 * 1024;
 /// How long after a question of a server another one is still asked with it.
-pub const GATHERING: Duration = Duration::from_millis(50);
+const GATHERING: Duration = Duration::from_millis(50);
 /// The most that a client is asked at once.
 pub const MOST_ASKED: usize = 16;
 
@@ -115,15 +115,8 @@ pub async fn deliver_events<'h, H: Host>(
 ) -> Result<Delivered<'h, H>, Halt> {
     let mut asked = Vec::new();
     loop {
-        let next = match asked.len() {
-            0 => line.wait(pin!(messages.hear())).await?,
-            1..MOST_ASKED => {
-                let next = line.wait(pin!(within(line.host(), GATHERING, pin!(messages.hear())))).await?;
-                let Some(next) = next else { return Ok(Delivered::Asks(asked, messages)) };
-                next
-            }
-            _ => return Ok(Delivered::Asks(asked, messages)),
-        };
+        let next = next_after(line, asked.len(), pin!(messages.hear())).await?;
+        let Some(next) = next else { return Ok(Delivered::Asks(asked, messages)) };
         let Heard::Message(text) = next?.ok_or(Failure::BrokeOff)? else {
             resuming::mark(line, link, peer, fit, messages.new_id());
             continue;
@@ -164,6 +157,19 @@ pub async fn deliver_events<'h, H: Host>(
         if !asked.is_empty() {
             return Ok(Delivered::Asks(asked, messages));
         }
+    }
+}
+
+/// What a server says next that has asked so many questions. `None` if it is time to ask the client.
+pub async fn next_after<T, H: Host>(
+    line: &mut Line<'_, H>,
+    asked: usize,
+    next: impl Future<Output = T> + Unpin,
+) -> Result<Option<T>, Stopped> {
+    match asked {
+        0 => line.wait(next).await.map(Some),
+        1..MOST_ASKED => line.wait(pin!(within(line.host(), GATHERING, next))).await,
+        _ => Ok(None),
     }
 }
 

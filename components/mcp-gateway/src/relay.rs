@@ -23,7 +23,7 @@ use crate::eras::modern::{HEADER_MISMATCH, OWN_STATE};
 use crate::eras::{By, Client, Own, Relay, Site, Target};
 use crate::fit::Fit;
 use crate::held::Interrupted;
-use crate::host::{Caller, Host};
+use crate::host::{Caller, Host, within};
 use crate::listed::Verdict;
 use crate::owners::Owner;
 use crate::passage::{Delivered, Halt, Line, MOST_ASKED, Stopped, deliver};
@@ -267,7 +267,13 @@ async fn exchange<'c, 'h: 'c, H: Host>(
         };
         let sent = line.wait(pin!(upstream::exchange(host, link, &write))).await;
         let Answered { peer, content } = match sent {
-            Ok(answered) => answered?,
+            Ok(Ok(answered)) => answered,
+            Ok(Err(failure)) => {
+                if let Some(peer) = met.take() {
+                    give_up(host, link, &peer, &id(&peer), &failure).await;
+                }
+                return Err(failure.into());
+            }
             Err(stopped) => {
                 if let Some(peer) = met.take() {
                     withdraw(host, relay.client, relay.request.id, link, (&peer, &id(&peer)), stopped).await;
@@ -302,7 +308,10 @@ async fn exchange<'c, 'h: 'c, H: Host>(
                 withdraw(host, relay.client, relay.request.id, link, (&peer, &asked), stopped).await;
                 return Err(stopped.into());
             }
-            Err(halt) => return Err(halt),
+            Err(Halt::Failed(failure)) => {
+                give_up(host, link, &peer, &asked, &failure).await;
+                return Err(failure.into());
+            }
         }
     }
     Err(Failure::AsksTooMuch.into())
@@ -453,9 +462,16 @@ pub async fn withdraw<H: Host>(
     }
 }
 
+/// Tells a legacy upstream that the gateway does not wait for its answer any more, if `failure` leaves it at work
+/// (S/2025-11-25/basic/lifecycle, "Timeouts").
+async fn give_up<H: Host>(host: &H, link: Link<'_>, peer: &Peer, id: &str, failure: &Failure) {
+    if failure.leaves_it_at_work() {
+        within(host, upstream::NOTICE, pin!(cancel(host, link, peer, id))).await;
+    }
+}
+
 async fn cancel<H: Host>(host: &H, link: Link<'_>, peer: &Peer, id: &str) {
-    let said = format!(r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{id}}}}}"#);
-    upstream::tell(host, link, peer, said.into_bytes()).await;
+    upstream::tell(host, link, peer, jsonrpc::cancelled(id)).await;
 }
 
 /// Returns true if a legacy client that has gone says in the next seconds that it has cancelled: it does so by another

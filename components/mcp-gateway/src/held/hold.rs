@@ -62,12 +62,12 @@ pub async fn hold<H: Host>(
     let peer = talk.peer.clone();
     let fit = &Fit { asked: &id, ..*fit };
     let shelf = Shelf::take(host, &caller, nonce(host)).await;
-    let cancelled = format!(r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{id}}}}}"#);
+    let cancelled = jsonrpc::cancelled(&id);
     let shelf = match &shelf {
         Ok(shelf) => shelf,
         Err(failure) => {
             if let Some(link) = link(server, visitor, fit) {
-                upstream::tell(host, link, &peer, cancelled.into_bytes()).await;
+                upstream::tell(host, link, &peer, cancelled).await;
             }
             talk.finish(false).await;
             return Err(failure.clone());
@@ -90,7 +90,7 @@ pub async fn hold<H: Host>(
         shelf.report_text(host, &mut holder.report, &text);
     }
     if !has_answered {
-        holder.tell(cancelled.into_bytes()).await;
+        holder.tell(cancelled).await;
         talk.finish(false).await;
     }
     talk.drain().await;

@@ -594,3 +594,37 @@ fn a_token_that_is_refused_for_ever_costs_two_questions_of_the_broker() {
         assert_eq!((world.asked.borrow().len() - before, world.sent().len()), (2, 2));
     }
 }
+
+/// A legacy server is told that nobody waits for its answer any more (2025-11-25, "Timeouts").
+#[test]
+fn a_legacy_server_hears_that_its_call_has_taken_too_long() {
+    let replies: [fn() -> Reply; 4] = [
+        || Reply::NeverAnswers,
+        || Reply::Answer(504, vec![], vec![]),
+        || events_reply(vec![]),
+        || events_reply(vec![Piece::Bytes(vec![b'x'; 17 * 1024 * 1024])]),
+    ];
+    for is_modern in [false, true] {
+        for reply in replies {
+            for era in [Era::Legacy, Era::Modern] {
+                let inner = if is_modern { modern(echo) } else { legacy(echo) };
+                let called = Rc::new(RefCell::new(Value::Null));
+                let id = called.clone();
+                let world = World::with(Box::new(move |sent| match sent.method().as_str() {
+                    "tools/call" if is_modern || sent.header("mcp-session-id").is_some() => {
+                        id.replace(sent.json()["id"].clone());
+                        reply()
+                    }
+                    _ => inner(sent),
+                }));
+                assert!(world.serve(era.call("/mcp", "up__echo")).text().contains("isError"));
+                let sent = world.sent();
+                let told: Vec<Value> = sent.iter().map(Sent::json).collect();
+                let told = told.iter().filter(|message| message["method"] == "notifications/cancelled");
+                let told: Vec<&Value> = told.map(|message| &message["params"]["requestId"]).collect();
+                let expected = if is_modern { vec![] } else { vec![called.borrow().clone()] };
+                assert_eq!(told, expected.iter().collect::<Vec<_>>(), "{era:?} {is_modern}");
+            }
+        }
+    }
+}

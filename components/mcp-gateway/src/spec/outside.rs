@@ -447,3 +447,18 @@ fn r44_a_server_that_fails_to_open_a_second_session_once_is_asked_again() {
         assert!(world.methods().contains(&"initialize".to_owned()), "{status}");
     }
 }
+
+/// R44: a proxy that gives up does not show that the server has.
+#[test]
+fn r44_a_call_that_a_proxy_has_given_up_takes_its_session_with_it() {
+    for (status, ends) in [(500, false), (502, true), (504, true)] {
+        let server = Server::that_says(&[]);
+        let inner = server.clone();
+        let world = World::with(Box::new(move |sent| match sent.method().as_str() {
+            "tools/call" => Reply::Answer(status, vec![], vec![]),
+            _ => inner.serve(sent),
+        }));
+        world.serve(modern_call(CAN));
+        assert_eq!(server.is_ended("session-2"), ends, "{status}");
+    }
+}

@@ -206,16 +206,23 @@ impl Failure {
 
     /// Returns true if the server has answered, and so does not work on the request.
     pub fn is_an_answer(&self) -> bool {
-        matches!(
-            self,
+        match self {
+            // A proxy may say that of a server that is at work.
+            Self::Status(502 | 504) => false,
             Self::Refused
-                | Self::Forbidden
-                | Self::NeedsScopes(_)
-                | Self::Status(_)
-                | Self::Busy { .. }
-                | Self::Moved(_)
-                | Self::Loop
-        )
+            | Self::Forbidden
+            | Self::NeedsScopes(_)
+            | Self::Status(_)
+            | Self::Busy { .. }
+            | Self::Moved(_)
+            | Self::Loop => true,
+            _ => false,
+        }
+    }
+
+    /// Returns true if the server may still work on the request, and nobody would read its answer.
+    pub fn leaves_it_at_work(&self) -> bool {
+        self.is_slow() || matches!(self, Self::BrokeOff | Self::TooLong | Self::Status(504))
     }
 }
 
