@@ -63,6 +63,7 @@ pub struct Line<'h, H: Host> {
 struct Watch {
     caller: Caller,
     key: String,
+    since: u64,
     looked: u64,
     /// The word that this line has left there for another one, and when.
     own: Option<(String, u64)>,
@@ -159,14 +160,17 @@ impl<'h, H: Host> Line<'h, H> {
 
     /// From now on a letter for `key` cancels.
     pub fn watch(&mut self, caller: &Caller, key: String) {
-        self.watch = Some(Watch { caller: caller.clone(), key, looked: self.host.now(), own: None });
+        let now = self.host.now();
+        self.watch = Some(Watch { caller: caller.clone(), key, since: now, looked: now, own: None });
     }
 
-    /// Has another line that watches the same end: its client has come again by this one. The request is not cancelled.
+    /// Has another line that watches the same end, once: its client has come again by this one. The request is not cancelled.
     pub fn take_over(&mut self, name: String) {
-        if let Some(watch) = &mut self.watch {
-            letters::post(self.host, &watch.caller, &watch.key, &name);
-            watch.own = Some((name, self.host.now()));
+        let now = self.host.now();
+        if let Some(watch) = self.watch.as_mut().filter(|watch| watch.own.is_none()) {
+            let word = [&now.to_string(), " ", &name].concat();
+            letters::post(self.host, &watch.caller, &watch.key, &word);
+            watch.own = Some((word, now));
         }
     }
 
@@ -324,7 +328,7 @@ impl<'h, H: Host> Line<'h, H> {
         if self.seat.as_mut().is_some_and(|seat| seat.is_lost(self.host)) {
             return Some(Stopped::Cancelled);
         }
-        let Watch { caller, key, looked, own } = self.watch.as_mut()?;
+        let Watch { caller, key, since, looked, own } = self.watch.as_mut()?;
         let now = self.host.now();
         let is_left = own.as_ref().is_some_and(|(_, at)| now.abs_diff(*at) < LEFT_SECONDS);
         if is_left || now.abs_diff(*looked) < LOOK.as_secs() {
@@ -333,7 +337,12 @@ impl<'h, H: Host> Line<'h, H> {
         *looked = now;
         match letters::fetch(self.host, caller, key)? {
             word if word.is_empty() => Some(Stopped::Cancelled),
-            name => own.as_ref().is_none_or(|(own, _)| *own != name).then_some(Stopped::Replaced),
+            word => {
+                // An older word was for a stream that ended before it could read it.
+                let is_for_this =
+                    word.split_once(' ').and_then(|(at, _)| at.parse().ok()).is_some_and(|at: u64| at >= *since);
+                (is_for_this && own.as_ref().is_none_or(|(own, _)| *own != word)).then_some(Stopped::Replaced)
+            }
         }
     }
 

@@ -195,7 +195,11 @@ async fn open<H: Host>(
         }
         let opened = line.wait(pin!(legacy::open(host, link, session, Some(&point.event)))).await?;
         match legacy::sorted(opened) {
-            Opened::Open(body) => return Ok(body),
+            Opened::Open(body) => {
+                // If the client's old stream is still there, it must not resume the upstream's in turn.
+                line.take_over(relay::nonce(host));
+                return Ok(body);
+            }
             Opened::Taken if tries == TRIES_ALONE => line.take_over(relay::nonce(host)),
             Opened::Taken | Opened::Later => {}
             Opened::Never => break,

@@ -346,6 +346,51 @@ fn a_stream_that_takes_the_place_of_one_whose_client_has_left_does_not_cancel_th
     }
 }
 
+/// R56: a server that closes a stream when another one resumes it is not asked by both in turns.
+#[test]
+fn a_stream_that_another_one_has_replaced_at_the_server_does_not_resume_it() {
+    let newest = Rc::new(Cell::new(0));
+    let (asked, timer) = (newest.clone(), Timer::default());
+    let inner = legacy_that_can(r#"{"tools":{}}"#, echo, Rc::default(), 404);
+    let (called, clock) = (RefCell::new(String::new()), timer.clone());
+    let world = World::with(Box::new(move |sent| {
+        let is_call = sent.method() == "tools/call" && sent.header("mcp-session-id").is_some();
+        if !is_call && sent.header("last-event-id").is_none() {
+            return inner(sent);
+        }
+        if is_call {
+            called.replace(sent.json()["id"].to_string());
+        }
+        asked.set(asked.get() + 1);
+        let (number, newest, clock, answer) = (asked.get(), asked.clone(), clock.clone(), answer(&called.borrow()));
+        let end = move || match newest.get() == number {
+            true => (clock.now() >= Duration::from_secs(15)).then(|| answer.clone().into_bytes()),
+            false => Some(Vec::new()),
+        };
+        events_reply(vec![bytes("id: e1\nretry: 200\ndata:\n\n"), Piece::When(Box::new(end))])
+    }));
+    timer.start(&world);
+    let (got, is_over) = comes_again(&world, usize::MAX, Duration::ZERO);
+    assert!(got.is_some_and(|got| got.text().contains("late")) && is_over);
+    assert!(newest.get() < 8, "{} streams", newest.get());
+}
+
+/// R56: a word for a stream that has ended before it was read ends no later one.
+#[test]
+fn an_old_word_does_not_end_the_next_stream() {
+    let tries = Cell::new(0);
+    let world = one_stream(0, move |_| tries.replace(tries.get() + 1) < 9);
+    let session = session(&world, "2025-11-25");
+    let id = ids(&called(&world, &session).text()).remove(0);
+    // It has said that it takes a place, which is free, and ends before it takes its word back.
+    let mut streams = vec![world.begin(get("/mcp/up", &session, &id))];
+    let until = world.elapsed() + Duration::from_secs(5);
+    world.go_on(&mut streams, |_| world.elapsed() >= until);
+    streams.clear();
+    let got = world.serve(get("/mcp/up", &session, &id));
+    assert!(got.text().contains("late"), "{}", got.text());
+}
+
 /// R56, R57: a legacy client cancels by a request of its own, also after it has left a resumed stream.
 #[test]
 fn a_resumed_call_is_cancelled_by_a_client_that_has_left() {
