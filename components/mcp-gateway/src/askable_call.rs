@@ -16,11 +16,11 @@ use crate::eras::{Relay, modern};
 use crate::fit::{Fit, Fitted, Question};
 use crate::held::Interrupted;
 use crate::host::{Host, SendError, within};
-use crate::passage::{Halt, Line, next_after};
+use crate::passage::{Halt, Line, next_after, pass_on};
 use crate::session::Profile;
 use crate::upstream::modern::Input;
 use crate::upstream::{self, Failure, Link, Peer, Session, legacy};
-use crate::{lists, memory, relay};
+use crate::{memory, relay};
 
 /// How long the head of a GET stream is waited for before the call is sent. Some servers send it with the first event.
 const HEAD: Duration = Duration::from_secs(1);
@@ -245,7 +245,6 @@ async fn deliver<H: Host>(
     fit: &Fit<'_>,
     line: &mut Line<'_, H>,
 ) -> Result<End, Halt> {
-    let host = talk.host();
     let mut asked = Vec::new();
     loop {
         let next = next_after(line, asked.len(), pin!(talk.next())).await?;
@@ -265,16 +264,8 @@ async fn deliver<H: Host>(
                 continue;
             }
             Fitted::Answer(response) => return Ok(End::Answer(response)),
-            Fitted::Said(text, changed) => {
-                if let Some(kind) = changed {
-                    lists::forget(host, link, kind);
-                }
-                line.say(text.as_bytes());
-            }
-            Fitted::ForTheUpstream(reply) => line.wait(pin!(upstream::tell(host, link, &talk.peer, reply))).await?,
-            // A resource that was updated is said to those who listen.
-            Fitted::Updated(_) | Fitted::NotForThisClient => {}
             Fitted::Wants(_) => return Err(Failure::NotMcp.into()),
+            said => pass_on(said, link, &talk.peer, line).await?,
         }
         // A server that says something else has nothing more to ask at once.
         if !asked.is_empty() {

@@ -90,10 +90,6 @@ impl<'c, H: Host> Conversation<'c, H> {
         Self { host, link, peer, answer: Answer::Awaited(call), stream, slot }
     }
 
-    pub fn host(&self) -> &'c H {
-        self.host
-    }
-
     /// The next message. Keeps the slot for as long as that takes. May be dropped while it waits.
     pub async fn next(&mut self) -> Result<Said, Failure> {
         let Self { host, link, peer, answer, stream, slot } = self;

@@ -28,7 +28,8 @@ use crate::fit::{Fit, Fitted};
 use crate::host::{Host, within};
 use crate::memory::Facts;
 use crate::owners::Owner;
-use crate::passage::{Line, Stopped};
+use crate::passage::{Line, Stopped, pass_on};
+use crate::resuming::Point;
 use crate::session::Profile;
 use crate::subscriptions::{UPDATED, Watched};
 use crate::upstream::{self, Link, Peer};
@@ -82,6 +83,19 @@ pub async fn listen<H: Host>(
     {
         return resuming::resume(host, point, &listen, server, visitor, line).await;
     }
+    listen_at(host, &listen, point, site, servers, visitor, line).await;
+}
+
+/// Listens at `servers` until all of their streams have ended, or the client's has.
+async fn listen_at<H: Host>(
+    host: &H,
+    listen: &Listen<'_>,
+    point: Option<Point>,
+    site: &Site<'_>,
+    servers: &[Server<'_>],
+    visitor: &mut Visitor,
+    line: &mut Line<'_, H>,
+) {
     let profile = listen.client.profile();
     let wanted = match &listen.filter {
         Some(filter) => by_server(host, filter, site, servers, visitor, profile).await,
@@ -105,7 +119,7 @@ pub async fn listen<H: Host>(
         if let Some(request) = &listen.request {
             line.say(&acknowledged(request.id, &streams));
         }
-        gone = merge(host, &listen, &mut streams, line, !site.is_single()).await;
+        gone = merge(host, listen, &mut streams, line, !site.is_single()).await;
         line.stand_up();
     }
     for stream in &streams {
@@ -298,24 +312,8 @@ async fn merge<H: Host>(
             Some(request) => heard(request.id, &peer, &filter, message, named),
             None => fit(listen, link, named).message(message).unwrap_or(Fitted::NotForThisClient),
         };
-        match fitted {
-            Fitted::Updated(text) => {
-                if let Some(text) = subscriptions::renamed(host, link, text) {
-                    line.say(text.as_bytes());
-                }
-            }
-            Fitted::Said(text, changed) => {
-                if let Some(kind) = changed {
-                    lists::forget(host, link, kind);
-                }
-                line.say(text.as_bytes());
-            }
-            Fitted::ForTheUpstream(reply) => {
-                if let Err(stopped) = line.wait(pin!(upstream::tell(host, link, &peer, reply))).await {
-                    return stopped == Stopped::Gone;
-                }
-            }
-            Fitted::Answer(_) | Fitted::Asks(_) | Fitted::Wants(_) | Fitted::NotForThisClient => {}
+        if let Err(stopped) = pass_on(fitted, link, &peer, line).await {
+            return stopped == Stopped::Gone;
         }
     }
 }

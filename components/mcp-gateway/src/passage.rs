@@ -126,23 +126,10 @@ pub async fn deliver_events<'h, H: Host>(
             resuming::mark(line, link, peer, fit, messages.new_id());
         }
         match fitted {
-            Fitted::NotForThisClient => {}
             Fitted::Asks(question) => {
                 asked.push(question);
                 continue;
             }
-            Fitted::Said(text, changed) => {
-                if let Some(kind) = changed {
-                    lists::forget(line.host(), link, kind);
-                }
-                line.say(text.as_bytes());
-            }
-            Fitted::Updated(text) => {
-                if let Some(text) = subscriptions::renamed(line.host(), link, text) {
-                    line.say(text.as_bytes());
-                }
-            }
-            Fitted::ForTheUpstream(reply) => line.wait(pin!(upstream::tell(line.host(), link, peer, reply))).await?,
             Fitted::Wants(text) => {
                 upstream::drain(line.host(), messages.into_body()).await;
                 return Ok(Delivered::Wants(text));
@@ -152,12 +139,38 @@ pub async fn deliver_events<'h, H: Host>(
                 upstream::drain(line.host(), messages.into_body()).await;
                 return Ok(Delivered::Done);
             }
+            said => pass_on(said, link, peer, line).await?,
         }
         // A server that says something else has nothing more to ask at once.
         if !asked.is_empty() {
             return Ok(Delivered::Asks(asked, messages));
         }
     }
+}
+
+/// Tells the client what an upstream says that is no answer, or the upstream what it needs to hear.
+pub async fn pass_on<H: Host>(
+    fitted: Fitted,
+    link: Link<'_>,
+    peer: &Peer,
+    line: &mut Line<'_, H>,
+) -> Result<(), Stopped> {
+    match fitted {
+        Fitted::Said(text, changed) => {
+            if let Some(kind) = changed {
+                lists::forget(line.host(), link, kind);
+            }
+            line.say(text.as_bytes());
+        }
+        Fitted::Updated(text) => {
+            if let Some(text) = subscriptions::renamed(line.host(), link, text) {
+                line.say(text.as_bytes());
+            }
+        }
+        Fitted::ForTheUpstream(reply) => line.wait(pin!(upstream::tell(line.host(), link, peer, reply))).await?,
+        Fitted::Answer(_) | Fitted::Asks(_) | Fitted::Wants(_) | Fitted::NotForThisClient => {}
+    }
+    Ok(())
 }
 
 /// What a server says next that has asked so many questions. `None` if it is time to ask the client.

@@ -12,7 +12,7 @@ use crate::fit::{Fit, Fitted, Question};
 use crate::host::{Host, within};
 use crate::passage::{Line, MOST_ASKED};
 use crate::relay::{FIRST_LOOK, LAST_LOOK, MOST_ROUNDS, nonce};
-use crate::shelf::{Report, Says, Shelf, Stage};
+use crate::shelf::{Report, Says, Shelf, Stage, Word};
 use crate::upstream::{self, Failure, Link, Peer};
 use crate::visitor::{Standing, Visitor};
 use crate::{jsonrpc, lists};
@@ -45,6 +45,20 @@ struct Holder<'h, H: Host> {
     /// What the client is asked, and what it will be asked next.
     open: Vec<Question>,
     next: Vec<Question>,
+}
+
+/// The last word that a holder has heard, and the instance that waits for its report.
+#[derive(Default)]
+struct Words {
+    heard: String,
+    waiter: String,
+}
+
+/// What a word was for.
+enum Heard {
+    Cancels,
+    Answers,
+    Nothing,
 }
 
 /// Asks the client, and goes on with the call without it.
@@ -120,7 +134,7 @@ impl<H: Host> Holder<'_, H> {
         let mut until = host.now() + PATIENCE_SECONDS;
         let mut looked = host.now();
         let mut pause = FIRST_LOOK;
-        let (mut heard, mut waiter) = (String::new(), String::new());
+        let mut words = Words::default();
         let mut told = 0;
         loop {
             let next = within(host, pause, pin!(talk.next())).await;
@@ -142,25 +156,13 @@ impl<H: Host> Holder<'_, H> {
             looked = host.now();
             // A clock that is set back does not lengthen a wait.
             until = until.min(looked + PATIENCE_SECONDS);
-            let word = shelf.word(host).filter(|word| word.mark != heard);
-            if let Some(word) = word {
-                heard.clone_from(&word.mark);
+            if let Some(word) = shelf.word(host).filter(|word| word.mark != words.heard) {
                 until = looked + PATIENCE_SECONDS;
-                match word.says {
-                    Says::Cancels if word.by == waiter => return None,
-                    Says::Comes(round) => {
-                        waiter.clone_from(&word.by);
-                        let answers = shelf.word_text(host, &word);
-                        if let (Stage::Asks, Some(answers)) = (self.report.stage, answers)
-                            && round == self.report.round
-                        {
-                            if let Err(failure) = self.answer(&answers).await {
-                                return failed(failure);
-                            }
-                            pause = FIRST_LOOK;
-                        }
-                    }
-                    Says::Cancels | Says::Waits | Says::Thanks => {}
+                match self.hear(word, &mut words).await {
+                    Ok(Heard::Cancels) => return None,
+                    Ok(Heard::Answers) => pause = FIRST_LOOK,
+                    Ok(Heard::Nothing) => {}
+                    Err(failure) => return failed(failure),
                 }
             }
             if looked >= until {
@@ -177,6 +179,23 @@ impl<H: Host> Holder<'_, H> {
                 shelf.keep(host, &mut self.report);
             }
             told = said;
+        }
+    }
+
+    /// Deals with a word of an instance that has the repeated call. Answers the server, if the word has the answers.
+    async fn hear(&mut self, word: Word, words: &mut Words) -> Result<Heard, Failure> {
+        words.heard.clone_from(&word.mark);
+        match word.says {
+            Says::Cancels if word.by == words.waiter => Ok(Heard::Cancels),
+            Says::Comes(round) => {
+                words.waiter.clone_from(&word.by);
+                let answers = self.shelf.word_text(self.host, &word);
+                match answers.filter(|_| self.report.stage == Stage::Asks && round == self.report.round) {
+                    Some(answers) => self.answer(&answers).await.map(|()| Heard::Answers),
+                    None => Ok(Heard::Nothing),
+                }
+            }
+            Says::Cancels | Says::Waits | Says::Thanks => Ok(Heard::Nothing),
         }
     }
 
