@@ -22,13 +22,13 @@ use crate::upstream::modern::Input;
 use crate::upstream::{self, Failure, Link, Peer, Session, legacy};
 use crate::{memory, relay};
 
-/// How long the head of a GET stream is waited for before the call is sent. Some servers send it with the first event.
+/// The longest wait for the head of a GET stream before the call is sent. Some servers send it with the first event.
 const HEAD: Duration = Duration::from_secs(1);
 /// A server may see late that a stream was closed. The pauses between the tries to open the next one.
 const CONFLICTS: [Duration; 4] =
     [Duration::from_millis(20), Duration::from_millis(50), Duration::from_millis(150), Duration::from_millis(400)];
 
-/// Where a call is made.
+/// The session in which a call is made, and its GET stream.
 pub struct Place<'c, H: Host> {
     /// The server as the session of the call reaches it.
     link: Link<'c>,

@@ -31,7 +31,7 @@ pub const RENEWED: Duration = Duration::from_secs(20);
 struct Row {
     /// When this was written.
     t: u64,
-    /// What the clients of its session can be asked for.
+    /// The capabilities of the clients of its session.
     can: u8,
     /// The name of the call that has it. Empty if none has.
     by: String,
@@ -55,7 +55,7 @@ pub struct Slot {
     number: u8,
     by: String,
     renewed: u64,
-    /// What the clients could be asked for in whose session the slot was last, if that session has to be ended.
+    /// The capabilities of the clients of the session that was last in the slot, if that session has to be ended.
     before: Option<Capabilities>,
 }
 

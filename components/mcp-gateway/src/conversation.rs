@@ -17,7 +17,7 @@ use crate::upstream::messages::pause;
 use crate::upstream::{self, ANSWER_LIMIT, Answered, Content, Failure, Link, Messages, Peer};
 use json::Object;
 
-/// How often the GET stream of one call is opened again that has ended.
+/// The most times that the GET stream of one call is opened again.
 const MOST_REOPENED: usize = 16;
 
 /// A request on its way.
@@ -35,7 +35,7 @@ pub struct Conversation<'c, H: Host> {
     slot: Option<Slot>,
 }
 
-/// What the server says next.
+/// The next message of the server.
 pub enum Said {
     /// In answer to the call.
     Call(String),
@@ -61,7 +61,7 @@ pub enum Stream<'c, H: Host> {
     Closed,
 }
 
-/// How a GET stream is opened again.
+/// The request for a GET stream, and how often it was sent again.
 pub struct Listening {
     /// Without `Last-Event-ID`.
     pub request: Request<Vec<u8>>,

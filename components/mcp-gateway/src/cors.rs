@@ -18,16 +18,16 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use crate::host::{Gone, Host, Outlet};
 
 const METHODS: &str = "GET, POST, DELETE";
-/// What clients send. `*` would not include `Authorization`.
+/// The header fields that clients send. `*` would not include `Authorization`.
 const SENT: &str = "authorization, content-type, last-event-id, mcp-method, mcp-name, mcp-protocol-version, \
                     mcp-session-id, traceparent, tracestate, baggage";
 /// Names that begin so are allowed too, as the preflight writes them: `Mcp-Param-*`, and what later versions add.
 const SENT_PREFIX: &str = "mcp-";
 /// The most such names.
 const MOST_SENT: usize = 64;
-/// What clients read beside what a browser shows anyway.
+/// The header fields that clients read beside those that a browser shows anyway.
 const EXPOSED: &str = "mcp-session-id, mcp-protocol-version, www-authenticate, retry-after, allow, accept-encoding";
-/// How long a browser may remember the answer to a preflight, in seconds. The guard looks at each request all the same.
+/// The time for which a browser may remember the answer to a preflight, in seconds. The guard looks at each request all the same.
 const MAX_AGE: &str = "7200";
 
 /// Who may read the answers of one endpoint.

@@ -140,7 +140,7 @@ async fn listen_at<H: Host>(
     }
 }
 
-/// Where there is only one server and it is of the client's own era, it does all of this itself.
+/// Returns the request as it passes to the only server, if that is of the client's own era: it does all of this itself.
 async fn passed_on<'a, H: Host>(
     host: &H,
     listen: Listen<'a>,

@@ -19,7 +19,7 @@ pub use crate::line::{Line, Stopped};
 
 /// A body that is whole by then leaves in one write.
 const SMALL: usize = 64 * 1024;
-/// How long after a question of a server another one is still asked with it.
+/// The time after a question of a server in which another one is asked with it.
 const GATHERING: Duration = Duration::from_millis(50);
 /// The most that a client is asked at once.
 pub const MOST_ASKED: usize = 16;
@@ -173,7 +173,7 @@ pub async fn pass_on<H: Host>(
     Ok(())
 }
 
-/// What a server says next that has asked so many questions. `None` if it is time to ask the client.
+/// Waits for the next message of a server that has asked `asked` questions. `None` if it is time to ask the client.
 pub async fn next_after<T, H: Host>(
     line: &mut Line<'_, H>,
     asked: usize,

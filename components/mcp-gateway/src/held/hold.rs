@@ -18,9 +18,9 @@ use crate::visitor::{Standing, Visitor};
 use crate::{jsonrpc, lists};
 use json::{Object, quoted};
 
-/// How long a result that was fetched can be fetched again.
+/// Seconds in which a result that was fetched can be fetched again.
 const LINGER_SECONDS: u64 = 30;
-/// How long a server may take to accept an answer. A holder that waits longer would be taken for killed.
+/// The time within which a server has to accept an answer. A holder that waits longer would be taken for killed.
 const HEARD: Duration = Duration::from_secs(15);
 /// The most notifications that are kept while no client listens, and their most bytes.
 const MOST_SAID: usize = 32;
@@ -42,7 +42,7 @@ struct Holder<'h, H: Host> {
     shelf: &'h Shelf<'h>,
     report: Report,
     peer: Peer,
-    /// What the client is asked, and what it will be asked next.
+    /// The questions that the client is asked now, and the next ones.
     open: Vec<Question>,
     next: Vec<Question>,
 }
@@ -54,7 +54,7 @@ struct Words {
     waiter: String,
 }
 
-/// What a word was for.
+/// The effect of a word.
 enum Heard {
     Cancels,
     Answers,

@@ -53,7 +53,7 @@ pub struct Stream<'a, H: Host> {
     noted: Vec<Watched>,
     /// The event after which it goes on.
     last: Option<String>,
-    /// How long its server wants it to wait.
+    /// The pause that its server wants.
     retry: Option<Duration>,
     opened: u64,
     /// How often in a row it did not last or was not opened, and how often another stream was in its place.
@@ -63,7 +63,7 @@ pub struct Stream<'a, H: Host> {
     name: String,
 }
 
-/// What a server says next, and the id of that event.
+/// The next message of a server, and the id of its event.
 pub struct Said {
     pub message: Option<String>,
     pub id: Option<String>,
@@ -218,7 +218,7 @@ impl<'a, H: Host> Stream<'a, H> {
         }
     }
 
-    /// How long to wait before it is opened again: as long as the server says, or longer, and not at the same moment as
+    /// The pause before it is opened again: as long as the server says, or longer, and not at the same moment as
     /// other clients.
     fn pause(&mut self) -> Duration {
         if (1..MOST_TAKEN).contains(&self.taken) {
@@ -366,7 +366,7 @@ impl<'a, H: Host> Stream<'a, H> {
     }
 }
 
-/// What the server says of itself, and how it speaks. If it cannot be asked now, as it last did.
+/// The server's description of itself, and how it speaks. If it cannot be asked now, as it last did.
 async fn meet<H: Host>(host: &H, link: Link<'_>) -> Option<(Facts, Peer)> {
     let facts = match upstream::facts(host, link).await {
         Ok(facts) => facts,

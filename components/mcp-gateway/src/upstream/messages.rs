@@ -18,11 +18,11 @@ use crate::sse::{Parser, Piece};
 
 /// The header that says after which event a stream is resumed.
 pub const LAST_EVENT_ID: &str = "last-event-id";
-/// How long to wait before a stream is resumed whose server does not say it, and the limits of what it may say.
+/// The pause before a stream is resumed, if its server names none, and the limits of what it may name.
 const PAUSE: Duration = Duration::from_secs(1);
 const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-/// How often in a row a stream is resumed without result, and how often at all.
+/// The most times that a stream is resumed without result in a row, and in all.
 const MOST_IN_VAIN: u32 = 16;
 const MOST: u32 = 1000;
 
@@ -40,7 +40,7 @@ pub struct Messages<'h, H: Host> {
 
 type Reopening<'h, H> = Pin<Box<dyn Future<Output = Opened<<H as Host>::Body>> + 'h>>;
 
-/// What a stream says next.
+/// The next piece of a stream.
 pub enum Heard {
     Message(String),
     /// Nothing, but it can be resumed from here ([`Messages::new_id`]).
@@ -223,7 +223,7 @@ impl Resumption {
     }
 }
 
-/// How long to wait before a stream is opened again that was so often opened without result: as long as its server says, and
+/// The pause before a stream is opened again that was opened without result `in_vain` times: as long as its server says, and
 /// longer each time.
 pub fn pause(retry: Option<Duration>, in_vain: u32) -> Duration {
     let pause = retry.unwrap_or(PAUSE).clamp(SHORTEST_PAUSE, LONGEST_PAUSE);
