@@ -3,7 +3,7 @@
 //! Servers of the older era may ask on the stream of GET (`server.server.elicitInput` of the TypeScript SDK 1), and a modern
 //! client has no such stream. So the gateway has it open while the call is made, in a session that the call has alone
 //! (`call_sessions`), and takes what is asked there for the call's. A server that answers GET by 405 is not asked again for
-//! a day, and one that keeps no sessions is not asked: whose its questions are could not be told.
+//! a day. One that keeps no sessions is not asked, because its questions could belong to any call.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -16,19 +16,19 @@ use crate::eras::{Relay, modern};
 use crate::fit::{Fit, Fitted, Question};
 use crate::held::Interrupted;
 use crate::host::{Host, SendError, within};
-use crate::passage::{GATHERING, Halt, Line, MOST_ASKED};
+use crate::passage::{Halt, Line, next_after, pass_on};
 use crate::session::Profile;
 use crate::upstream::modern::Input;
 use crate::upstream::{self, Failure, Link, Peer, Session, legacy};
-use crate::{lists, memory, relay};
+use crate::{memory, relay};
 
-/// How long the head of a GET stream is waited for before the call is sent. Some servers send it with the first event.
+/// The longest wait for the head of a GET stream before the call is sent. Some servers send it with the first event.
 const HEAD: Duration = Duration::from_secs(1);
 /// A server may see late that a stream was closed. The pauses between the tries to open the next one.
 const CONFLICTS: [Duration; 4] =
     [Duration::from_millis(20), Duration::from_millis(50), Duration::from_millis(150), Duration::from_millis(400)];
 
-/// Where a call is made.
+/// The session in which a call is made, and its GET stream.
 pub struct Place<'c, H: Host> {
     /// The server as the session of the call reaches it.
     link: Link<'c>,
@@ -42,15 +42,26 @@ pub fn may_be(relay: &Relay<'_>, profile: Profile) -> bool {
     relay.client.is_modern() && profile.can.can_be_asked() && modern::may_ask(&relay.request.method)
 }
 
-/// Finds a session with a GET stream for a call. `None`: the server has none, and the call is made as any other.
-pub async fn find<'c, H: Host>(host: &'c H, link: Link<'c>) -> Result<Option<Place<'c, H>>, Failure> {
-    let Peer::Legacy(shared) = upstream::peer(host, link).await? else { return Ok(None) };
+/// Finds a session with a GET stream for a call. `None` if the server has none, and the call is made as any other.
+pub async fn find<'c, H: Host>(
+    host: &'c H,
+    link: Link<'c>,
+    line: &mut Line<'_, H>,
+) -> Result<Option<Place<'c, H>>, Halt> {
+    let Peer::Legacy(shared) = line.wait(pin!(upstream::peer(host, link))).await?? else { return Ok(None) };
     if shared.id.is_none() || shared.has_no_stream {
         return Ok(None);
     }
     for _ in 0..SLOTS {
-        let Some(slot) = Slot::take(host, link).await else { break };
-        match attempt(host, link, &slot, &shared).await {
+        let Some(slot) = Slot::take(host, link) else { break };
+        let attempted = match line.wait(Box::pin(attempt(host, link, &slot, &shared))).await {
+            Ok(attempted) => attempted,
+            Err(stopped) => {
+                slot.abandon(host, link).await;
+                return Err(stopped.into());
+            }
+        };
+        match attempted {
             Ok(Some((session, stream))) if slot.is_kept(host, link) => {
                 let (link, peer) = (slot.link(link), Peer::Legacy(session));
                 return Ok(Some(Place { link, peer, stream, slot: Some(slot) }));
@@ -65,19 +76,20 @@ pub async fn find<'c, H: Host>(host: &'c H, link: Link<'c>) -> Result<Option<Pla
                 slot.abandon(host, link).await;
                 return match failure {
                     // Another token may help.
-                    Failure::Refused | Failure::NeedsScopes(_) => Err(failure),
+                    Failure::Refused | Failure::NeedsScopes(_) => Err(failure.into()),
                     // A server with one session at a time, say: its calls are made as before.
-                    Failure::Status(_) | Failure::NotMcp | Failure::Versions(_) => {
+                    Failure::Status(..500) | Failure::NotMcp | Failure::Versions(_) => {
                         note_none(host, link, &shared);
                         Ok(None)
                     }
+                    // It may open one for the next call.
                     _ => Ok(None),
                 };
             }
         }
     }
     // All are in use. What is asked in the session that is shared is refused.
-    let (stream, status) = open(host, link, &shared).await;
+    let (stream, status) = line.wait(pin!(open(host, link, &shared))).await?;
     if has_none(host, link, &shared, status) {
         return Ok(None);
     }
@@ -85,13 +97,14 @@ pub async fn find<'c, H: Host>(host: &'c H, link: Link<'c>) -> Result<Option<Pla
     Ok(Some(Place { link, peer: Peer::Legacy(shared), stream, slot: None }))
 }
 
-/// The session of `slot`, with its stream. `None`: the server has no such streams.
+/// The session of `slot`, with its stream. `None` if the server has no such streams.
 async fn attempt<'c, H: Host>(
     host: &'c H,
     link: Link<'c>,
     slot: &Slot,
     shared: &Session,
 ) -> Result<Option<(Session, Stream<'c, H>)>, Failure> {
+    slot.prepare(host, link).await;
     let own = slot.link(link);
     let mut conflicts = CONFLICTS.iter();
     let mut session = match memory::recall(host, own) {
@@ -166,14 +179,14 @@ async fn open<'c, H: Host>(
     let mut sending: Sending<'c, H> = Box::pin(host.send(request.clone(), patience));
     let answered: Option<Result<Response<H::Body>, SendError>> = within(host, HEAD, &mut sending).await;
     let status = answered.as_ref().and_then(|answered| Some(answered.as_ref().ok()?.status()));
-    let mut stream = Stream::Opening(Listening { request, patience, reopened: 0 }, sending);
+    let mut stream = Stream::Opening(Listening { request, patience, reopened: 0, last: None }, sending);
     if let Some(answered) = answered {
         stream.opened(host, answered);
     }
     ((!matches!(stream, Stream::Closed)).then_some(stream), status)
 }
 
-/// Makes the call. Returns it if its client has to be asked first.
+/// Makes the call. Returns it if its client has to be asked.
 pub async fn make<'c, H: Host>(
     host: &'c H,
     relay: &'c Relay<'c>,
@@ -201,7 +214,8 @@ pub async fn make<'c, H: Host>(
         }
         Ok(End::Asks(questions)) => Ok(Some(Interrupted { id: id(&talk.peer, relay, &key), questions, talk })),
         Err(Halt::Stopped(stopped)) => {
-            relay::withdraw(host, relay, link, &talk.peer, &id(&talk.peer, relay, &key), stopped).await;
+            let asked = id(&talk.peer, relay, &key);
+            relay::withdraw(host, relay.client, relay.request.id, link, (&talk.peer, &asked), stopped).await;
             talk.finish(false).await;
             Err(stopped.into())
         }
@@ -231,17 +245,10 @@ async fn deliver<H: Host>(
     fit: &Fit<'_>,
     line: &mut Line<'_, H>,
 ) -> Result<End, Halt> {
-    let host = talk.host();
     let mut asked = Vec::new();
     loop {
-        let next = match asked.len() {
-            0 => line.wait(pin!(talk.next())).await?,
-            1..MOST_ASKED => match line.wait(pin!(within(host, GATHERING, pin!(talk.next())))).await? {
-                Some(next) => next,
-                None => return Ok(End::Asks(asked)),
-            },
-            _ => return Ok(End::Asks(asked)),
-        };
+        let next = next_after(line, asked.len(), pin!(talk.next())).await?;
+        let Some(next) = next else { return Ok(End::Asks(asked)) };
         let id = id(&talk.peer, relay, key);
         let (renamed, same_era) = (talk.peer.shares_ids(), matches!(talk.peer, Peer::Modern(_)));
         let fit = Fit { asked: &id, renamed, same_era, ..*fit };
@@ -257,16 +264,8 @@ async fn deliver<H: Host>(
                 continue;
             }
             Fitted::Answer(response) => return Ok(End::Answer(response)),
-            Fitted::Said(text, changed) => {
-                if let Some(kind) = changed {
-                    lists::forget(host, link, kind);
-                }
-                line.say(text.as_bytes());
-            }
-            Fitted::ForTheUpstream(reply) => line.wait(pin!(upstream::tell(host, link, &talk.peer, reply))).await?,
-            // A resource that was updated is said to those who listen.
-            Fitted::Updated(_) | Fitted::NotForThisClient => {}
             Fitted::Wants(_) => return Err(Failure::NotMcp.into()),
+            said => pass_on(said, link, &talk.peer, line).await?,
         }
         // A server that says something else has nothing more to ask at once.
         if !asked.is_empty() {

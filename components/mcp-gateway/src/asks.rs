@@ -1,4 +1,4 @@
-//! How does a client's answer find the request that it answers?
+//! Finds the request that a client's answer belongs to.
 //!
 //! The answer is a POST of its own, and comes to another instance. The request's id says all that this one needs:
 //!

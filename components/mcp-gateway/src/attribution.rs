@@ -3,7 +3,8 @@
 //! A client of the aggregate sees one server: the gateway. So what a server behind it asks or says would look like the
 //! gateway's own word, or another server's. Requests to the person begin with `[server]`, log messages name it as their
 //! logger, titles in lists begin with it, and ids that only the server gives a meaning (of links, of tasks) say whose they
-//! are, so that no server speaks of another's. So do URIs in the answer to a request that named one in that form. At a server's own route nothing of this is done.
+//! are, so that no server speaks of another's. So do URIs in the answer to a request that named one in that form. At a
+//! server's own route nothing of this is done.
 
 use json::{Ambiguous, Edits, Object, quoted};
 

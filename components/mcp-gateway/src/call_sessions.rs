@@ -1,14 +1,17 @@
 //! Gives a call during which a legacy server may ask a session of its own there.
 //!
 //! What a legacy server asks on its GET stream names a session and no call. So it belongs to a call only if that call is
-//! alone in the session. A person has [`SLOTS`] such sessions at a server. A slot is a row of the store: which call has it,
-//! and until when it was last said to. The session itself is remembered like every other (`memory`).
+//! alone in the session. A person has [`SLOTS`] such sessions at a server. A slot is a row of the store: the call that has
+//! it, and when that call last said so. The session itself is remembered like every other (`memory`).
 //!
 //! * A slot is free when its call has ended. Its session is used again, by clients that can be asked for the same.
-//! * A call that does not say for [`LEASE`] that it has its slot was killed. Its server may still work on it, and ask. So the
-//!   session is ended before another call gets the slot; and so it is when a call ends without its answer.
-//! * The store has no compare-and-set. Of two calls that take one slot at once the later row stays. Each looks again when its
-//!   stream is open, before the call is sent, and again when something is asked.
+//! * A call says every [`RENEWED`] that it has its slot. One that has not said so for [`LEASE`] seconds was killed. Its
+//!   server may still work on it, and ask. So the session is ended before another call uses the slot, and also when a call
+//!   ends without its answer.
+//! * The store has no compare-and-set. If two calls take one slot at once, the later row stays. Each call reads the row
+//!   again when its stream is open, before the call is sent, and again when something is asked.
+
+use std::time::Duration;
 
 use base64ct::{Base64UrlUnpadded, Encoding};
 use std::pin::pin;
@@ -22,15 +25,15 @@ use sealing::age::is_recent;
 pub const SLOTS: u8 = 4;
 /// Seconds after which a slot is free whose call has said nothing.
 const LEASE: u64 = 60;
-/// Seconds after which a call says again that it has its slot.
-const RENEWED: u64 = 20;
+/// Time after which a call says again that it has its slot.
+pub const RENEWED: Duration = Duration::from_secs(20);
 
 struct Row {
     /// When this was written.
     t: u64,
-    /// What the clients of its session can be asked for.
+    /// The capabilities of the clients of its session.
     can: u8,
-    /// Which call has it. Empty: none.
+    /// The name of the call that has it. Empty if none has.
     by: String,
 }
 
@@ -52,22 +55,24 @@ pub struct Slot {
     number: u8,
     by: String,
     renewed: u64,
+    /// The capabilities of the clients of the session that was last in the slot, if that session has to be ended.
+    before: Option<Capabilities>,
 }
 
 impl Slot {
-    /// `None` if all slots are in use.
-    pub async fn take<H: Host>(host: &H, link: Link<'_>) -> Option<Self> {
+    /// `None` if all slots are in use. The slot can be used after [`Slot::prepare`].
+    pub fn take<H: Host>(host: &H, link: Link<'_>) -> Option<Self> {
         let mut name = [0; 12];
         host.random(&mut name);
         let by = Base64UrlUnpadded::encode_string(&name);
-        let slot = |number| Self { number, by, renewed: host.now() };
+        let slot = |number, before| Self { number, by, renewed: host.now(), before };
         let can = link.profile.can.bits();
         let (mut unused, mut others) = (None, None);
         for number in 0..SLOTS {
             match read(host, link, number) {
                 None => unused = unused.or(Some((number, can))),
                 Some(row) if row.by.is_empty() && row.can == can => {
-                    let slot = slot(number);
+                    let slot = slot(number, None);
                     slot.write(host, link, &slot.by);
                     return Some(slot);
                 }
@@ -78,10 +83,16 @@ impl Slot {
             }
         }
         let (number, before) = unused.or(others)?;
-        let slot = slot(number);
+        let slot = slot(number, Some(Capabilities::from_bits(before)));
         slot.write(host, link, &slot.by);
-        close(host, link, number, Capabilities::from_bits(before)).await;
         Some(slot)
+    }
+
+    /// Ends the session that was in the slot, if it is not used again.
+    pub async fn prepare<H: Host>(&self, host: &H, link: Link<'_>) {
+        if let Some(before) = self.before {
+            close(host, link, self.number, before).await;
+        }
     }
 
     /// The server as the slot's session reaches it.
@@ -95,9 +106,9 @@ impl Slot {
         read(host, link, self.number).is_none_or(|row| row.by == self.by)
     }
 
-    /// Says that this call still has the slot, if that was last said some time ago.
+    /// Says that this call still has the slot, if it said so more than [`RENEWED`] ago.
     pub fn renew<H: Host>(&mut self, host: &H, link: Link<'_>) {
-        if host.now().abs_diff(self.renewed) >= RENEWED {
+        if host.now().abs_diff(self.renewed) >= RENEWED.as_secs() {
             self.renewed = host.now();
             if self.is_kept(host, link) {
                 self.write(host, link, &self.by);

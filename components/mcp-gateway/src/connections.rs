@@ -1,9 +1,9 @@
-//! What is connected, and how is the person told what is not?
+//! Tells people and programs which services are connected, and how to connect the others.
 //!
-//! Never by a 401, which is about the client's own bearer alone. A tool of a service that is not connected answers with
-//! a link; a tool of the gateway's own shows all of them, for models and people; `GET /mcp/servers` does so for programs.
-//! Links lead to the broker's own pages, work once, and are bound to the person they are made for: they hold nothing of
-//! a provider and open nothing to anyone else.
+//! It is never told by a 401, which is about the client's own bearer alone. A tool of a service that is not connected
+//! answers with a link; a tool of the gateway's own shows all of them, for models and people; `GET /mcp/servers` does so
+//! for programs. Links lead to the broker's own pages, work once, and are bound to the person they are made for: they hold
+//! nothing of a provider and open nothing to anyone else.
 
 use http::{Response, StatusCode};
 
@@ -32,7 +32,7 @@ pub const DEFINITION: &str = concat!(
     r#""inputSchema":{"type":"object","properties":{}},"annotations":{"readOnlyHint":true,"openWorldHint":false}}"#
 );
 
-/// Whether [`TOOL`] is listed here: among many servers, where any may need a connection, so that the list stays the
+/// Returns true if [`TOOL`] is listed here: among many servers, where any may need a connection, so that the list stays the
 /// same; on a server's own route only while its connection is missing and nothing else would tell.
 pub fn listed(site: &Site<'_>, servers: &[Server<'_>], visitor: &Visitor) -> bool {
     servers.iter().any(|server| match site.is_single() {

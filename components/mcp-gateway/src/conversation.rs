@@ -7,18 +7,18 @@ use std::time::Duration;
 use futures_util::future::{Either, select};
 use http::{Request, Response, StatusCode};
 
-use crate::call_sessions::Slot;
+use crate::call_sessions::{RENEWED, Slot};
 use crate::fit::{Fit, Fitted};
-use crate::host::{Host, SendError, Source};
+use crate::host::{Host, SendError, Source, within};
 use crate::jsonrpc;
 use crate::lists::{self, Kind};
+use crate::upstream::legacy::{self, Opened};
+use crate::upstream::messages::pause;
 use crate::upstream::{self, ANSWER_LIMIT, Answered, Content, Failure, Link, Messages, Peer};
 use json::Object;
 
-/// How often the GET stream of one call is opened again that has ended.
+/// The most times that the GET stream of one call is opened again.
 const MOST_REOPENED: usize = 16;
-/// How long after it has ended.
-const PAUSE: Duration = Duration::from_secs(1);
 
 /// A request on its way.
 pub type Sending<'c, H> = Pin<Box<dyn Future<Output = Result<Response<<H as Host>::Body>, SendError>> + 'c>>;
@@ -35,7 +35,7 @@ pub struct Conversation<'c, H: Host> {
     slot: Option<Slot>,
 }
 
-/// What the server says next.
+/// The next message of the server.
 pub enum Said {
     /// In answer to the call.
     Call(String),
@@ -61,11 +61,14 @@ pub enum Stream<'c, H: Host> {
     Closed,
 }
 
-/// How a GET stream is opened again.
+/// The request for a GET stream, and how often it was sent again.
 pub struct Listening {
+    /// Without `Last-Event-ID`.
     pub request: Request<Vec<u8>>,
     pub patience: Duration,
     pub reopened: usize,
+    /// The event after which it goes on.
+    pub last: Option<String>,
 }
 
 impl<'c, H: Host> Conversation<'c, H> {
@@ -87,19 +90,19 @@ impl<'c, H: Host> Conversation<'c, H> {
         Self { host, link, peer, answer: Answer::Awaited(call), stream, slot }
     }
 
-    pub fn host(&self) -> &'c H {
-        self.host
-    }
-
-    /// May be dropped while it waits.
+    /// The next message. Keeps the slot for as long as that takes. May be dropped while it waits.
     pub async fn next(&mut self) -> Result<Said, Failure> {
         let Self { host, link, peer, answer, stream, slot } = self;
-        if let Some(slot) = slot {
-            slot.renew(*host, *link);
-        }
-        match select(pin!(answer.next(*host, *link, peer)), pin!(stream.next(*host))).await {
-            Either::Left((said, _)) => said,
-            Either::Right((text, _)) => Ok(Said::Outside(text)),
+        let (mut answer, mut outside) = (pin!(answer.next(*host, *link, peer)), pin!(stream.next(*host)));
+        loop {
+            if let Some(slot) = slot {
+                slot.renew(*host, *link);
+            }
+            match within(*host, RENEWED, select(answer.as_mut(), outside.as_mut())).await {
+                Some(Either::Left((said, _))) => return said,
+                Some(Either::Right((text, _))) => return Ok(Said::Outside(text)),
+                None => {}
+            }
         }
     }
 
@@ -183,7 +186,7 @@ impl<'c, H: Host> Answer<'c, H> {
 }
 
 impl<'c, H: Host> Stream<'c, H> {
-    /// The next message. Waits for ever if there is none to come.
+    /// The next message. Never returns if none can come.
     async fn next(&mut self, host: &'c H) -> String {
         loop {
             match self {
@@ -193,7 +196,13 @@ impl<'c, H: Host> Stream<'c, H> {
                 }
                 Self::Open(_, messages) => match messages.next().await {
                     Ok(Some(text)) => return text,
-                    _ => self.open_again(host),
+                    _ => {
+                        let (last, pause) = (messages.id().map(str::to_owned), pause(messages.retry(), 0));
+                        if let Self::Open(mut listening, _) = std::mem::replace(self, Self::Closed) {
+                            listening.last = last.or(listening.last);
+                            self.open_again(host, listening, pause);
+                        }
+                    }
                 },
                 Self::Closed => return pending().await,
             }
@@ -202,23 +211,27 @@ impl<'c, H: Host> Stream<'c, H> {
 
     /// Takes what the server has answered to GET.
     pub fn opened(&mut self, host: &'c H, response: Result<Response<H::Body>, SendError>) {
-        let Self::Opening(listening, _) = std::mem::replace(self, Self::Closed) else { return };
-        if let Ok(Some(body)) = response.map(upstream::legacy::stream_in) {
-            *self = Self::Open(listening, Messages::new(host, body));
+        let Self::Opening(mut listening, _) = std::mem::replace(self, Self::Closed) else { return };
+        match legacy::opened(response) {
+            Opened::Open(body) => *self = Self::Open(listening, Messages::new(host, body)),
+            // Whether there is such a stream is found out before the call is sent.
+            _ if listening.reopened == 0 => {}
+            Opened::Taken | Opened::Later => self.open_again(host, listening, pause(None, 0)),
+            // The server may know the session, and not the event.
+            Opened::Never if listening.last.take().is_some() => self.open_again(host, listening, pause(None, 0)),
+            Opened::Never => {}
         }
     }
 
-    fn open_again(&mut self, host: &'c H) {
-        let Self::Open(listening, _) = std::mem::replace(self, Self::Closed) else { return };
-        if listening.reopened < MOST_REOPENED {
-            let Listening { request, patience, reopened } = listening;
-            let again = request.clone();
-            let sending = async move {
-                host.sleep(PAUSE).await;
-                host.send(again, patience).await
-            };
-            let listening = Listening { request, patience, reopened: reopened + 1 };
-            *self = Self::Opening(listening, Box::pin(sending));
-        }
+    fn open_again(&mut self, host: &'c H, mut listening: Listening, pause: Duration) {
+        let again = legacy::after(listening.request.clone(), listening.last.as_deref());
+        let Some(again) = again.filter(|_| listening.reopened < MOST_REOPENED) else { return };
+        listening.reopened += 1;
+        let patience = listening.patience;
+        let sending = async move {
+            host.sleep(pause).await;
+            host.send(again, patience).await
+        };
+        *self = Self::Opening(listening, Box::pin(sending));
     }
 }

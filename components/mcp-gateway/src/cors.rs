@@ -4,8 +4,8 @@
 //! answers that name its origin. Both are granted to exactly the origins that the guard of [`crate::routes`] lets in, and on
 //! MCP endpoints only. Errors are granted too, because a client that cannot read a 401 cannot sign in.
 //!
-//! `Access-Control-Allow-Credentials` is never granted: a client proves itself by a header that it writes, and no browser adds
-//! cookies of the broker's pages to what another page sends.
+//! `Access-Control-Allow-Credentials` is never granted: a client proves itself by a header that it writes, and no browser
+//! adds cookies of the broker's pages to what another page sends.
 
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
@@ -18,16 +18,16 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use crate::host::{Gone, Host, Outlet};
 
 const METHODS: &str = "GET, POST, DELETE";
-/// What clients send. `*` would not include `Authorization`.
+/// The header fields that clients send. `*` would not include `Authorization`.
 const SENT: &str = "authorization, content-type, last-event-id, mcp-method, mcp-name, mcp-protocol-version, \
                     mcp-session-id, traceparent, tracestate, baggage";
 /// Names that begin so are allowed too, as the preflight writes them: `Mcp-Param-*`, and what later versions add.
 const SENT_PREFIX: &str = "mcp-";
 /// The most such names.
 const MOST_SENT: usize = 64;
-/// What clients read beside what a browser shows anyway.
+/// The header fields that clients read beside those that a browser shows anyway.
 const EXPOSED: &str = "mcp-session-id, mcp-protocol-version, www-authenticate, retry-after, allow, accept-encoding";
-/// How long a browser may remember the answer to a preflight, in seconds. The guard looks at each request all the same.
+/// The time for which a browser may remember the answer to a preflight, in seconds. The guard looks at each request all the same.
 const MAX_AGE: &str = "7200";
 
 /// Who may read the answers of one endpoint.

@@ -89,7 +89,7 @@ pub fn message(message: &Object<'_>) -> Result<(), Ambiguous> {
     message.check(&MESSAGE)
 }
 
-/// Checks the params of `method`. Gives their `_meta`, if it is an object.
+/// Checks the params of `method`. Returns their `_meta`, if it is an object.
 pub fn params<'a>(method: &str, params: &Object<'a>) -> Result<Option<Object<'a>>, Ambiguous> {
     params.check(&PARAMS)?;
     let inner = match method {

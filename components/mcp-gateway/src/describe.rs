@@ -1,6 +1,6 @@
-//! What can this endpoint do?
+//! Tells what an endpoint can do.
 //!
-//! What its servers can do, as each said when it was met: a feature is declared when one of them has it, and what
+//! It can do what its servers can do, as each said when it was met: a feature is declared when one of them has it, and what
 //! changes is announced when one of them announces it. A server that was never met is met now, all at once and within a
 //! deadline; one that does not answer, or is not connected, adds nothing. Behind an endpoint of one server of the
 //! client's own era its word passes as it is. What no pairing of eras could deliver is not declared.
@@ -155,7 +155,8 @@ fn capabilities(
 }
 
 /// Extensions that work where several servers share one endpoint: their requests name a tool, a URI or a task, by which the
-/// server is found. One that brings methods of its own is declared on the server's own route alone, but for that of `skills`.
+/// server is found. One that brings methods of its own is declared on the server's own route alone, but for that of
+/// `skills`.
 const SHARED_EXTENSIONS: [&str; 2] = ["io.modelcontextprotocol/tasks", "io.modelcontextprotocol/ui"];
 
 /// Each extension that a server of this era has and that can be served here, with the settings of the first one that has it.

@@ -1,10 +1,10 @@
-//! How does a model find the one tool that it needs among a thousand?
+//! Lets a model search for the tool that it needs among a thousand.
 //!
 //! Where `servers.json` says `"tools": "search"` of an endpoint, its list has three tools of the gateway's own instead of
 //! all that there are. [`FIND`] gives names, [`DESCRIBE`] definitions, and [`CALL`] is only another way to write a call:
-//! the name and the arguments inside of it take the place of its own in the text of the request, and from there on
-//! nothing tells the two apart. So whatever a direct call has (progress, elicitation, cancellation, errors, the bytes of
-//! the result) this has too, and it reads no list. Direct calls go on working.
+//! the name and the arguments inside of it take the place of its own in the text of the request, and from there on nothing
+//! tells the two apart. So progress, elicitation, cancellation, errors and the bytes of the result are those of a direct
+//! call, and no list is read. Direct calls go on working.
 
 use std::borrow::Cow;
 

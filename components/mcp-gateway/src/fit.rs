@@ -1,8 +1,8 @@
-//! What has to change in the messages between one client and one upstream?
+//! Changes the messages of an upstream into those that its client can read.
 //!
-//! Where both are of one era and the upstream knows the request by the client's own id: nothing, and nothing is read.
-//! Else: the id, what one era writes and the other does not, and the requests of a legacy upstream: for a legacy client
-//! their ids say where the answers belong (`asks`), for a modern one they become a result (`held`).
+//! If both are of one era and the upstream knows the request by the client's own id, nothing is changed, and nothing is
+//! read. Else these change: the id, what one era writes and the other does not, and the requests of a legacy upstream. For
+//! a legacy client their ids say where the answers belong (`asks`); for a modern one they become a result (`held`).
 
 use http::{Response, StatusCode};
 
@@ -23,19 +23,19 @@ pub struct Fit<'a> {
     /// The id that the upstream knows the request by.
     pub asked: &'a str,
     pub method: &'a str,
-    /// Whether the upstream knows the request by another id.
+    /// True if the upstream knows the request by another id.
     pub renamed: bool,
-    /// Whether both sides are of one era.
+    /// True if both sides are of one era.
     pub same_era: bool,
     /// The upstream's name in ids.
     pub prefix: &'a str,
     /// What the upstream was told that the client can be asked for.
     pub profile: Profile,
-    /// Whether ids of tasks have to say whose they are.
+    /// True if ids of tasks have to say whose they are.
     pub names_tasks: bool,
-    /// Whether URIs in the result have to say whose they are, because that of the request does.
+    /// True if URIs in the result have to say whose they are, because that of the request does.
     pub names_uris: bool,
-    /// Whether other servers share the endpoint, so that a person has to be told which one speaks (`attribution`).
+    /// True if other servers share the endpoint, so that a person has to be told which one speaks (`attribution`).
     pub named: bool,
     /// The params of the client's request.
     pub params: Option<&'a Object<'a>>,
@@ -69,7 +69,7 @@ impl Fit<'_> {
         self.same_era && !self.renamed && !self.names_tasks && !self.names_uris && !self.names_questions()
     }
 
-    /// Whether an answer may ask the person something, so that it has to name the server.
+    /// Returns true if an answer may ask the person something, so that it has to name the server.
     fn names_questions(&self) -> bool {
         let may_ask = !self.client.is_modern() || may_ask(self.method);
         self.named && may_ask && self.profile.can != Capabilities::NONE
@@ -130,7 +130,7 @@ impl Fit<'_> {
         }
     }
 
-    /// Whether progress is that of the client's request.
+    /// Returns true if progress is that of the client's request.
     pub fn is_of_this_call(&self, progress: &Object<'_>) -> bool {
         let meta = self.params.and_then(|params| params.object("_meta").ok().flatten());
         let own = meta.and_then(|meta| meta.get("progressToken").ok().flatten());
@@ -186,8 +186,8 @@ impl Fit<'_> {
         }
     }
 
-    /// Whether an answer says that it is one to another request. Servers write an id again in a form of their own (1 for
-    /// 1.0, or as a string), and name none in an error where they could not read it.
+    /// Returns true if an answer says that it is one to another request. Servers write an id again in a form of their own
+    /// (1 for 1.0, or as a string), and name none in an error where they could not read it.
     pub fn is_of_another(&self, answer: &Object<'_>) -> bool {
         let named = answer.find("id").and_then(plain);
         named.is_some_and(|named| plain(self.asked).is_some_and(|asked| asked != named))
@@ -251,7 +251,8 @@ impl Fit<'_> {
         Ok(Fitted::Answer(jsonrpc::respond(status, edits.apply())))
     }
 
-    /// Makes a result one that the client can read. True: it asks the client for input, which has to be done in another way.
+    /// Makes a result one that the client can read. Returns true if it asks the client for input, which has to be done in
+    /// another way.
     fn fit_result(&self, result: &str, edits: &mut Edits<'_>) -> Result<bool, Failure> {
         // Within an era it is between the client and the server alone.
         if self.same_era && !self.names_tasks && !self.names_uris {

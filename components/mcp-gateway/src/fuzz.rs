@@ -1,7 +1,7 @@
-//! What may bytes from outside do? Nothing but be answered, and come out as they went in.
+//! Checks what must hold for any bytes from outside: they are answered, and pass unchanged.
 //!
-//! One function for each door through which they come; `tests/fuzz` feeds them. Each panics when something is changed that
-//! is not the gateway's to change, or is asked for without end: what a fuzzer looks for.
+//! One function for each way in; `tests/fuzz` feeds them. Each panics if the gateway changes what it has to leave alone, or
+//! sends requests without end.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -63,7 +63,7 @@ pub fn requests(data: &[u8]) {
     }
     let Ok(asked) = Object::parse(text) else { return };
     let method = asked.string("method").ok().flatten().unwrap_or_default().into_owned();
-    // What the gateway asks by itself is written by itself.
+    // A request of the gateway's own is not made of the client's.
     for sent in sent.iter().filter(|sent| is_passed(&method) && sent.method_in_text() == method) {
         match server {
             Server::Modern if era == Era::Modern => only_the_name_differs(text, &sent.body),
@@ -273,7 +273,7 @@ fn is_passed(method: &str) -> bool {
     matches!(method, "tools/call" | "prompts/get" | "resources/read" | "completion/complete")
 }
 
-/// Whether both are alike but for one string in them.
+/// Returns true if both are alike but for one string in them.
 fn only_the_name_differs(asked: &str, sent: &str) {
     let (a, b) = (asked.as_bytes(), sent.as_bytes());
     let start = a.iter().zip(b).take_while(|(a, b)| a == b).count();
@@ -286,7 +286,7 @@ fn only_the_name_differs(asked: &str, sent: &str) {
     assert_eq!(own.members().count(), Object::parse(asked).unwrap().members().count(), "{asked} became {sent}");
 }
 
-/// Whether both say the same but for what their eras say differently. What values cannot hold is not compared.
+/// Returns true if both say the same but for what their eras say differently. What values cannot hold is not compared.
 fn same_but_for_the_era(asked: &str, sent: &str) {
     // A `_meta` that is there twice has no one value, and does not pass between the eras.
     let params = Object::parse(asked).ok().and_then(|message| message.object("params").ok().flatten());
@@ -319,7 +319,7 @@ fn same_but_for_the_era(asked: &str, sent: &str) {
     }
 }
 
-/// The text in so many pieces, none of which ends within a character.
+/// The text in so many pieces. No piece ends within a character.
 fn cut(text: &str, pieces: usize) -> Vec<Piece> {
     let length = (text.len() / pieces).max(1);
     let mut all = Vec::new();
@@ -354,7 +354,7 @@ fn read_events(stream: &[u8], length: usize) -> Vec<String> {
     messages
 }
 
-/// Whether the gateway itself says that something went wrong.
+/// Returns true if the gateway itself says that something went wrong.
 fn is_own(message: &str) -> bool {
     message.contains("The server up could not be")
 }

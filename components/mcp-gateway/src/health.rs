@@ -28,7 +28,7 @@ pub struct Health {
     pub failed: u64,
     #[serde(default)]
     pub why: String,
-    /// Whether the failure was that it took too long.
+    /// True if the failure was that it took too long.
     #[serde(default)]
     is_slow: bool,
     /// The entries of its lists that are not shown, and why, by the list.

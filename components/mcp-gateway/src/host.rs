@@ -1,4 +1,4 @@
-//! What is outside of this component, and how is it asked?
+//! The trait through which the gateway reaches everything outside of it: HTTP, the broker, the store, the clock.
 //!
 //! Two implementations: Spin (`shell.rs`) and the tests' scripted one. The core reads no clock, no randomness and no
 //! setting by any other way.
@@ -51,7 +51,7 @@ pub trait Host {
     fn log(&self, line: &str);
 }
 
-/// What `future` gives; none when `limit` passes first, and the future is dropped.
+/// The value of `future`. `None` if `limit` passes first.
 pub async fn within<T>(host: &impl Host, limit: Duration, future: impl Future<Output = T> + Unpin) -> Option<T> {
     // The timer is looked at only when the future has to wait.
     match select(future, pin!(host.sleep(limit))).await {
@@ -74,10 +74,10 @@ pub trait Outlet<B> {
     /// The head of a stream, and its first bytes with it.
     fn start(&mut self, head: Response<()>, first: &[u8]) -> impl Future<Output = Result<(), Gone>>;
     fn write(&mut self, bytes: &[u8]) -> impl Future<Output = Result<(), Gone>>;
-    /// Writes the rest of `source` as it is. False when it broke before its end.
+    /// Writes the rest of `source` as it is. Returns false if it broke before its end.
     fn pipe(&mut self, source: &mut B) -> impl Future<Output = Result<bool, Gone>>;
     fn finish(&mut self);
-    /// Whether the client of a stream that was started has gone, as far as that is known without writing to it.
+    /// Returns true if the client of a stream that was started has gone, as far as that is known without writing to it.
     fn is_gone(&self) -> bool;
 }
 

@@ -1,4 +1,4 @@
-//! How is a client of 2024-11-05 served, which hears everything on one stream?
+//! Serves clients of HTTP+SSE (2024-11-05), which hear everything on one stream.
 //!
 //! S/2024-11-05/basic/transports, "HTTP with SSE". GET opens the stream, whose first event says where messages are POSTed
 //! to; each is answered with 202, and all that the client is told comes on the stream. The stream is one instance and each
@@ -44,7 +44,8 @@ const MOST_WAITING: usize = 256 * 1024;
 /// How long servers are told that their answers are no longer needed.
 const FAREWELL: Duration = Duration::from_secs(5);
 
-/// Whether a GET on an SSE URL is this transport's. A client of a later one has the session that `initialize` gave it.
+/// Returns true if a GET on an SSE URL is this transport's. A client of a later one has the session that `initialize` gave
+/// it.
 pub fn is_opened_by(head: &Parts) -> bool {
     head.method == http::Method::GET && !head.headers.contains_key(legacy::SESSION_ID)
 }
@@ -92,7 +93,7 @@ pub async fn hold<H: Host>(
     let most = if site.config.streams == 0 { SEATS } else { site.config.streams };
     let mut seat = Seat::take(host, &caller, most).await.ok_or_else(seats::refusal)?;
     let mut letterbox = Letterbox::open(host, &caller, &seat);
-    // Without its origin: that is the client's own, whatever name it reaches the gateway by.
+    // Without an origin: the client takes the one by which it has reached the gateway.
     let endpoint = format!("event: endpoint\ndata: {}?sessionId={}\n\n", head.uri.path(), Letterbox::id(&seat));
     line.pass(endpoint.as_bytes());
 

@@ -1,4 +1,4 @@
-//! What is a JSON-RPC message, and how is one answered?
+//! Reads JSON-RPC messages, and writes answers to them.
 
 use std::borrow::Cow;
 
@@ -20,7 +20,7 @@ pub enum Incoming<'a> {
     /// An answer to a request of ours, or of an upstream's.
     Response {
         text: &'a str,
-        /// None: it names no request.
+        /// `None` if it names no request.
         id: Option<&'a str>,
     },
 }
@@ -111,6 +111,12 @@ pub fn error(id: Option<&str>, code: i64, message: &str, data: Option<&str>) -> 
     let data = data.map(|data| [",\"data\":", data].concat()).unwrap_or_default();
     let message = json::quoted(message);
     format!("{{\"jsonrpc\":\"2.0\",{id}\"error\":{{\"code\":{code},\"message\":{message}{data}}}}}").into_bytes()
+}
+
+/// The notification that the sender of the request `id` does not wait for its answer any more.
+pub fn cancelled(id: &str) -> Vec<u8> {
+    let start = r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":"#;
+    [start, id, "}}"].concat().into_bytes()
 }
 
 /// An HTTP answer that is one JSON text.

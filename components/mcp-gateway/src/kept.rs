@@ -1,17 +1,17 @@
-//! What need not be found out anew for each call of one client?
+//! Keeps the broker's answer for a few seconds, so that a warm call asks no broker, opens no file, and reads one row.
 //!
-//! For a few seconds (`resolutionSeconds` of `servers.json`, [`SECONDS`] where the file does not say, 0 for never), so
-//! that a warm call asks no broker, opens no file, and reads one row. What is kept is what the broker said of one bearer at
-//! one endpoint: who it is, and the tokens of those services that gave one; whoever still has to connect is looked at anew
-//! each time. Beside it are `servers.json`, if it is short, and how the upstreams speak that were met ([`Met`]).
+//! It is kept for `resolutionSeconds` of `servers.json` ([`SECONDS`] if the file does not say, 0 for never). The row has
+//! what the broker said of one bearer at one endpoint: the person, and the tokens of the services that are connected; a
+//! service that is not connected is looked up each time. Beside it are `servers.json`, if it is short, and how the
+//! upstreams speak that were met ([`Met`]).
 //!
 //! The row's key is a digest over the bearer and the endpoint, and the row is sealed under a key that only the bearer
 //! yields. The store alone opens nothing, and for a client without a bearer (local mode) nothing is kept at all.
 //!
-//! A token's part ends with the token and when the upstream refuses it, all ends with the bearer. What is put off, for as
-//! long as it lasts, is what only the broker knows: that the person has disconnected, that the bearer was taken back, that
-//! a policy has changed; and a change of `servers.json`. An upstream that no longer speaks as it is kept here says so
-//! itself, and is met anew (`upstream`).
+//! A token is kept until it ends or the upstream refuses it, and the row until the bearer ends. For as long as the row is
+//! kept, the gateway does not learn that the person has disconnected, that the bearer was taken back, or that a policy or
+//! `servers.json` has changed. An upstream that no longer speaks as it is kept here says so itself, and is asked again
+//! (`upstream`).
 
 use base64ct::{Base64UrlUnpadded, Encoding};
 use chacha20poly1305::XChaCha20Poly1305;
@@ -36,7 +36,7 @@ const FORMAT: u8 = 4;
 const NONCE: usize = 24;
 /// A token is not used again this close to its end: it may be on its way for a while.
 const BEFORE_END: u64 = 5;
-/// A longer `servers.json` (some 40 servers) is read anew each time: reading it is then not what a call costs.
+/// A longer `servers.json` (some 40 servers) is read for each request: reading it is then not what a call costs.
 const FILE_BYTES: usize = 8 * 1024;
 /// As many as one question may name.
 const MOST_TOKENS: usize = 64;
@@ -128,7 +128,7 @@ impl Kept {
         }
     }
 
-    /// Whether there is more than was stored.
+    /// Returns true if there is more than was stored.
     pub fn has_news(&self) -> bool {
         self.has_news
     }

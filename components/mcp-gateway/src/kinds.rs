@@ -51,8 +51,8 @@ pub static TEMPLATES: Kind = Kind {
     by: By::Uri,
 };
 
-/// Of an extension of the newer era (`skills`). It has no notification of its own: servers of the TypeScript SDK say that their
-/// resources have changed.
+/// Of an extension of the newer era (`skills`). It has no notification of its own: servers of the TypeScript SDK say that
+/// their resources have changed.
 pub static SKILLS: Kind = Kind {
     method: "skills/list",
     member: "skills",
@@ -86,7 +86,7 @@ impl Kind {
     }
 }
 
-/// Whether results of this method say how long they may be kept (2026-07-28).
+/// Returns true if results of this method say how long they may be kept (2026-07-28).
 pub fn is_cacheable(method: &str) -> bool {
     matches!(method, "resources/read" | skills::GET) || Kind::listed_by(method).is_some()
 }

@@ -1,14 +1,15 @@
-//! How does a message reach the instance that holds its client's stream?
+//! Brings a POSTed message to the instance that holds its client's stream.
 //!
 //! A client of 2024-11-05 hears everything on one stream and says everything by POST, which comes to another instance. So
-//! beside each such stream is a box in the store, with room for one letter. Whoever has a message looks whether the box is
-//! empty, puts it in, and looks until the stream's instance has noted there that it took it. Where that finds another's
-//! letter instead, it waits; where it finds neither its letter nor the note, it was overwritten and is put in again, and
-//! what is put in twice is known by its name. So, on a store that can only get and set, no message is lost and none is
-//! heard twice; a client is told 202 only for what the stream has taken; and where nobody takes it, there is no stream.
+//! each such stream has a box in the store, with room for one letter. The instance with a message waits until the box is
+//! empty, puts the message in, and reads the box until the stream's instance has noted there that it took it. If it finds
+//! another letter instead, it waits. If it finds neither its letter nor the note, its letter was overwritten, and it puts
+//! it in again; a letter that was put in twice is known by its name. So, on a store that can only get and set, no message
+//! is lost and none is heard twice. A client is told 202 only for what the stream has taken. If a message is not taken,
+//! there is no stream.
 //!
-//! The box is a row like every other, so another subject finds none. It belongs to the stream's seat, so that what an
-//! instance leaves behind that was killed does not add up. It is not believed unless it names the stream.
+//! The box is a row like every other, so another subject finds none. It belongs to the stream's seat, so what killed
+//! instances leave does not add up. It is not believed unless it names the stream.
 
 use std::collections::VecDeque;
 use std::time::Duration;

@@ -1,11 +1,10 @@
-//! How does a word reach an instance that waits for it?
+//! Leaves short messages in the store for another instance that waits for them.
 //!
-//! No two requests share a memory: what one of them has to tell another goes through the store, where the other looks
-//! every now and then while it waits anyway. Three things are told so: a legacy client's answer to a request of the
-//! gateway's own, its `notifications/cancelled`, and that another stream of its session is to take a stream's place. A letter lies in one of 256 places of its subject, by a digest of
-//! whom it is for, so that letters which nobody fetches do not add up; that one is overwritten by another's before it
-//! is read takes two at once of one person in one place. It is sealed like every row: only the same subject's requests
-//! can write or read it.
+//! No two requests share a memory. So a message goes through the store, where the other instance looks for it at intervals.
+//! There are three of them: a legacy client's answer to a request of the gateway's own, its `notifications/cancelled`, and
+//! that another stream takes a stream's place. A letter lies in one of 256 places of its subject, by a digest of its
+//! addressee, so letters that are never fetched do not add up. A letter is lost if another one of the same person is written
+//! to the same place before it is read. It is sealed like every row: only the same subject's requests can write or read it.
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -14,7 +13,7 @@ use crate::host::{Caller, Host};
 use crate::memory::Place;
 use sealing::age::is_recent;
 
-/// A letter that is older was meant for someone who has left.
+/// The addressee of an older letter does not wait any more.
 const KEPT_SECONDS: u64 = 10 * 60;
 
 #[derive(Serialize, Deserialize)]

@@ -1,4 +1,4 @@
-//! How do many MCP servers stand behind one door?
+//! Serves many MCP servers behind one address.
 //!
 //! | route | does |
 //! |---|---|

@@ -24,6 +24,8 @@ use crate::{jsonrpc, letters, seats, sse};
 const GRACE: Duration = Duration::from_secs(2);
 /// Between two looks for a cancellation.
 const LOOK: Duration = Duration::from_secs(2);
+/// How long a line leaves its own word for the line that it is for, which looks for it every [`LOOK`].
+const LEFT_SECONDS: u64 = 5;
 /// Between two looks at whether the client of a stream has gone. One costs a few host calls and sends nothing.
 const LOOK_FOR_CLIENT: Duration = Duration::from_secs(1);
 /// The same for a stream that only listens.
@@ -61,9 +63,10 @@ pub struct Line<'h, H: Host> {
 struct Watch {
     caller: Caller,
     key: String,
+    since: u64,
     looked: u64,
-    /// What this line itself has left there for another one.
-    own: String,
+    /// The word that this line has left there for another one, and when.
+    own: Option<(String, u64)>,
 }
 
 enum To<'h, H: Host> {
@@ -81,6 +84,8 @@ enum To<'h, H: Host> {
 pub enum Stopped {
     Gone,
     Cancelled,
+    /// The client has come again by another stream, which goes on with the request.
+    Replaced,
 }
 
 impl<'h, H: Host> Line<'h, H> {
@@ -155,14 +160,17 @@ impl<'h, H: Host> Line<'h, H> {
 
     /// From now on a letter for `key` cancels.
     pub fn watch(&mut self, caller: &Caller, key: String) {
-        self.watch = Some(Watch { caller: caller.clone(), key, looked: self.host.now(), own: String::new() });
+        let now = self.host.now();
+        self.watch = Some(Watch { caller: caller.clone(), key, since: now, looked: now, own: None });
     }
 
-    /// Has another line that watches the same end: its client has come again by this one. The request is not cancelled.
+    /// Has another line that watches the same end, once: its client has come again by this one. The request is not cancelled.
     pub fn take_over(&mut self, name: String) {
-        if let Some(watch) = &mut self.watch {
-            letters::post(self.host, &watch.caller, &watch.key, &name);
-            watch.own = name;
+        let now = self.host.now();
+        if let Some(watch) = self.watch.as_mut().filter(|watch| watch.own.is_none()) {
+            let word = [&now.to_string(), " ", &name].concat();
+            letters::post(self.host, &watch.caller, &watch.key, &word);
+            watch.own = Some((word, now));
         }
     }
 
@@ -182,7 +190,7 @@ impl<'h, H: Host> Line<'h, H> {
         self.is_primed = alone;
     }
 
-    /// Whether something was said before the answer, so that its HTTP status is gone.
+    /// Returns true if something was said before the answer, so that its HTTP status is gone.
     pub fn has_begun(&self) -> bool {
         self.began || !self.pending.is_empty()
     }
@@ -216,7 +224,7 @@ impl<'h, H: Host> Line<'h, H> {
         self.pending.extend_from_slice(bytes);
     }
 
-    /// Whether a body can be piped to the client.
+    /// Returns true if a body can be piped to the client.
     pub fn can_pipe(&self) -> bool {
         matches!(self.to, To::Client(_))
     }
@@ -320,15 +328,21 @@ impl<'h, H: Host> Line<'h, H> {
         if self.seat.as_mut().is_some_and(|seat| seat.is_lost(self.host)) {
             return Some(Stopped::Cancelled);
         }
-        let Watch { caller, key, looked, own } = self.watch.as_mut()?;
+        let Watch { caller, key, since, looked, own } = self.watch.as_mut()?;
         let now = self.host.now();
-        if now.abs_diff(*looked) < LOOK.as_secs() {
+        let is_left = own.as_ref().is_some_and(|(_, at)| now.abs_diff(*at) < LEFT_SECONDS);
+        if is_left || now.abs_diff(*looked) < LOOK.as_secs() {
             return None;
         }
         *looked = now;
         match letters::fetch(self.host, caller, key)? {
             word if word.is_empty() => Some(Stopped::Cancelled),
-            name => (name != *own).then_some(Stopped::Gone),
+            word => {
+                // An older word was for a stream that ended before it could read it.
+                let is_for_this =
+                    word.split_once(' ').and_then(|(at, _)| at.parse().ok()).is_some_and(|at: u64| at >= *since);
+                (is_for_this && own.as_ref().is_none_or(|(own, _)| *own != word)).then_some(Stopped::Replaced)
+            }
         }
     }
 

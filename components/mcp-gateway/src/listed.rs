@@ -1,4 +1,4 @@
-//! Which tools has a server listed, where `servers.json` has rules for them?
+//! Remembers the names of the tools that a server has listed, if `servers.json` has rules for its tools.
 //!
 //! `allow`, `deny` and `pin` compare names letter by letter. A server may be less exact: it may take `Delete` or `delete `
 //! for its `delete`. So a server with such rules is called for names alone that it has listed itself.
@@ -33,7 +33,7 @@ pub enum Verdict {
     Unknown,
 }
 
-/// Whether the server's `tool` may be called.
+/// Returns true if the server's `tool` may be called.
 ///
 /// Errors: the server's list is needed and could not be had.
 pub async fn verdict<H: Host>(host: &H, link: Link<'_>, tool: &str) -> Result<Verdict, Failure> {

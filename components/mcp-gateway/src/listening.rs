@@ -1,4 +1,4 @@
-//! Has a client hear what happens outside of its requests.
+//! Tells a client what happens outside of its requests.
 //!
 //! Modern: `subscriptions/listen`, with what it wants to hear of. Legacy: GET, on which the server says what it likes.
 //! Towards the servers it is the same: one stream to each that can say something, `subscriptions/listen` with what was
@@ -7,8 +7,8 @@
 //! which its era has for that. What a legacy client subscribes to at a modern server while it listens is listened for
 //! again (`subscriptions`), and said once to have been updated, because it may have been in between.
 //!
-//! A server's stream that ends is opened again (`stream`). That of the client ends when no server has one any more, and after
-//! half an hour at the latest: clients come again.
+//! A server's stream that ends is opened again (`stream`). That of the client ends when no server has one any more, and
+//! after half an hour at the latest: clients come again.
 
 mod stream;
 
@@ -28,7 +28,8 @@ use crate::fit::{Fit, Fitted};
 use crate::host::{Host, within};
 use crate::memory::Facts;
 use crate::owners::Owner;
-use crate::passage::{Line, Stopped};
+use crate::passage::{Line, Stopped, pass_on};
+use crate::resuming::Point;
 use crate::session::Profile;
 use crate::subscriptions::{UPDATED, Watched};
 use crate::upstream::{self, Link, Peer};
@@ -82,6 +83,19 @@ pub async fn listen<H: Host>(
     {
         return resuming::resume(host, point, &listen, server, visitor, line).await;
     }
+    listen_at(host, &listen, point, site, servers, visitor, line).await;
+}
+
+/// Listens at `servers` until all of their streams have ended, or the client's has.
+async fn listen_at<H: Host>(
+    host: &H,
+    listen: &Listen<'_>,
+    point: Option<Point>,
+    site: &Site<'_>,
+    servers: &[Server<'_>],
+    visitor: &mut Visitor,
+    line: &mut Line<'_, H>,
+) {
     let profile = listen.client.profile();
     let wanted = match &listen.filter {
         Some(filter) => by_server(host, filter, site, servers, visitor, profile).await,
@@ -105,7 +119,7 @@ pub async fn listen<H: Host>(
         if let Some(request) = &listen.request {
             line.say(&acknowledged(request.id, &streams));
         }
-        gone = merge(host, &listen, &mut streams, line, !site.is_single()).await;
+        gone = merge(host, listen, &mut streams, line, !site.is_single()).await;
         line.stand_up();
     }
     for stream in &streams {
@@ -126,7 +140,7 @@ pub async fn listen<H: Host>(
     }
 }
 
-/// Where there is only one server and it is of the client's own era, it does all of this itself.
+/// Returns the request as it passes to the only server, if that is of the client's own era: it does all of this itself.
 async fn passed_on<'a, H: Host>(
     host: &H,
     listen: Listen<'a>,
@@ -213,7 +227,7 @@ impl Filter {
         members.join(",")
     }
 
-    /// Keeps what `message` acknowledges; none when it is something else.
+    /// Keeps what `message` acknowledges. `None` if it is something else.
     fn keep_accepted(&mut self, message: &str) -> Option<()> {
         let message = Object::parse(message).ok()?;
         decisive::message(&message).ok()?;
@@ -231,7 +245,7 @@ impl Filter {
         Some(())
     }
 
-    /// Whether a notification was asked for.
+    /// Returns true if a notification was asked for.
     fn lets_through(&self, method: &str) -> bool {
         FLAGS.iter().zip(self.flags).any(|((.., said), set)| set && *said == method)
             || (method == UPDATED && !self.uris.is_empty())
@@ -254,7 +268,8 @@ fn acknowledged<H: Host>(id: &str, streams: &[Stream<'_, H>]) -> Vec<u8> {
 }
 
 /// Passes on what the servers say until all have ended. `named`: there may be several, so that each speaks of its own
-/// things alone. True: the client has gone.
+/// things alone. Returns true if the client has gone, and false if its stream has to end, also because another one has its
+/// seat.
 async fn merge<H: Host>(
     host: &H,
     listen: &Listen<'_>,
@@ -288,9 +303,8 @@ async fn merge<H: Host>(
         let left = Duration::from_secs(end.saturating_sub(host.now())).min(LONGEST);
         let (link, peer, filter, Said { message, id }) = match line.wait(pin!(within(host, left, pin!(next)))).await {
             Ok(Some(Some(next))) => next,
-            // Another stream has its seat.
-            Ok(_) | Err(Stopped::Cancelled) => return false,
-            Err(Stopped::Gone) => return true,
+            Ok(_) => return false,
+            Err(stopped) => return stopped == Stopped::Gone,
         };
         resuming::mark(line, link, &peer, &fit(listen, link, named), id.as_deref());
         let Some(message) = message else { continue };
@@ -298,24 +312,8 @@ async fn merge<H: Host>(
             Some(request) => heard(request.id, &peer, &filter, message, named),
             None => fit(listen, link, named).message(message).unwrap_or(Fitted::NotForThisClient),
         };
-        match fitted {
-            Fitted::Updated(text) => {
-                if let Some(text) = subscriptions::renamed(host, link, text) {
-                    line.say(text.as_bytes());
-                }
-            }
-            Fitted::Said(text, changed) => {
-                if let Some(kind) = changed {
-                    lists::forget(host, link, kind);
-                }
-                line.say(text.as_bytes());
-            }
-            Fitted::ForTheUpstream(reply) => {
-                if line.wait(pin!(upstream::tell(host, link, &peer, reply))).await.is_err() {
-                    return true;
-                }
-            }
-            Fitted::Answer(_) | Fitted::Asks(_) | Fitted::Wants(_) | Fitted::NotForThisClient => {}
+        if let Err(stopped) = pass_on(fitted, link, &peer, line).await {
+            return stopped == Stopped::Gone;
         }
     }
 }

@@ -1,9 +1,9 @@
 //! Lists what the servers have: tools, prompts, resources, templates and skills.
 //!
-//! All servers are asked at once, each with its own deadline, and their entries stand in the file's order. A server
-//! that is down, slow or not connected costs its own entries and nothing else. All pages of a server are drained, and
-//! what came of them is kept for as long as the server says, or a minute where its era has no word for it; so the pages
-//! that a client gets are cut anew, and a cursor (`server:place`) means the same to every instance.
+//! All servers are asked at once, each with its own deadline, and their entries stand in the file's order. A server that is
+//! down, slow or not connected costs its own entries and nothing else. All pages of a server are read, and their entries
+//! are kept for as long as the server says, or for a minute if its era has no word for it. The pages that a client gets are
+//! made from these entries, so a cursor (`server:place`) means the same to every instance.
 //!
 //! Tools and prompts are renamed (`names`). URIs are left as they are, because they also stand where nobody can rename
 //! them; one that another server claims as well is `gatehouse://server/…` (`owners`), and so is each of a skill (`skills`).
@@ -57,7 +57,7 @@ pub struct Listed {
     t: u64,
     /// For how many seconds that is true.
     s: u64,
-    /// Whether it is the same for everyone.
+    /// True if it is the same for everyone.
     p: bool,
     /// Which token it was asked with.
     f: String,
@@ -69,7 +69,7 @@ pub struct Listed {
 }
 
 impl Listed {
-    /// For how many seconds from `now` that is still true; never long, whatever the row says.
+    /// For how many seconds from `now` that is still true: an hour at most, also if the row says more.
     fn left(&self, now: u64) -> u64 {
         let most = self.s.min(LONGEST_SECONDS);
         left(self.t.saturating_add(most), now, most + SKEW).min(most)
@@ -91,7 +91,7 @@ impl Listed {
     }
 }
 
-/// None: the server has nothing of this kind.
+/// `None` if the server has nothing of this kind.
 pub type Found = Result<Option<Listed>, Failure>;
 
 /// The request for a list that is one server's own answer, byte for byte: nothing has to be renamed or hidden. A modern
@@ -313,7 +313,7 @@ pub async fn tools<H: Host>(
     tools
 }
 
-/// None: there is no token to ask with.
+/// `None` if there is no token to ask with.
 async fn in_time<H: Host>(
     host: &H,
     kind: &'static Kind,
@@ -353,7 +353,7 @@ pub async fn of_server<H: Host>(host: &H, kind: &'static Kind, link: Link<'_>) -
     Ok(Some(checked(host, kind, link, listed)))
 }
 
-/// What one server has, as remembered; none where it has to be asked.
+/// What one server has, as remembered. `None` if it has to be asked.
 fn kept<H: Host>(host: &H, kind: &Kind, link: Link<'_>) -> Option<Option<Listed>> {
     let with = link.token.map_or("", |token| &token.fingerprint);
     let row = place(kind, link).read(host, link.caller).and_then(|row| serde_json::from_slice::<Listed>(&row).ok());
@@ -505,7 +505,7 @@ pub async fn long_name<H: Host>(host: &H, link: Link<'_>, by: By, short: &str) -
     })
 }
 
-/// Which parameters the server wants to see in headers, asked anew.
+/// Which parameters the server wants to see in headers, by a new request.
 pub async fn header_parameters<H: Host>(host: &H, link: Link<'_>) -> Result<String, Failure> {
     let listed = ask(host, &TOOLS, link).await?.unwrap_or_default();
     Ok(upstream::params::headers_of(&listed.l))

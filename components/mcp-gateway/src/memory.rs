@@ -1,4 +1,4 @@
-//! What does the gateway remember between requests, and who can read it?
+//! Keeps what the gateway remembers between requests in sealed rows of the store.
 //!
 //! | key | value | lives |
 //! |---|---|---|
@@ -16,14 +16,13 @@
 //! | `g.h.` + digest | what two instances have for each other that work on one call (`shelf`): 64 places for each subject | until the call is over; not believed after a minute |
 //!
 //! A copy of `g.u.` rows lies beside the broker's kept answer (`g.k.`, [`crate::kept`]), so that a warm call reads one row.
-//! It may be as old as that answer. A session or an era that is over is denied by the upstream, and then the row
-//! itself is looked at; whoever sets the log level takes the answers away that his next calls would use.
+//! It may be as old as that answer. The upstream denies a session or an era that is over, and then the row itself is read. A
+//! request that sets the log level deletes the kept answers that the next calls of its client would use.
 //!
-//! So the number of rows is bounded by subjects, upstreams, open sessions and profiles, however often they meet. All of it can be lost:
-//! it is found out again. A row is sealed with XChaCha20-Poly1305 under the sealing key that only the broker derives,
-//! bound to its kind and to whom and what it is about; the digest is keyed with it as well. So the store alone tells
-//! neither who uses what nor how, and a row that was moved, is damaged, or stems from another key is as if it were not
-//! there.
+//! So the number of rows is bounded by subjects, upstreams, open sessions and profiles. All rows can be lost: what was in
+//! them is found out again. A row is sealed with XChaCha20-Poly1305 under the sealing key that only the broker derives,
+//! bound to its kind and to the person and the upstream that it is about; the digest is keyed with it as well. So the store
+//! alone does not tell who uses what. A row that was moved, is damaged, or was sealed under another key counts as absent.
 
 use std::cell::{Cell, RefCell};
 
@@ -49,7 +48,7 @@ const MODERN_FACTS_SECONDS: u64 = 5 * 60;
 struct PeerRow {
     /// When it was found out.
     t: u64,
-    /// The version that was negotiated; none: the upstream is modern.
+    /// The version that was negotiated. `None` if the upstream is modern.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     v: Option<String>,
     /// The upstream's session id.
@@ -88,7 +87,7 @@ impl PeerRow {
 #[derive(Serialize, Deserialize)]
 struct FactsRow {
     t: u64,
-    /// Whether it said so in the modern era.
+    /// True if it said so in the modern era.
     m: bool,
     c: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -109,7 +108,7 @@ pub struct Facts {
 }
 
 impl Facts {
-    /// Whether it declared `capability`, which may be the identifier of an extension.
+    /// Returns true if it declared `capability`, which may be the identifier of an extension.
     pub fn has(&self, capability: &str) -> bool {
         Object::parse(&self.capabilities).is_ok_and(|said| said.find(capability).is_some())
             || self.extension(capability).is_some()
@@ -121,7 +120,7 @@ impl Facts {
         said.object("extensions").ok()??.find(identifier)
     }
 
-    /// Whether it set `flag` of `capability`.
+    /// Returns true if it set `flag` of `capability`.
     pub fn says(&self, capability: &'static str, flag: &str) -> bool {
         let said = Object::parse(&self.capabilities).ok();
         let of = said.and_then(|said| said.object(capability).ok().flatten());
@@ -142,12 +141,12 @@ pub struct Met {
 }
 
 impl Met {
-    /// Whether more is known than was kept.
+    /// Returns true if more is known than was kept.
     pub fn has_news(&self) -> bool {
         self.has_news.get()
     }
 
-    /// Notes that `link` has led to its URL with a slash added or taken away. False if it had before.
+    /// Notes that `link` has led to its URL with a slash added or taken away. Returns false if it had before.
     pub fn note_slash(&self, link: Link<'_>) -> bool {
         let is_new = !self.has_slash(link);
         if is_new {
@@ -195,13 +194,13 @@ fn name(link: Link<'_>) -> String {
     [link.server.prefix, " ", &link.profile.name(), " ", scheme, "://", authority, place].concat()
 }
 
-/// How `link.server` was last found to speak with this caller. What was kept with the broker's answer may have been
-/// true a moment ago: the upstream itself contradicts then, and [`recall_anew`] tells.
+/// How `link.server` was last found to speak with this caller. What was kept with the broker's answer may not be true any
+/// more: then the upstream contradicts, and the row in the store is read.
 pub fn recall<H: Host>(host: &H, link: Link<'_>) -> Option<Peer> {
     link.caller.met.row(link).and_then(|row| row.peer(host)).or_else(|| recall_anew(host, link))
 }
 
-/// The same, as whichever request was last has found it.
+/// The same, as the last request of this caller has found it.
 pub fn recall_anew<H: Host>(host: &H, link: Link<'_>) -> Option<Peer> {
     let row = Place::of("u", link, &link.profile.name()).read(host, link.caller)?;
     let row: PeerRow = serde_json::from_slice(&row).ok()?;

@@ -1,6 +1,6 @@
-//! What is a server's thing called where many servers share one endpoint?
+//! Names the tools, prompts and resources of many servers that share one endpoint.
 //!
-//! Tools and prompts: `server__name`. The server's part never holds `__` and never ends with `_`, so the first `__` is
+//! Tools and prompts are `server__name`. The server's part never holds `__` and never ends with `_`, so the first `__` is
 //! always the joint, and the way back needs no table: [`join`] and [`split`] are each other's inverse. The server's part
 //! and the whole name fit `^[a-zA-Z0-9_-]{1,64}$`, which is what models' APIs take: SEP-986 also allows dots, and they do
 //! not. The server's own name is left as it is, unless the whole is longer than that or has other characters.
@@ -75,7 +75,7 @@ pub fn join_task(prefix: &str, task: &str) -> String {
     [prefix, JOINT, task].concat()
 }
 
-/// Whether `name` may be a short form, whose server has to be asked for the whole.
+/// Returns true if `name` may be a short form, whose server has to be asked for the whole.
 pub fn is_short(name: &str) -> bool {
     let end = name.len().checked_sub(MARK.len() + DIGITS).and_then(|at| name.get(at..));
     end.and_then(|end| end.strip_prefix(MARK)).is_some_and(|digits| digits.bytes().all(|c| c.is_ascii_hexdigit()))

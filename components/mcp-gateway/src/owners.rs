@@ -1,11 +1,11 @@
 //! Finds the server that a URI belongs to, if many servers share one endpoint.
 //!
-//! In the aggregate a URI says nothing of its server, and may hold a secret. So no server gets a URI that may be
-//! another's. A server *claims* a URI by listing it, as a resource or as a skill, or by a template that the URI fits; a template counts only if its
-//! literal start has the scheme and the colon. One claim decides. If several servers claim the URI, the client has to
-//! name the server: `gatehouse://server/…`. A template that leaves the host open is weaker: other servers with resources
-//! on that host count as well. If nobody claims the URI, it goes to the only server that lists others of its scheme and
-//! host, else of its scheme. If only one server has resources at all, every URI is for it.
+//! In the aggregate a URI says nothing of its server, and may hold a secret. So no server gets a URI that may be another's.
+//! A server *claims* a URI by listing it, as a resource or as a skill, or by a template that the URI fits; a template
+//! counts only if its literal start has the scheme and the colon. One claim decides. If several servers claim the URI, the
+//! client has to name the server: `gatehouse://server/…`. A template that leaves the host open is weaker: other servers
+//! with resources on that host count as well. If nobody claims the URI, it goes to the only server that lists others of its
+//! scheme and host, else of its scheme. If only one server has resources at all, every URI is for it.
 //!
 //! A server that does not answer, or is not connected, counts with what it last listed: an outage gives its URIs to
 //! nobody else. URIs are compared in one form (RFC 3986 section 6.2.2): the case of scheme and host and unneeded escapes

@@ -17,10 +17,10 @@ use crate::{jsonrpc, lists, resuming, subscriptions};
 
 pub use crate::line::{Line, Stopped};
 
-/// What is whole by then leaves in one write.
+/// A body that is whole by then leaves in one write.
 const SMALL: usize = 64 * 1024;
-/// How long what else is asked may follow what is asked.
-pub const GATHERING: Duration = Duration::from_millis(50);
+/// The time after a question of a server in which another one is asked with it.
+const GATHERING: Duration = Duration::from_millis(50);
 /// The most that a client is asked at once.
 pub const MOST_ASKED: usize = 16;
 
@@ -31,7 +31,7 @@ pub enum Halt {
     Stopped(Stopped),
 }
 
-/// What became of an upstream's answer.
+/// How far an upstream's answer was delivered.
 pub enum Delivered<'h, H: Host> {
     Done,
     /// It is not the answer yet: the upstream needs input that only a client of its own era can be sent as it is.
@@ -115,15 +115,8 @@ pub async fn deliver_events<'h, H: Host>(
 ) -> Result<Delivered<'h, H>, Halt> {
     let mut asked = Vec::new();
     loop {
-        let next = match asked.len() {
-            0 => line.wait(pin!(messages.hear())).await?,
-            1..MOST_ASKED => {
-                let next = line.wait(pin!(within(line.host(), GATHERING, pin!(messages.hear())))).await?;
-                let Some(next) = next else { return Ok(Delivered::Asks(asked, messages)) };
-                next
-            }
-            _ => return Ok(Delivered::Asks(asked, messages)),
-        };
+        let next = next_after(line, asked.len(), pin!(messages.hear())).await?;
+        let Some(next) = next else { return Ok(Delivered::Asks(asked, messages)) };
         let Heard::Message(text) = next?.ok_or(Failure::BrokeOff)? else {
             resuming::mark(line, link, peer, fit, messages.new_id());
             continue;
@@ -133,23 +126,10 @@ pub async fn deliver_events<'h, H: Host>(
             resuming::mark(line, link, peer, fit, messages.new_id());
         }
         match fitted {
-            Fitted::NotForThisClient => {}
             Fitted::Asks(question) => {
                 asked.push(question);
                 continue;
             }
-            Fitted::Said(text, changed) => {
-                if let Some(kind) = changed {
-                    lists::forget(line.host(), link, kind);
-                }
-                line.say(text.as_bytes());
-            }
-            Fitted::Updated(text) => {
-                if let Some(text) = subscriptions::renamed(line.host(), link, text) {
-                    line.say(text.as_bytes());
-                }
-            }
-            Fitted::ForTheUpstream(reply) => line.wait(pin!(upstream::tell(line.host(), link, peer, reply))).await?,
             Fitted::Wants(text) => {
                 upstream::drain(line.host(), messages.into_body()).await;
                 return Ok(Delivered::Wants(text));
@@ -159,11 +139,50 @@ pub async fn deliver_events<'h, H: Host>(
                 upstream::drain(line.host(), messages.into_body()).await;
                 return Ok(Delivered::Done);
             }
+            said => pass_on(said, link, peer, line).await?,
         }
-        // Whoever talks on has nothing more to ask at once.
+        // A server that says something else has nothing more to ask at once.
         if !asked.is_empty() {
             return Ok(Delivered::Asks(asked, messages));
         }
+    }
+}
+
+/// Tells the client what an upstream says that is no answer, or the upstream what it needs to hear.
+pub async fn pass_on<H: Host>(
+    fitted: Fitted,
+    link: Link<'_>,
+    peer: &Peer,
+    line: &mut Line<'_, H>,
+) -> Result<(), Stopped> {
+    match fitted {
+        Fitted::Said(text, changed) => {
+            if let Some(kind) = changed {
+                lists::forget(line.host(), link, kind);
+            }
+            line.say(text.as_bytes());
+        }
+        Fitted::Updated(text) => {
+            if let Some(text) = subscriptions::renamed(line.host(), link, text) {
+                line.say(text.as_bytes());
+            }
+        }
+        Fitted::ForTheUpstream(reply) => line.wait(pin!(upstream::tell(line.host(), link, peer, reply))).await?,
+        Fitted::Answer(_) | Fitted::Asks(_) | Fitted::Wants(_) | Fitted::NotForThisClient => {}
+    }
+    Ok(())
+}
+
+/// Waits for the next message of a server that has asked `asked` questions. `None` if it is time to ask the client.
+pub async fn next_after<T, H: Host>(
+    line: &mut Line<'_, H>,
+    asked: usize,
+    next: impl Future<Output = T> + Unpin,
+) -> Result<Option<T>, Stopped> {
+    match asked {
+        0 => line.wait(next).await.map(Some),
+        1..MOST_ASKED => line.wait(pin!(within(line.host(), GATHERING, next))).await,
+        _ => Ok(None),
     }
 }
 

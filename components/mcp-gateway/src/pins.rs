@@ -1,12 +1,12 @@
-//! Are a server's tools still what they were when they were approved?
+//! Compares a server's tools with the definitions that were approved.
 //!
-//! A server that behaved when it was connected can change a tool's description later, to talk the model into something,
-//! or its schema, to be handed more (a "rug pull"; CVE-2025-54136). Where `servers.json` says `"pin"` of a server's tools,
+//! A server that behaved when it was connected can change a tool's description later, to talk the model into something, or
+//! its schema, to be handed more (a "rug pull"; CVE-2025-54136). Where `servers.json` says `"pin"` of a server's tools,
 //! what is seen first is approved for that person, and what deviates from it afterwards is *changed*: with `flag` it is
 //! marked, with `hold` it is neither listed nor called, and with `freeze` a tool that comes later is held as well. The
 //! operator's `"pins"` count more than first use. A digest is over all members of a definition but `_meta` and `icons`,
-//! which no model reads: also over those of tomorrow. It is over the meaning and not the bytes, so that a server may
-//! write the same in another order; but where a member is there twice two readers may take either, so that every byte counts.
+//! which no model reads: also over those of tomorrow. It is over the meaning and not the bytes, so that a server may write
+//! the same in another order; but where a member is there twice two readers may take either, so that every byte counts.
 //!
 //! A call is checked against what was last listed, because that is what the model has read. How a tool behaves no digest
 //! can tell.
@@ -62,13 +62,13 @@ const SHOWN: usize = 2000;
 #[derive(Default)]
 pub struct Known {
     pub name: String,
-    /// The one that the person has approved. None: the tool came later, or the operator's counts.
+    /// The one that the person has approved. Empty if the tool came later, or the operator's counts.
     pub approved: String,
     /// The one that was last listed, if that is not the approved one.
     pub changed: String,
 }
 
-/// What is remembered of the tools of `link.server`; none before the first use. The row is a list of texts, three a tool.
+/// What is remembered of the tools of `link.server`. `None` before the first use. The row is a list of texts, three a tool.
 pub fn recall<H: Host>(host: &H, link: Link<'_>) -> Option<Vec<Known>> {
     let mut texts = serde_json::from_slice::<Vec<String>>(&place(link).read(host, link.caller)?).ok()?.into_iter();
     let mut known = Vec::with_capacity(texts.len() / 3);
@@ -172,7 +172,7 @@ pub fn check<H: Host>(host: &H, link: Link<'_>, entries: &[String]) -> BTreeSet<
     changed
 }
 
-/// Whether calls of the server's `tool` have to wait for an approval; `None` if it is not remembered.
+/// Returns true if calls of the server's `tool` have to wait for an approval; `None` if it is not remembered.
 pub fn holds<H: Host>(host: &H, link: Link<'_>, tool: &str) -> Option<bool> {
     let pin = link.server.pin?;
     let known = recall(host, link)?.into_iter().find(|known| known.name == tool)?;
@@ -317,7 +317,7 @@ impl Question {
         Self::place(link).write(host, link.caller, row.as_bytes());
     }
 
-    /// Whether `state` is that of the last question, which is over with that, and was about what is `shown` now.
+    /// Returns true if `state` is that of the last question, which is over with that, and was about what is `shown` now.
     fn is_answered<H: Host>(host: &H, link: Link<'_>, state: &str, shown: &[Shown<'_>]) -> bool {
         let place = Self::place(link);
         let row = place.read(host, link.caller).unwrap_or_default();

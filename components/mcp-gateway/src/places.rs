@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 pub struct Places<'a>(BTreeMap<Cow<'a, str>, usize>);
 
 impl<'a> Places<'a> {
-    /// Notes that `name` is at `place`, unless it has one. Gives its place.
+    /// Notes that `name` is at `place`, unless it has one. Returns its place.
     pub fn note(&mut self, name: Cow<'a, str>, place: usize) -> usize {
         *self.0.entry(name).or_insert(place)
     }

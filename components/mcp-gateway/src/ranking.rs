@@ -1,4 +1,4 @@
-//! Which texts fit a few words best?
+//! Ranks texts by how well they fit a few words.
 //!
 //! BM25F (Robertson and Zaragoza 2009): a word counts by how rare it is, a text by how often it has the word for its
 //! length, and what stands in its heading counts four times. Words are split where names are (`create_issue`,

@@ -1,8 +1,8 @@
-//! How does a request reach the one server that it is for, and its answer come back?
+//! Sends a request to the one server that it is for, and brings its answer back.
 //!
-//! Name to server by the name alone, the person's token to the request, one request upstream, its answer back. What goes
-//! wrong on the way to a tool is a result with `isError`, which the model sees and can pass on to the person; for
-//! anything else, and for a name that nobody has, it is an error of the protocol.
+//! The name tells the server, the person's token is added, and one request goes upstream. A failed call of a tool is a
+//! result with `isError`, which the model sees and can pass on to the person. For any other request, and for an unknown
+//! name, it is an error of the protocol.
 //!
 //! A modern upstream may answer that it needs input. A modern client gets that as it is. For a legacy client the gateway
 //! asks: each wanted input is a request on the client's stream, its answers come by other instances (`asks`), and the
@@ -20,10 +20,10 @@ use sha2::{Digest, Sha256};
 use crate::config::Server;
 use crate::conversation::Conversation;
 use crate::eras::modern::{HEADER_MISMATCH, OWN_STATE};
-use crate::eras::{By, Own, Relay, Site, Target};
+use crate::eras::{By, Client, Own, Relay, Site, Target};
 use crate::fit::Fit;
 use crate::held::Interrupted;
-use crate::host::{Caller, Host};
+use crate::host::{Caller, Host, within};
 use crate::listed::Verdict;
 use crate::owners::Owner;
 use crate::passage::{Delivered, Halt, Line, MOST_ASKED, Stopped, deliver};
@@ -187,8 +187,8 @@ async fn attempt<H: Host>(
     done
 }
 
-/// The request upstream and its answer back, as often as the upstream wants more input. Gives a call that is not over
-/// when its client has to be asked by a result.
+/// The request upstream and its answer back, as often as the upstream wants more input. Returns a call that is not
+/// over, if its client has to be asked by a result.
 async fn exchange<'c, 'h: 'c, H: Host>(
     host: &'c H,
     relay: &'c Relay<'c>,
@@ -243,7 +243,7 @@ async fn exchange<'c, 'h: 'c, H: Host>(
     let key = relay.client.session().map_or_else(|| nonce(host), |session| request_key(session, relay.request.id));
     let key = quoted(&key);
     if askable_call::may_be(relay, link.profile)
-        && let Some(place) = line.wait(Box::pin(askable_call::find(host, link))).await??
+        && let Some(place) = Box::pin(askable_call::find(host, link, line)).await?
     {
         return Box::pin(askable_call::make(host, relay, link, place, (own, key), fit, line)).await;
     }
@@ -267,10 +267,16 @@ async fn exchange<'c, 'h: 'c, H: Host>(
         };
         let sent = line.wait(pin!(upstream::exchange(host, link, &write))).await;
         let Answered { peer, content } = match sent {
-            Ok(answered) => answered?,
+            Ok(Ok(answered)) => answered,
+            Ok(Err(failure)) => {
+                if let Some(peer) = met.take() {
+                    give_up(host, link, &peer, &id(&peer), &failure).await;
+                }
+                return Err(failure.into());
+            }
             Err(stopped) => {
                 if let Some(peer) = met.take() {
-                    withdraw(host, relay, link, &peer, &id(&peer), stopped).await;
+                    withdraw(host, relay.client, relay.request.id, link, (&peer, &id(&peer)), stopped).await;
                 }
                 return Err(stopped.into());
             }
@@ -299,10 +305,13 @@ async fn exchange<'c, 'h: 'c, H: Host>(
                 again = Some(quoted(&nonce(host)));
             }
             Err(Halt::Stopped(stopped)) => {
-                withdraw(host, relay, link, &peer, &asked, stopped).await;
+                withdraw(host, relay.client, relay.request.id, link, (&peer, &asked), stopped).await;
                 return Err(stopped.into());
             }
-            Err(halt) => return Err(halt),
+            Err(Halt::Failed(failure)) => {
+                give_up(host, link, &peer, &asked, &failure).await;
+                return Err(failure.into());
+            }
         }
     }
     Err(Failure::AsksTooMuch.into())
@@ -359,13 +368,14 @@ pub fn write<'w>(
     Outgoing { method, name: (is_named && relay.handle.is_some()).then_some(own), headers, body: edits.apply() }
 }
 
-/// Whether the request is about a URI that says whose it is.
+/// Returns true if the request is about a URI that says whose it is.
 fn names_server(relay: &Relay<'_>) -> bool {
     let handle = relay.handle.as_ref().filter(|handle| matches!(handle.by, By::Uri | By::Skill));
     handle.is_some_and(|handle| names::split_uri(&handle.value).is_some())
 }
 
-/// Whether the client knows itself which arguments have to be repeated in headers: it does of a tool that it was shown.
+/// Returns true if the client knows itself which arguments have to be repeated in headers: it does of a tool that it was
+/// shown.
 fn repeats_arguments(relay: &Relay<'_>) -> bool {
     relay.client.is_modern() && relay.inner.is_none()
 }
@@ -416,7 +426,7 @@ fn question(name: &str, method: &str, params: Option<&Object<'_>>) -> Vec<u8> {
     format!(r#"{{"jsonrpc":"2.0","id":{id},"method":{method},"params":{params_text}}}"#).into_bytes()
 }
 
-/// The client's answer to the request called `name`; none when it takes too long.
+/// The client's answer to the request called `name`. `None` if it takes too long.
 async fn fetched<H: Host>(host: &H, caller: &Caller, name: &str) -> Option<String> {
     let mut waited = Duration::ZERO;
     let mut pause = FIRST_LOOK;
@@ -431,26 +441,48 @@ async fn fetched<H: Host>(host: &H, caller: &Caller, name: &str) -> Option<Strin
     None
 }
 
-/// Tells a legacy upstream that nobody waits for its answer any more. A modern one sees that by its connection.
-pub async fn withdraw<H: Host>(host: &H, relay: &Relay<'_>, link: Link<'_>, peer: &Peer, id: &str, stopped: Stopped) {
-    // Legacy: "a disconnect SHOULD NOT be interpreted as the client cancelling".
-    if stopped == Stopped::Cancelled || relay.client.is_modern() || is_cancelled_later(host, relay, link).await {
-        cancel(host, link, peer, id).await;
+/// Tells a legacy upstream that nobody waits for the answer to the request `id` of `client` any more. A modern one sees
+/// that by its connection. `asked`: the upstream, and the id that it knows the request by.
+pub async fn withdraw<H: Host>(
+    host: &H,
+    client: Client,
+    id: &str,
+    link: Link<'_>,
+    (peer, asked): (&Peer, &str),
+    stopped: Stopped,
+) {
+    let is_cancelled = match stopped {
+        Stopped::Cancelled => true,
+        Stopped::Replaced => false,
+        // Legacy: "a disconnect SHOULD NOT be interpreted as the client cancelling".
+        Stopped::Gone => client.is_modern() || is_cancelled_later(host, &client, id, link).await,
+    };
+    if is_cancelled {
+        cancel(host, link, peer, asked).await;
     }
 }
 
-pub async fn cancel<H: Host>(host: &H, link: Link<'_>, peer: &Peer, id: &str) {
-    let said = format!(r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{id}}}}}"#);
-    upstream::tell(host, link, peer, said.into_bytes()).await;
+/// Tells a legacy upstream that the gateway does not wait for its answer any more, if `failure` leaves it at work
+/// (S/2025-11-25/basic/lifecycle, "Timeouts").
+async fn give_up<H: Host>(host: &H, link: Link<'_>, peer: &Peer, id: &str, failure: &Failure) {
+    if failure.leaves_it_at_work() {
+        within(host, upstream::NOTICE, pin!(cancel(host, link, peer, id))).await;
+    }
 }
 
-/// Whether a legacy client that has gone says in the next moments that it has cancelled: it does so by another connection.
-async fn is_cancelled_later<H: Host>(host: &H, relay: &Relay<'_>, link: Link<'_>) -> bool {
-    let Some(session) = relay.client.session() else { return false };
-    let name = cancellation(session, relay.request.id);
+async fn cancel<H: Host>(host: &H, link: Link<'_>, peer: &Peer, id: &str) {
+    upstream::tell(host, link, peer, jsonrpc::cancelled(id)).await;
+}
+
+/// Returns true if a legacy client that has gone says in the next seconds that it has cancelled: it does so by another
+/// connection.
+async fn is_cancelled_later<H: Host>(host: &H, client: &Client, id: &str, link: Link<'_>) -> bool {
+    let Some(session) = client.session() else { return false };
+    let name = cancellation(session, id);
     for _ in 0..LAST_WORDS {
-        if letters::fetch(host, link.caller, &name).is_some() {
-            return true;
+        if let Some(word) = letters::fetch(host, link.caller, &name) {
+            // Any other word is that of a stream which goes on with the request.
+            return word.is_empty();
         }
         host.sleep(LAST_LOOK).await;
     }

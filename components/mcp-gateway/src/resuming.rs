@@ -21,16 +21,17 @@ use crate::fit::Fit;
 use crate::host::Host;
 use crate::jsonrpc;
 use crate::memory::{self, Place};
-use crate::passage::{Delivered, Halt, Line, Stopped, deliver_events};
+use crate::passage::{Delivered, Halt, Line, deliver_events};
 use crate::relay::{self, LAST_LOOK, stop, tool_error};
-use crate::upstream::{Content, Failure, Link, Messages, Peer, Session, legacy};
+use crate::upstream::legacy::{self, Opened};
+use crate::upstream::{Failure, Link, Messages, Peer, Session};
 use crate::visitor::{Standing, Visitor};
 
-/// How an id begins: that of a stream which answers a request, and that of the stream of GET.
+/// The start of an id: of a stream that answers a request, and of the stream of GET.
 const OF_ANSWER: &str = "gha.";
 const OF_STREAM: &str = "ghs.";
-/// How often the upstream is asked for the rest of a stream, once in a second, and how often before the instance that still has
-/// the stream is told to end.
+/// The most times that the upstream is asked for the rest of a stream, once in a second, and after how many of them the
+/// instance that still has the stream is told to end.
 const MOST_TRIES: usize = 15;
 const TRIES_ALONE: usize = 4;
 /// The most bytes that are sealed in an id.
@@ -38,7 +39,7 @@ const LONGEST: usize = 1024;
 
 /// The event after which a client resumes a stream.
 pub struct Point {
-    /// What tells the upstream's session.
+    /// A digest of the upstream's session.
     session: String,
     method: String,
     /// The client's id of the request, and the one that the upstream knows it by. Empty: the stream of GET.
@@ -65,7 +66,7 @@ pub fn mark<H: Host>(line: &mut Line<'_, H>, link: Link<'_>, peer: &Peer, fit: &
     line.mark([kind, &Base64UrlUnpadded::encode_string(&sealed)].concat(), client.takes_empty_events());
 }
 
-/// What `listen` wants to go on after. `None` if that is nothing, or can no longer be known.
+/// The event after which `listen` wants to go on. `None` if there is none, or it can no longer be known.
 ///
 /// Errors: the id is of an answer, and was not given to this client.
 fn point(listen: &Listen<'_>, link: Link<'_>) -> Result<Option<Point>, Response<Vec<u8>>> {
@@ -85,7 +86,7 @@ fn point(listen: &Listen<'_>, link: Link<'_>) -> Result<Option<Point>, Response<
     }
 }
 
-/// What `listen` goes on after at the one server of `site`, if that is known.
+/// The event after which `listen` goes on at the one server of `site`, if that is known.
 ///
 /// Errors: the id was not given to this client.
 pub fn resumed<H: Host>(
@@ -132,8 +133,9 @@ pub async fn resume<H: Host>(
     match gone_on {
         Ok(()) => {}
         Err(Halt::Stopped(stopped)) => {
-            if let (Stopped::Cancelled, Some(session)) = (stopped, point.session(host, link)) {
-                relay::cancel(host, link, &Peer::Legacy(session), &point.asked).await;
+            if let Some(session) = point.session(host, link) {
+                let peer = Peer::Legacy(session);
+                relay::withdraw(host, client, &point.id, link, (&peer, &point.asked), stopped).await;
             }
             stop(line, stopped).await;
         }
@@ -192,16 +194,15 @@ async fn open<H: Host>(
             line.wait(pin!(host.sleep(LAST_LOOK))).await?;
         }
         let opened = line.wait(pin!(legacy::open(host, link, session, Some(&point.event)))).await?;
-        match opened {
-            Ok(Content::Events(body)) => return Ok(body),
-            Ok(Content::Error(StatusCode::CONFLICT, _)) => {
-                if tries == TRIES_ALONE {
-                    line.take_over(relay::nonce(host));
-                }
+        match legacy::sorted(opened) {
+            Opened::Open(body) => {
+                // If the client's old stream is still there, it must not resume the upstream's in turn.
+                line.take_over(relay::nonce(host));
+                return Ok(body);
             }
-            Ok(Content::Error(status, _)) if status.is_server_error() => {}
-            Err(failure) if failure.may_pass() => {}
-            Ok(_) | Err(_) => break,
+            Opened::Taken if tries == TRIES_ALONE => line.take_over(relay::nonce(host)),
+            Opened::Taken | Opened::Later => {}
+            Opened::Never => break,
         }
     }
     Err(Failure::NotResumed.into())

@@ -1,7 +1,7 @@
-//! Where does a request go?
+//! Takes a request from its arrival to its answer.
 //!
-//! Down once: guards (host, origin, method), what it wants (`eras`), who sent it (`visitor`), then done. What is wrong
-//! with the request itself is said before the broker is asked; what is there and what not is said only to known callers.
+//! In this order: guards (host, origin, method), the decision what it wants (`eras`), its caller (`visitor`), its work. A
+//! wrong request is refused before the broker is asked. What exists is told to known callers only.
 
 use std::borrow::Cow;
 
@@ -246,7 +246,7 @@ pub async fn work<H: Host>(
         let wanted = servers.iter().chain(called).chain(&addressee);
         stranger.meet(host, wanted, site.config.resolution_seconds)?
     };
-    // A session begins with `initialize`, whatever it names; modern requests have none.
+    // A session begins with `initialize`, also if that names one. Modern requests have none.
     if !matches!(decision, Decision::Describe(_)) && !modern::named_in(headers) {
         legacy::check_session(headers, &visitor.caller)?;
         if let (false, Some(session)) = (visitor.is_recalled(), legacy::session(headers)?)
@@ -306,7 +306,7 @@ async fn carry_out<H: Host>(
     line.answer(response).await;
 }
 
-/// Whether all servers' tokens are needed.
+/// Returns true if all servers' tokens are needed.
 fn wants_all(decision: &Decision<'_>) -> bool {
     match decision {
         Decision::Describe(_) | Decision::List(_) | Decision::Listen(_) | Decision::SetLevel(_) => true,

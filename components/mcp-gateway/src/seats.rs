@@ -1,15 +1,16 @@
 //! Bounds the streams that one person may hold open and that only listen.
 //!
 //! Such a stream (of `subscriptions/listen`, of a legacy GET, of HTTP+SSE) has no end of its own, and each is an instance
-//! that stays. So each takes one of the subject's seats (`streams` of `servers.json`; [`SEATS`] if it does not say), which are
-//! rows of the store.
+//! that stays. So each takes one of the subject's seats (`streams` of `servers.json`; [`SEATS`] if it does not say), which
+//! are rows of the store.
 //!
-//! If all are taken, the newcomer waits for as long as a stream takes to see that its client has gone: clients do not always
-//! say goodbye, and no stream that somebody reads is to end for one that nobody does. Then there are two cases:
+//! If all are taken, the newcomer waits for as long as a stream takes to notice that its client has gone: a client may leave
+//! without a word, and its stream should end before one that is read. Then there are two cases:
 //!
-//! * Seats have changed hands meanwhile: too many streams come at once, and the newcomer is refused. Else they would push out
-//!   whoever was there before, and there would be more instances than seats until each has seen that it lost its own.
-//! * None has: the newcomer takes the seat that was taken first. The stream that sat there finds another one and ends, and its
+//! * Seats have changed hands meanwhile: too many streams come at once, and the newcomer is refused. Else newcomers would
+//!   push out the streams that were there before, and there would be more instances than seats until each has seen that it
+//!   lost its own.
+//! * None has: the newcomer takes the seat that was taken first. The stream in it finds another one there and ends, and its
 //!   client comes again.
 //!
 //! A seat that nobody gave back (its instance was killed) is free when no stream could still be there. The store has no
@@ -36,8 +37,8 @@ const SETTLES: Duration = Duration::from_millis(50);
 /// Between two looks at whether the seat is taken.
 const LOOK_SECONDS: u64 = 5;
 const MOST_TRIES: usize = 4;
-/// How long, and how often at most, a newcomer waits for a seat: longer in all than a stream takes to see that its client has
-/// gone.
+/// How long, and how often at most, a newcomer waits for a seat: longer in all than a stream takes to see that its client
+/// has gone.
 const WAIT: Duration = Duration::from_secs(1);
 const MOST_WAITS: usize = 4;
 
@@ -89,7 +90,7 @@ impl Seat {
         Some(seat)
     }
 
-    /// Whether another stream has it now. Looks only every now and then.
+    /// Returns true if another stream has it now. Looks only every now and then.
     pub fn is_lost<H: Host>(&mut self, host: &H) -> bool {
         let now = host.now();
         if now.abs_diff(self.looked) < LOOK_SECONDS {

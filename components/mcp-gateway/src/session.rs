@@ -128,7 +128,7 @@ impl Capabilities {
         self.0 & bit.0 != 0
     }
 
-    /// Whether a client that declared this may be asked this.
+    /// Returns true if a client that declared this may be asked this.
     pub fn allow(self, method: &str, params: Option<&Object<'_>>) -> bool {
         match method {
             "sampling/createMessage" => self.has(Self::SAMPLING),

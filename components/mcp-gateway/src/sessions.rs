@@ -5,8 +5,8 @@
 //! | `g.e.` | one open session: when it was last seen to be used, and what its client declared |
 //! | `g.i.` | the open sessions of one person, at most [`MOST`] |
 //!
-//! A session is open if it has a row. A kept answer (`kept`) also says so, for as long as it is believed, so that a warm call
-//! reads no row more. A session ends by DELETE, when [`MOST`] newer ones are open, or when it was not used for
+//! A session is open if it has a row. A kept answer (`kept`) also says so, for as long as it is believed, so that a warm
+//! call reads no row more. A session ends by DELETE, when [`MOST`] newer ones are open, or when it was not used for
 //! [`LIFETIME`]; its sessions at the servers end with it, and what was remembered of them goes.
 
 use std::pin::pin;

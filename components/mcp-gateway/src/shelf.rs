@@ -1,13 +1,13 @@
-//! Where do two instances put what they have for each other, when both work on one call?
+//! Lets two instances exchange messages through the store while both work on one call.
 //!
-//! On a *shelf*: one instance holds the call and reports on it, others come with words for it (`held`). Each side has a
-//! note, which is small and written anew whenever something changes, and a text of any length beside it, in parts,
-//! because a row of a store has a limit. A note says of which text it speaks, so that no reader takes one for another
-//! that is being written.
+//! One instance holds the call and reports on it, and others bring it messages (`held`). They meet on a *shelf*. Each side
+//! has a note there, which is small and is written again at each change, and a text of any length beside it, in parts,
+//! because a row of a store has a limit. A note names its text, so no reader takes one text for another that is being
+//! written.
 //!
-//! A subject has 64 shelves. A shelf is taken by writing a random name on it, and by reading it once more a moment later:
-//! of two that take it at once, the later keeps it. Who holds it says so every ten seconds; one that was not heard of for
-//! a minute has left it, and its texts go when the next takes it. So what a killed instance leaves does not add up.
+//! A subject has 64 shelves. A holder takes one by writing a random name on it, and reads it again a moment later: if two
+//! take it at once, the later one keeps it. The holder reports every ten seconds. If it was silent for a minute, another
+//! one may take the shelf, and deletes its texts. So what killed instances leave does not add up.
 
 use std::time::Duration;
 
@@ -59,7 +59,7 @@ pub enum Stage {
     Fails,
 }
 
-/// What someone who makes the call again has to say to its holder.
+/// What an instance that has the repeated call says to the holder.
 pub struct Word {
     name: String,
     /// Random: the same word is heard once.
@@ -71,7 +71,7 @@ pub struct Word {
 
 #[derive(Clone, Copy)]
 pub enum Says {
-    /// Here is somebody new. The text, if there is one, is what the client answers in this round.
+    /// A repeated call has come. The text, if there is one, has the client's answers of this round.
     Comes(usize),
     Waits,
     /// The client has what the holder had to report.
@@ -135,12 +135,12 @@ impl Note for Word {
 }
 
 impl Report {
-    /// Whether its holder has not been heard of for so long that another may take its shelf.
+    /// Returns true if its holder has not been heard of for so long that another may take its shelf.
     pub fn is_left(&self, host: &impl Host) -> bool {
         !is_recent(self.at, host.now(), LEFT_SECONDS - 1)
     }
 
-    /// Whether there is something new in it.
+    /// Returns true if there is something new in it.
     pub fn is_after(&self, other: &Self) -> bool {
         let of = |report: &Self| (report.round, report.stage as u8, report.first + report.said.len());
         of(self) != of(other)
@@ -181,7 +181,7 @@ impl<'a> Shelf<'a> {
         self.note(host).filter(|report: &Report| report.name == self.name)
     }
 
-    /// What the report speaks of; none while another text is being written.
+    /// The text of the report. `None` while another text is being written.
     pub fn text<H: Host>(&self, host: &H, report: &Report) -> Option<String> {
         self.read_text(host, Report::BOARD, &self.of(report), report.parts)
     }

@@ -1,4 +1,4 @@
-//! What does Spin plug into this gateway?
+//! Implements [`Host`] on Spin.
 
 use std::cell::OnceCell;
 use std::time::Duration;

@@ -5,9 +5,10 @@
 //! declares with `directoryRead`, lists a folder. The extension is for 2026-07-28 and later, so clients and servers of the
 //! older era have no part in it here.
 //!
-//! A skill keeps its name: clients compare it with the file and with the end of the URI. So its URI says whose it is, always:
-//! `gatehouse://server/…`, for the skill and for its files. A URI that were bare as long as no other server has it would be
-//! another skill's after a server was added or taken away, and clients keep by the URI what their person has approved.
+//! A skill keeps its name: clients compare it with the file and with the end of the URI. So its URI says whose it is,
+//! always: `gatehouse://server/…`, for the skill and for its files. A URI that were bare as long as no other server has it
+//! would be another skill's after a server was added or taken away, and clients keep by the URI what their person has
+//! approved.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;

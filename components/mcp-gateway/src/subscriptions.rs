@@ -1,4 +1,4 @@
-//! Which resources does a legacy client watch at a modern upstream?
+//! Remembers the resources that a legacy client watches at a modern upstream.
 //!
 //! Legacy: `resources/subscribe`, one URI in each request, and what is updated is said on the stream of GET. Modern: the
 //! URIs are named where the stream is opened. So the gateway notes what was subscribed to, and the instance that streams

@@ -17,7 +17,7 @@ use crate::upstream::{self, Failure, Link, bridge};
 use crate::visitor::{Standing, Visitor};
 use crate::{jsonrpc, routes};
 
-/// How legacy servers refuse a request that is not `initialize` and names no session.
+/// The code by which legacy servers refuse a request that is not `initialize` and names no session.
 const NO_SESSION: i64 = -32000;
 
 /// The refusal of a request that begins no session. `None`: it can be served.
@@ -53,7 +53,7 @@ pub async fn refusal<H: Host>(
     of_client(host, client, of, server, visitor).await
 }
 
-/// What is refused, by its id.
+/// The request that is refused, by its id.
 #[derive(Clone, Copy)]
 pub enum Refused<'a> {
     Discover(&'a str),
@@ -89,7 +89,7 @@ pub async fn of_client<H: Host>(
     }
 }
 
-/// What is remembered of the server, before a session is opened for `client`.
+/// The refusal by what is remembered of the server, before a session is opened for `client`.
 pub fn of_remembered<H: Host>(
     host: &H,
     client: &Client,

@@ -1,6 +1,6 @@
-//! Who is calling, and which tokens may be used for them?
+//! Finds out the caller, and the tokens that may be used for them.
 //!
-//! Asked of the broker once for each request, unless it was asked a moment ago (`kept`), and once more for tokens that
+//! The broker is asked once for each request, unless it was asked a moment ago (`kept`), and once more for tokens that
 //! an upstream has refused.
 
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
@@ -20,7 +20,7 @@ pub struct Stranger {
     bearer: Option<Secret>,
     resource: String,
     hops: Hops,
-    /// None: they have no bearer.
+    /// `None` if they have no bearer.
     kept: Option<Kept>,
 }
 
@@ -32,11 +32,11 @@ pub struct Visitor {
     outcomes: Vec<(WantedService, Outcome)>,
     /// Where the answer is kept.
     kept: Option<Kept>,
-    /// Whether the answer is one that was kept.
+    /// True if the answer is one that was kept.
     is_recalled: bool,
 }
 
-/// Whether a server can be called for a visitor.
+/// How a server can be called for a visitor.
 pub enum Standing<'a> {
     /// With this token, or without one where it needs none.
     Open(Option<&'a AccessToken>),
@@ -179,8 +179,8 @@ impl Visitor {
         self.ask_again(host, again);
     }
 
-    /// Asks the broker for the scopes that `server` has called for. Gives whether there is something new to call it
-    /// with, or to tell the person.
+    /// Asks the broker for the scopes that `server` has called for. Returns true if there is something new to
+    /// call it with, or to tell the person.
     pub fn widen(&mut self, host: &impl Host, server: &Server<'_>, scopes: &[String]) -> bool {
         let Some(wanted) = of(server) else { return false };
         let before = match self.standing(server) {

@@ -1,8 +1,8 @@
-//! What does a legacy client say that is not answered, and who has to hear it?
+//! Passes on what a legacy client says that needs no answer of a server.
 //!
-//! Its answers to requests (`asks`), that it no longer needs an answer of ours, that its roots have changed, and, though
-//! that is a request, from which level on it wants to hear logs: each goes to the upstreams, or to the instance, that it
-//! is for. All else that it says is its own business.
+//! That is: its answers to requests (`asks`), that it cancels a request, that its roots have changed, and, though that is a
+//! request, the level from which on it wants to hear logs. Each goes to the upstreams, or to the instance, that it is for.
+//! All other notifications go nowhere.
 
 use std::pin::pin;
 use std::time::Duration;

@@ -15,7 +15,7 @@ pub struct Endpoint<'a> {
     pub name: Cow<'a, str>,
     /// The places of the servers behind it, in the file's order; `None` if the route has its own.
     pub servers: Option<Vec<usize>>,
-    /// Whether its tools are found by searching (`finding`) instead of listed.
+    /// True if its tools are found by searching (`finding`) instead of listed.
     pub searched: bool,
 }
 

@@ -1,8 +1,8 @@
 //! Reads `servers.json`: which servers are behind this gateway.
 //!
 //! It has the `mcpServers` form that people already have. Each entry is read on its own and only when it is asked for
-//! ([`server`]): a bad one costs itself and nothing else (`/mcp/servers` tells what is wrong with it), and a call pays for the
-//! one entry that it needs. Files of other programs load as they are: `mcpServers`, VS Code's `servers`, Zed's
+//! ([`server`]): a bad one costs itself and nothing else (`/mcp/servers` tells what is wrong with it), and a call pays for
+//! the one entry that it needs. Files of other programs load as they are: `mcpServers`, VS Code's `servers`, Zed's
 //! `context_servers` and opencode's `mcp`, with comments and commas at the end. Other keys at the top are named in the log.
 
 mod endpoint;
@@ -109,19 +109,19 @@ impl<'a> Config<'a> {
         self
     }
 
-    /// The servers of the endpoint called `name`, in the file's order; none where it is not one.
+    /// The servers of the endpoint called `name`, in the file's order. `None` if there is no such endpoint.
     pub fn endpoint(&self, name: &str) -> Option<Vec<&Entry<'a>>> {
         let servers = self.endpoints.iter().find(|known| known.name == name)?.servers.as_ref()?;
         Some(servers.iter().filter_map(|place| self.entries.get(*place)).collect())
     }
 
-    /// Whether the tools of the endpoint called `name` are found by searching.
+    /// Returns true if the tools of the endpoint called `name` are found by searching.
     pub fn is_searched(&self, name: &str) -> bool {
         self.endpoints.iter().any(|known| known.searched && known.name == name)
     }
 
-    /// Returns true if a page of `origin` may call the gateway at `own`. If the file says nothing, the Inspector's page of this
-    /// machine may call a gateway of this machine.
+    /// Returns true if a page of `origin` may call the gateway at `own`. If the file says nothing, the Inspector's page of
+    /// this machine may call a gateway of this machine.
     pub fn lets_pages_of(&self, origin: &Origin, own: &Origin) -> bool {
         match &self.browser_origins {
             Some(listed) => listed.contains(origin),

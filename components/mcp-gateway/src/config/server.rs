@@ -128,9 +128,9 @@ pub struct Server<'a> {
     pub patience: Duration,
     /// How long it may take to begin its answer to a call, which may be the call's whole work.
     pub call_patience: Duration,
-    /// Whether clients of an era that the server does not speak are served too.
+    /// True if clients of an era that the server does not speak are served too.
     pub bridge: bool,
-    /// What becomes of tools that change (`pins`); none: nothing is looked at.
+    /// What is done with tools that change (`pins`). `None` if nothing is checked.
     pub pin: Option<Pin>,
     tools: Tools<'a>,
 }
@@ -225,23 +225,23 @@ impl<'a> Entry<'a> {
 }
 
 impl<'a> Server<'a> {
-    /// Whether the file lets this tool be seen and called.
+    /// Returns true if the file lets this tool be seen and called.
     pub fn offers(&self, tool: &str) -> bool {
         self.tools.offers(tool)
     }
 
-    /// Whether the tools are offered as the server has them, so that nothing has to be looked at.
+    /// Returns true if the tools are offered as the server has them, so that nothing has to be looked at.
     pub fn tools_are_its_own(&self) -> bool {
         self.tools.change_nothing()
     }
 
-    /// Whether the file has rules about which tools may be called.
+    /// Returns true if the file has rules about which tools may be called.
     pub fn limits_tools(&self) -> bool {
         self.tools.allow.is_some() || !self.tools.deny.is_empty() || self.pin.is_some()
     }
 
-    /// The name that the server's `tool` has here; none where it is not offered. A name that the file gives to one tool
-    /// hides another that has it by itself.
+    /// The name that the server's `tool` has here. `None` if it is not offered. A name that the file gives to one tool hides
+    /// another tool whose own name it is.
     pub fn shown<'t>(&'t self, tool: &'t str) -> Option<Cow<'t, str>> {
         if !self.offers(tool) {
             return None;

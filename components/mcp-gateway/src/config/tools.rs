@@ -42,13 +42,13 @@ pub struct Pairs<'a> {
 }
 
 impl Tools<'_> {
-    /// Whether this tool is seen and called.
+    /// Returns true if this tool is seen and called.
     pub fn offers(&self, tool: &str) -> bool {
         let fits = |patterns: &[Cow<'_, str>]| patterns.iter().any(|pattern| glob(pattern, tool));
         self.allow.as_deref().is_none_or(fits) && !fits(&self.deny)
     }
 
-    /// Whether the tools are offered as the server has them, so that nothing has to be looked at.
+    /// Returns true if the tools are offered as the server has them, so that nothing has to be looked at.
     pub fn change_nothing(&self) -> bool {
         let Self { allow, deny, rename, renamed: _, describe, pin, pins: _ } = self;
         let is_empty = |of: &Pairs<'_>| of.pairs.is_empty();
@@ -148,7 +148,7 @@ fn names_in(text: &str) -> Option<Vec<Cow<'_, str>>> {
     json::array(text)?.into_iter().map(json::string).collect()
 }
 
-/// Whether `pattern`, in which `*` stands for any characters, is all of `name`.
+/// Returns true if `pattern`, in which `*` stands for any characters, is all of `name`.
 pub fn glob(pattern: &str, name: &str) -> bool {
     let mut pieces = pattern.split('*');
     let Some(rest) = pieces.next().and_then(|first| name.strip_prefix(first)) else { return false };

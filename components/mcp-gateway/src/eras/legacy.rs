@@ -1,4 +1,4 @@
-//! How are clients of 2024-11-05, 2025-03-26, 2025-06-18 and 2025-11-25 served?
+//! Serves clients of 2024-11-05, 2025-03-26, 2025-06-18 and 2025-11-25.
 //!
 //! S/2025-11-25/basic/transports and lifecycle. `initialize` is answered here, without asking any upstream.
 
@@ -65,7 +65,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// Whether it takes an event that has an id and no data, by which a server says that the stream can be resumed.
+    /// Returns true if it takes an event that has an id and no data, by which a server says that the stream can be resumed.
     pub fn takes_empty_events(&self) -> bool {
         self.session.is_some_and(|session| session.version == Version::V20251125)
     }

@@ -1,4 +1,4 @@
-//! What does a client of either era want, and how is it told?
+//! Decides what a client of either era wants, and writes results and errors for it.
 //!
 //! Two implementations of one decision: [`legacy`] (2024-11-05 to 2025-11-25: `initialize`, sessions) and [`modern`]
 //! (2026-07-28: every request on its own). Each turns an HTTP request into a [`Decision`], and knows its own way of
@@ -7,8 +7,8 @@
 //!
 //! # Which era is a request of?
 //!
-//! * It names a protocol version of its own in `_meta`: **modern**, whatever the header says; a header that says
-//!   something else is a mismatch (-32020), not a way to be taken for legacy.
+//! * It names a protocol version of its own in `_meta`: **modern**. A header that says something else does not make it
+//!   legacy: it is a mismatch (-32020), not a way to be taken for legacy.
 //! * Its `MCP-Protocol-Version` header is a date after 2025-11-25: **modern**. So a client that forgot `_meta` is told
 //!   that (-32602), and one from the future learns what is supported (-32022), instead of a legacy client's 400.
 //! * All else is **legacy**: above all `initialize`, which has no version header yet, and 2025-03-26, which never has.
@@ -23,11 +23,11 @@
 //! * `initialize` in a modern request is an unknown method (404, -32601); a modern-only answer to a legacy client does
 //!   not exist, because both are always served.
 //!
-//! # Is a session needed?
+//! # Sessions
 //!
-//! No. `initialize` always gives an id, because clients expect one; a request without one is served all the same,
-//! because the session decides nothing that the request cannot do without. An id that is not ours is 404 (MUST), so
-//! that its client starts anew.
+//! No session is needed. `initialize` always gives an id, because clients expect one. A request without one is served all
+//! the same, because it can do without what the session decides. An id that is not ours is 404 (MUST), so that its client
+//! begins again.
 
 pub mod legacy;
 pub mod modern;
@@ -85,7 +85,7 @@ pub struct Relay<'a> {
     pub client: Client,
     pub request: Request<'a>,
     pub params: Option<Object<'a>>,
-    /// What in it says which server is meant; none where the route says it.
+    /// What in it says which server is meant. `None` if the route says it.
     pub handle: Option<Handle<'a>>,
     /// Where it is not the call that the client wrote, but one inside of that (`finding`).
     pub inner: Option<Inner<'a>>,
@@ -146,7 +146,7 @@ pub enum Own {
 
 pub struct Listen<'a> {
     pub client: Client,
-    /// None: the stream of a legacy client, which nothing asked for.
+    /// `None` for the GET of a legacy client.
     pub request: Option<Request<'a>>,
     /// What a modern client wants to hear of.
     pub filter: Option<Object<'a>>,
@@ -198,7 +198,7 @@ pub trait Dialect {
     fn fit_code(&self, method: &str, code: i64) -> i64;
     /// The HTTP status that an error has.
     fn status(&self, code: i64) -> StatusCode;
-    /// Whether this client may be sent a notification.
+    /// Returns true if this client may be sent a notification.
     fn hears(&self, method: &str, message: &Object<'_>) -> bool;
     /// An answer that makes the client show its person a link, if it said that it can.
     fn show_link(&self, method: &str, id: &str, message: &str, url: &str) -> Option<Response<Vec<u8>>>;
@@ -261,7 +261,7 @@ impl Client {
         }
     }
 
-    /// Whether the answer may be a task that this client asks about later.
+    /// Returns true if the answer may be a task that this client asks about later.
     pub fn may_get_tasks(&self, method: &str) -> bool {
         let can = matches!(self, Self::Modern(client) if client.capabilities.has(Capabilities::TASKS));
         can && (method == "tools/call" || method.starts_with("tasks/"))
@@ -352,12 +352,12 @@ impl<'a> Site<'a> {
         }
     }
 
-    /// Whether there is one server alone, whose names are as they are.
+    /// Returns true if there is one server alone, whose names are as they are.
     pub fn is_single(&self) -> bool {
         matches!(self.route, Route::Named(name) if self.config.endpoint(name).is_none())
     }
 
-    /// Whether its tools are found by searching instead of listed.
+    /// Returns true if its tools are found by searching instead of listed.
     pub fn is_searched(&self) -> bool {
         self.config.is_searched(match self.route {
             Route::All => EVERYTHING,
@@ -406,7 +406,7 @@ impl<'a> Site<'a> {
         found.unwrap_or(Target::Unknown)
     }
 
-    /// Whether a tool called `name` is the gateway's own here.
+    /// Returns true if a tool called `name` is the gateway's own here.
     pub fn owns_tool(&self, name: &str) -> bool {
         matches!(self.target(By::Tool, name), Target::Own(_)) || name == finding::CALL && self.is_searched()
     }
@@ -519,7 +519,7 @@ fn unknown_method<'a>(client: Client, request: &Request<'_>) -> Decision<'a> {
     Decision::Answer(client.error(request.id, jsonrpc::METHOD_NOT_FOUND, "Method not found"))
 }
 
-/// Whether an answer of this media type is welcome (RFC 9110 section 12.5.1, without weights).
+/// Returns true if an answer of this media type is welcome (RFC 9110 section 12.5.1, without weights).
 pub(crate) fn accepts(headers: &HeaderMap, wanted: &str) -> bool {
     let group = wanted.split('/').next().unwrap_or_default();
     headers

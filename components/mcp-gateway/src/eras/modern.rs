@@ -1,4 +1,4 @@
-//! How are clients of 2026-07-28 served?
+//! Serves clients of 2026-07-28.
 //!
 //! S/2026-07-28/basic/transports/streamable-http: one request, one answer, nothing in between. The headers repeat what
 //! the body says, and have to say the same.
@@ -29,8 +29,8 @@ pub const META_LOG_LEVEL: &str = "io.modelcontextprotocol/logLevel";
 pub const METHOD: &str = "mcp-method";
 pub const NAME: &str = "mcp-name";
 
-/// The `requestState` of a request for input that is the gateway's own. It says only whose it is: what counts is looked
-/// up anew when the client calls again.
+/// The `requestState` of a request for input that is the gateway's own. It says only whose it is: the gateway
+/// looks up again what has happened when the client calls again.
 pub const OWN_STATE: &str = "gatehouse:connect";
 /// How the `requestState` of a call begins that goes on meanwhile (`held`).
 pub const HELD_STATE: &str = "gatehouse:held:";
@@ -95,8 +95,8 @@ impl Dialect for Client {
         Some(input_required(&["{", &requests?.join(","), "}"].concat(), OWN_STATE))
     }
 
-    /// -32002 and -32042 MUST NOT come from modern servers. -32601 is for methods that a server does not have, and comes with
-    /// 404; legacy servers also say it of a name.
+    /// -32002 and -32042 MUST NOT come from modern servers. -32601 is for methods that a server does not have, and comes
+    /// with 404; legacy servers also say it of a name.
     fn fit_code(&self, method: &str, code: i64) -> i64 {
         match code {
             jsonrpc::METHOD_NOT_FOUND if matches!(method, "tools/call" | "prompts/get" | "resources/read") => {
@@ -163,7 +163,7 @@ pub fn input_required(requests: &str, state: &str) -> String {
     format!(r#"{{"resultType":"input_required","inputRequests":{requests},"requestState":"{state}"}}"#)
 }
 
-/// Whether the headers name a version of this era: a date after the last legacy one.
+/// Returns true if the headers name a version of this era: a date after the last legacy one.
 pub fn named_in(headers: &HeaderMap) -> bool {
     let version = headers.get(PROTOCOL_VERSION).and_then(|value| value.to_str().ok()).unwrap_or_default().trim();
     let is_date = version.len() == 10
@@ -240,8 +240,8 @@ fn complete(members: &str, info: &str) -> String {
     format!(r#"{{"resultType":"complete"{comma}{members},"_meta":{{"{META_SERVER}":{info}}}}}"#)
 }
 
-/// What every request of this era has to have, in the order in which a client can mend it. Gives what it says
-/// of its client.
+/// Checks what every request of this era has to have, in the order in which a client can mend it. Returns what it says of
+/// its client.
 fn check<'a>(headers: &HeaderMap, request: &Request<'_>) -> Result<Client, Decision<'a>> {
     let id = Some(request.id);
     if !accepts(headers, "application/json") || !accepts(headers, "text/event-stream") {
@@ -339,7 +339,7 @@ fn unsupported<'a>(id: Option<&str>, requested: &str) -> Decision<'a> {
     refuse(id, UNSUPPORTED_VERSION, "Unsupported protocol version", Some(&data))
 }
 
-/// 400, whatever the code: the request itself is wrong.
+/// An error with status 400: the request itself is wrong.
 fn refuse<'a>(id: Option<&str>, code: i64, message: &str, data: Option<&str>) -> Decision<'a> {
     Decision::Refuse(jsonrpc::respond(StatusCode::BAD_REQUEST, jsonrpc::error(id, code, message, data)))
 }

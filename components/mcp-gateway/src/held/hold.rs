@@ -12,17 +12,17 @@ use crate::fit::{Fit, Fitted, Question};
 use crate::host::{Host, within};
 use crate::passage::{Line, MOST_ASKED};
 use crate::relay::{FIRST_LOOK, LAST_LOOK, MOST_ROUNDS, nonce};
-use crate::shelf::{Report, Says, Shelf, Stage};
+use crate::shelf::{Report, Says, Shelf, Stage, Word};
 use crate::upstream::{self, Failure, Link, Peer};
 use crate::visitor::{Standing, Visitor};
 use crate::{jsonrpc, lists};
 use json::{Object, quoted};
 
-/// How long what was fetched can be fetched again.
+/// Seconds in which a result that was fetched can be fetched again.
 const LINGER_SECONDS: u64 = 30;
-/// How long a server may take to say that it has heard. A holder that waits longer would be missed.
+/// The time within which a server has to accept an answer. A holder that waits longer would be taken for killed.
 const HEARD: Duration = Duration::from_secs(15);
-/// What is said while nobody listens is kept so far.
+/// The most notifications that are kept while no client listens, and their most bytes.
 const MOST_SAID: usize = 32;
 const SAID_BYTES: usize = 64 * 1024;
 
@@ -42,9 +42,23 @@ struct Holder<'h, H: Host> {
     shelf: &'h Shelf<'h>,
     report: Report,
     peer: Peer,
-    /// What the client is asked, and what it will be asked next.
+    /// The questions that the client is asked now, and the next ones.
     open: Vec<Question>,
     next: Vec<Question>,
+}
+
+/// The last word that a holder has heard, and the instance that waits for its report.
+#[derive(Default)]
+struct Words {
+    heard: String,
+    waiter: String,
+}
+
+/// The effect of a word.
+enum Heard {
+    Cancels,
+    Answers,
+    Nothing,
 }
 
 /// Asks the client, and goes on with the call without it.
@@ -62,12 +76,12 @@ pub async fn hold<H: Host>(
     let peer = talk.peer.clone();
     let fit = &Fit { asked: &id, ..*fit };
     let shelf = Shelf::take(host, &caller, nonce(host)).await;
-    let cancelled = format!(r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{id}}}}}"#);
+    let cancelled = jsonrpc::cancelled(&id);
     let shelf = match &shelf {
         Ok(shelf) => shelf,
         Err(failure) => {
             if let Some(link) = link(server, visitor, fit) {
-                upstream::tell(host, link, &peer, cancelled.into_bytes()).await;
+                upstream::tell(host, link, &peer, cancelled).await;
             }
             talk.finish(false).await;
             return Err(failure.clone());
@@ -90,7 +104,7 @@ pub async fn hold<H: Host>(
         shelf.report_text(host, &mut holder.report, &text);
     }
     if !has_answered {
-        holder.tell(cancelled.into_bytes()).await;
+        holder.tell(cancelled).await;
         talk.finish(false).await;
     }
     talk.drain().await;
@@ -102,7 +116,7 @@ pub async fn hold<H: Host>(
 }
 
 impl<H: Host> Holder<'_, H> {
-    /// Reports what the client is asked in the next round; gives it as the text of `inputRequests`.
+    /// Reports what the client is asked in the next round. Returns it as the text of `inputRequests`.
     fn ask(&mut self, asked: Vec<Question>) -> String {
         let member = |question: &Question| [&quoted(&question.id), ":", &question.request].concat();
         let requests = ["{", &asked.iter().map(member).collect::<Vec<_>>().join(","), "}"].concat();
@@ -113,14 +127,14 @@ impl<H: Host> Holder<'_, H> {
         requests
     }
 
-    /// Goes on until there is an answer, or why there is none; none at all when nobody wants it any more.
+    /// Goes on until there is an answer, or a reason why there is none. `None` if nobody wants it any more.
     async fn work(&mut self, talk: &mut Conversation<'_, H>) -> Option<(Stage, String)> {
         let Self { host, shelf, .. } = *self;
         let failed = |failure: Failure| Some((Stage::Fails, failure.to_string()));
         let mut until = host.now() + PATIENCE_SECONDS;
         let mut looked = host.now();
         let mut pause = FIRST_LOOK;
-        let (mut heard, mut waiter) = (String::new(), String::new());
+        let mut words = Words::default();
         let mut told = 0;
         loop {
             let next = within(host, pause, pin!(talk.next())).await;
@@ -142,25 +156,13 @@ impl<H: Host> Holder<'_, H> {
             looked = host.now();
             // A clock that is set back does not lengthen a wait.
             until = until.min(looked + PATIENCE_SECONDS);
-            let word = shelf.word(host).filter(|word| word.mark != heard);
-            if let Some(word) = word {
-                heard.clone_from(&word.mark);
+            if let Some(word) = shelf.word(host).filter(|word| word.mark != words.heard) {
                 until = looked + PATIENCE_SECONDS;
-                match word.says {
-                    Says::Cancels if word.by == waiter => return None,
-                    Says::Comes(round) => {
-                        waiter.clone_from(&word.by);
-                        let answers = shelf.word_text(host, &word);
-                        if let (Stage::Asks, Some(answers)) = (self.report.stage, answers)
-                            && round == self.report.round
-                        {
-                            if let Err(failure) = self.answer(&answers).await {
-                                return failed(failure);
-                            }
-                            pause = FIRST_LOOK;
-                        }
-                    }
-                    Says::Cancels | Says::Waits | Says::Thanks => {}
+                match self.hear(word, &mut words).await {
+                    Ok(Heard::Cancels) => return None,
+                    Ok(Heard::Answers) => pause = FIRST_LOOK,
+                    Ok(Heard::Nothing) => {}
+                    Err(failure) => return failed(failure),
                 }
             }
             if looked >= until {
@@ -180,7 +182,24 @@ impl<H: Host> Holder<'_, H> {
         }
     }
 
-    /// What is to be done about the next message; gives the answer when it is that.
+    /// Deals with a word of an instance that has the repeated call. Answers the server, if the word has the answers.
+    async fn hear(&mut self, word: Word, words: &mut Words) -> Result<Heard, Failure> {
+        words.heard.clone_from(&word.mark);
+        match word.says {
+            Says::Cancels if word.by == words.waiter => Ok(Heard::Cancels),
+            Says::Comes(round) => {
+                words.waiter.clone_from(&word.by);
+                let answers = self.shelf.word_text(self.host, &word);
+                match answers.filter(|_| self.report.stage == Stage::Asks && round == self.report.round) {
+                    Some(answers) => self.answer(&answers).await.map(|()| Heard::Answers),
+                    None => Ok(Heard::Nothing),
+                }
+            }
+            Says::Cancels | Says::Waits | Says::Thanks => Ok(Heard::Nothing),
+        }
+    }
+
+    /// Deals with the next message. Returns the answer, if it is that.
     async fn sort(
         &mut self,
         next: Result<Said, Failure>,
@@ -224,7 +243,7 @@ impl<H: Host> Holder<'_, H> {
         Ok(None)
     }
 
-    /// Gives the server what the client has answered.
+    /// Sends the server the client's answers.
     async fn answer(&mut self, answers: &str) -> Result<(), Failure> {
         // Said first: a caller that finds this instance killed must not believe that the server has no answer.
         self.report.stage = Stage::Works;
@@ -245,7 +264,7 @@ impl<H: Host> Holder<'_, H> {
         Ok(())
     }
 
-    /// What the server does not say that it has heard, it may have heard all the same.
+    /// Sends the server a message. If it does not answer in time, it may have heard it all the same, and that is no error.
     async fn hand(&mut self, message: Vec<u8>) -> Result<(), Failure> {
         let link = link(self.server, self.visitor, self.fit).ok_or(Failure::Refused)?;
         let handed = within(self.host, HEARD, pin!(upstream::hand(self.host, link, &self.peer, message))).await;

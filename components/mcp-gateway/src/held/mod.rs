@@ -1,21 +1,22 @@
 //! Bridges what a legacy server asks in the middle of a call to a modern client, which can only answer with a new call.
 //!
-//! A legacy server asks on the stream of the call (or on that of GET, `askable_call`), and waits there. A modern client is asked by a result, with which its
-//! call is over, and makes the call again with the answers (S/2026-07-28/basic/patterns/mrtr). So the instance that has
-//! the server's stream gives that result and goes on: it *holds* the call. Whatever instance the call comes to again
-//! finds in its `requestState` where the holder is, leaves the answers there (`shelf`), and waits for what the holder
-//! reports: the server's answer, what it asks next, or why there is none.
+//! A legacy server asks on the stream of the call (or on that of GET, `askable_call`), and waits there. A modern client is
+//! asked by a result, with which its call is over, and makes the call again with the answers
+//! (S/2026-07-28/basic/patterns/mrtr). So the instance that has the server's stream gives that result and goes on: it
+//! *holds* the call. The instance that gets the repeated call finds in its `requestState` where the holder is, leaves the
+//! answers there (`shelf`), and waits for the holder's report: the server's answer, the next question, or the reason why
+//! there is neither.
 //!
-//! * The holder alone speaks with the server, so it answers once, however often the call is made again; and it reports
-//!   what came of it until half a minute after that was fetched.
+//! * The holder alone speaks with the server, so it answers once, even if the call is repeated several times. It reports the
+//!   result until half a minute after that was fetched.
 //! * `requestState` is sealed for the subject, the server and the request (method, name, arguments). Anything else is
 //!   refused with -32602.
 //! * A client that leaves while it waits has cancelled. One that never comes back costs an instance for ten minutes;
 //!   then the server is told that the call is cancelled.
-//! * A holder that was killed is missed after half a minute. What it last reported tells whether the server has the
-//!   answers, and so whether the call may be made again.
+//! * A holder that was killed is noticed after half a minute. Its last report tells whether the server has the answers, and
+//!   so whether the call may be made again.
 //!
-//! All of this rests on a host that lets an instance go on when its answer has ended, as Spin does.
+//! This needs a host that lets an instance go on when its answer has ended, as Spin does.
 
 mod hold;
 mod resume;

@@ -16,10 +16,10 @@ use crate::upstream::Failure;
 use json::{Edits, Object};
 use sealing::age::is_recent;
 
-/// After how long a holder is missed that gives no sign of life.
+/// After how long without a sign of life a holder is taken for killed.
 const MISSED: Duration = Duration::from_secs(30);
 
-/// Goes on with a held call: leaves the client's answers, and waits for what comes of them.
+/// Goes on with a held call: leaves the client's answers, and waits for the holder's report.
 pub async fn resume<H: Host>(
     host: &H,
     relay: &Relay<'_>,
@@ -36,7 +36,7 @@ pub async fn resume<H: Host>(
     let by = nonce(host);
     let say = |says, text: &str| shelf.say(host, &by, nonce(host), says, text);
     let mut heard = state.heard;
-    // What the holder is told, and again until it has heard it.
+    // What the holder is told, again and again until it has heard it.
     let mut told: Option<(Says, &str)> = None;
     let mut report = shelf.report(host).ok_or(Failure::Over)?;
     loop {
@@ -95,7 +95,7 @@ pub async fn resume<H: Host>(
     }
 }
 
-/// What the holder reports after `known`; none when it has not been heard of for too long. What counts is that something
+/// What the holder reports after `known`. `None` if it has given no sign of life for too long. What counts is that something
 /// changes: clocks of two hosts may differ, but not by a minute.
 async fn news<H: Host>(host: &H, shelf: &Shelf<'_>, known: &Report, again: &dyn Fn() -> Option<()>) -> Option<Report> {
     let (mut silent, mut waited) = (Duration::ZERO, Duration::ZERO);
@@ -130,7 +130,7 @@ fn answers<'a>(relay: &Relay<'a>, requests: &str) -> Option<&'a str> {
     requests.members().all(|(key, _)| is_answered(key)).then(|| answers.text())
 }
 
-/// What the server said on the way, as it belongs to the call that was made again: by the token of its own progress.
+/// A notification of the server as one of the repeated call, with the token of its own progress.
 fn retold(relay: &Relay<'_>, fit: &Fit<'_>, text: &str) -> Option<String> {
     // It says already whose it is.
     let fit = Fit { named: false, ..*fit };

@@ -12,14 +12,14 @@ use crate::memory::{self, Place};
 use crate::shelf::Shelf;
 use crate::upstream::{Link, Peer};
 
-/// What `requestState` says.
+/// The content of a `requestState`.
 pub struct State {
     /// Since when the client is asked.
     pub since: u64,
     pub shelf: u8,
     pub name: String,
     pub round: usize,
-    /// How much of what the server said the client has heard.
+    /// The number of notifications that the client has heard.
     pub heard: usize,
 }
 
@@ -69,7 +69,7 @@ pub fn required<H: Host>(
     jsonrpc::respond(StatusCode::OK, jsonrpc::result(relay.request.id, &input_required(requests, &state)))
 }
 
-/// Where a `requestState` belongs: to one request at one server.
+/// The place that a `requestState` belongs to: one request at one server.
 fn place(relay: &Relay<'_>, server: &Server<'_>, caller: &Caller) -> Place {
     let name = relay.handle.as_ref().map_or("", |handle| &handle.value);
     let arguments = relay.params.as_ref().and_then(|params| params.find("arguments")).unwrap_or_default();

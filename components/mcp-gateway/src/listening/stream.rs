@@ -17,8 +17,9 @@ use crate::host::{Host, within};
 use crate::memory::{self, Facts};
 use crate::relay::nonce;
 use crate::session::ClientEra;
-use crate::subscriptions::{self, UPDATED};
-use crate::upstream::{self, Content, Failure, Heard, Link, Messages, Peer, Session, legacy, modern};
+use crate::subscriptions::{self, UPDATED, Watched};
+use crate::upstream::legacy::{self, Opened};
+use crate::upstream::{self, Content, Failure, Heard, Link, Messages, Peer, Session, messages, modern};
 use crate::{letters, sessions};
 use http::StatusCode;
 use json::quoted;
@@ -27,10 +28,6 @@ use json::quoted;
 pub const DEADLINE: Duration = Duration::from_secs(5);
 /// Between two looks at whether a legacy client's stream is still the one of its session.
 const LOOK_FOR_SESSION: Duration = Duration::from_secs(5);
-/// Before a stream is opened again whose server does not say it, and the limits of that.
-const PAUSE: Duration = Duration::from_secs(1);
-const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// A stream that was open for so long has lasted.
 const LASTS_SECONDS: u64 = 60;
 /// The same while another stream of the session is open; how often that is tried, and when the other one is told to end.
@@ -42,40 +39,34 @@ const TELL_TAKEN: u32 = 10;
 pub struct Stream<'a, H: Host> {
     host: &'a H,
     pub link: Link<'a>,
-    /// By which a modern server names what it says.
+    /// The id by which a modern server names what it says.
     id: &'a str,
     pub peer: Peer,
-    /// Whether the session is this stream's own.
+    /// True if the session is this stream's own.
     has_own: bool,
     pub filter: Filter,
-    /// `None`: it is not open, or there is nothing to listen for yet.
+    /// `None` while it is not open, or if there is nothing to listen for yet.
     messages: Option<Messages<'a, H>>,
-    /// Whether it can change what is listened for.
+    /// True if the client can change what is listened for.
     may_change: bool,
-    /// After which event it goes on.
+    /// What the client subscribes to then. The server may accept less of it, which is in `filter`.
+    noted: Vec<Watched>,
+    /// The event after which it goes on.
     last: Option<String>,
-    /// How long its server wants it to wait.
+    /// The pause that its server wants.
     retry: Option<Duration>,
     opened: u64,
-    /// How often it did not last, and how often another stream was in its place.
+    /// How often in a row it did not last or was not opened, and how often another stream was in its place.
     ended: u32,
     taken: u32,
-    /// What it is called in letters.
+    /// Its name in letters.
     name: String,
 }
 
-/// What a server says next, and the id of that event.
+/// The next message of a server, and the id of its event.
 pub struct Said {
     pub message: Option<String>,
     pub id: Option<String>,
-}
-
-enum Opened<B> {
-    Open(B),
-    /// Another stream is open in the session.
-    Taken,
-    NotNow,
-    Never,
 }
 
 impl<'a, H: Host> Stream<'a, H> {
@@ -92,8 +83,9 @@ impl<'a, H: Host> Stream<'a, H> {
         filter.keep_announced(&facts);
         let subscribes = facts.says("resources", "subscribe");
         let may_change = id.is_none() && facts.modern && subscribes;
+        let noted = if may_change { subscriptions::noted(host, link) } else { Vec::new() };
         if may_change {
-            filter.uris = subscriptions::noted(host, link);
+            filter.uris.clone_from(&noted);
         }
         if (id.is_some() || facts.modern) && filter.is_empty() && !may_change {
             return None;
@@ -107,6 +99,7 @@ impl<'a, H: Host> Stream<'a, H> {
             filter,
             messages: None,
             may_change,
+            noted,
             last,
             retry: None,
             opened: host.now(),
@@ -135,12 +128,12 @@ impl<'a, H: Host> Stream<'a, H> {
                 return within(host, DEADLINE, pin!(self.open_own())).await.unwrap_or(false);
             }
             Some(Opened::Taken) => self.taken = 1,
-            Some(Opened::NotNow) | None => {}
+            Some(Opened::Later) | None => {}
         }
         true
     }
 
-    /// Whether the session is that of one legacy client.
+    /// Returns true if the session is that of one legacy client.
     fn is_of_client(&self) -> bool {
         matches!(self.link.profile.client, ClientEra::Legacy(Some(_)))
     }
@@ -174,7 +167,7 @@ impl<'a, H: Host> Stream<'a, H> {
                 Some(_) => {
                     self.last = messages.id().map(str::to_owned).or(self.last.take());
                     self.retry = messages.retry();
-                    self.messages = None;
+                    self.drop_messages();
                 }
                 None if self.may_change => {
                     if let Some(said) = self.look_for_subscriptions().await {
@@ -200,7 +193,7 @@ impl<'a, H: Host> Stream<'a, H> {
                     return Some(());
                 }
                 Opened::Never => return None,
-                Opened::NotNow => self.taken = 0,
+                Opened::Later => self.taken = 0,
                 Opened::Taken => {
                     self.taken += 1;
                     if self.taken == TELL_TAKEN && self.is_of_client() {
@@ -217,19 +210,22 @@ impl<'a, H: Host> Stream<'a, H> {
         self.taken = 0;
     }
 
-    /// How long to wait before it is opened again: as long as the server says, or longer, and not at the same moment as
+    /// The stream is not open any more.
+    fn drop_messages(&mut self) {
+        self.messages = None;
+        if self.host.now().abs_diff(self.opened) >= LASTS_SECONDS {
+            self.ended = 0;
+        }
+    }
+
+    /// The pause before it is opened again: as long as the server says, or longer, and not at the same moment as
     /// other clients.
     fn pause(&mut self) -> Duration {
         if (1..MOST_TAKEN).contains(&self.taken) {
             return TAKEN_PAUSE;
         }
-        if self.host.now().abs_diff(self.opened) >= LASTS_SECONDS {
-            self.ended = 0;
-        }
-        let base = self.retry.unwrap_or(PAUSE).clamp(SHORTEST_PAUSE, LONGEST_PAUSE);
-        let pause = base.saturating_mul(1 << self.ended.min(10)).min(LONGEST_PAUSE);
+        let pause = messages::pause(self.retry, self.ended);
         self.ended += 1;
-        self.opened = self.host.now();
         let mut random = [0];
         self.host.random(&mut random);
         pause * (512 + u32::from(random[0])) / 512
@@ -275,12 +271,12 @@ impl<'a, H: Host> Stream<'a, H> {
             self.last = None;
             content = legacy::open(host, link, &session, None).await;
         }
-        let opened = sort_get(content);
+        let opened = legacy::sorted(content);
         self.peer = Peer::Legacy(session);
         match opened {
             Opened::Open(body) => Opened::Open(Messages::new(host, body)),
             Opened::Taken => Opened::Taken,
-            Opened::NotNow => Opened::NotNow,
+            Opened::Later => Opened::Later,
             Opened::Never => Opened::Never,
         }
     }
@@ -317,7 +313,7 @@ impl<'a, H: Host> Stream<'a, H> {
         }
     }
 
-    /// What a legacy server is told at the end; a modern one sees its stream closed.
+    /// Tells a legacy server that the stream is over. A modern one sees it closed.
     pub async fn close(&self) {
         match &self.peer {
             Peer::Legacy(session) if self.has_own => legacy::end(self.host, self.link, session).await,
@@ -330,14 +326,15 @@ impl<'a, H: Host> Stream<'a, H> {
         }
     }
 
-    /// Listens again when something else is subscribed to; gives what is then to be said.
+    /// Listens again if something else is subscribed to. Returns what the client is then told.
     async fn look_for_subscriptions(&mut self) -> Option<Said> {
         let noted = subscriptions::noted(self.host, self.link);
-        if noted == self.filter.uris {
+        if noted == self.noted {
             return None;
         }
-        let added = noted.iter().find(|uri| !self.filter.uris.contains(uri)).cloned();
-        self.filter.uris = noted;
+        let added = noted.iter().find(|uri| !self.noted.contains(uri)).cloned();
+        self.filter.uris.clone_from(&noted);
+        self.noted = noted;
         let opened = open_modern(self.host, self.link, self.id, &mut self.filter);
         self.messages = within(self.host, DEADLINE, pin!(opened)).await.and_then(Result::ok).flatten();
         let uri = quoted(&added?.0);
@@ -355,7 +352,8 @@ impl<'a, H: Host> Stream<'a, H> {
         }
         match (&self.peer, memory::recall_anew(self.host, self.link)) {
             (Peer::Legacy(own), Some(Peer::Legacy(known))) if known.id != own.id => {
-                (self.messages, self.last) = (None, None);
+                self.last = None;
+                self.drop_messages();
             }
             (_, None) if !sessions::is_alive(self.host, self.link) => return None,
             _ => {}
@@ -368,7 +366,7 @@ impl<'a, H: Host> Stream<'a, H> {
     }
 }
 
-/// What the server says of itself, and how it speaks. If it cannot be asked now, as it last did.
+/// The server's description of itself, and how it speaks. If it cannot be asked now, as it last did.
 async fn meet<H: Host>(host: &H, link: Link<'_>) -> Option<(Facts, Peer)> {
     let facts = match upstream::facts(host, link).await {
         Ok(facts) => facts,
@@ -398,18 +396,8 @@ async fn open_modern<'a, H: Host>(
 fn sort<M>(opened: Result<Option<M>, Failure>) -> Opened<M> {
     match opened {
         Ok(Some(messages)) => Opened::Open(messages),
-        Err(failure) if failure.may_pass() => Opened::NotNow,
+        Err(failure) if failure.may_pass() => Opened::Later,
         Ok(None) | Err(_) => Opened::Never,
-    }
-}
-
-fn sort_get<B>(content: Result<Content<B>, Failure>) -> Opened<B> {
-    match content {
-        Ok(Content::Events(body)) => Opened::Open(body),
-        Ok(Content::Error(StatusCode::CONFLICT, _)) => Opened::Taken,
-        Ok(Content::Error(status, _)) if status.is_server_error() => Opened::NotNow,
-        Err(failure) if failure.may_pass() => Opened::NotNow,
-        Ok(_) | Err(_) => Opened::Never,
     }
 }
 

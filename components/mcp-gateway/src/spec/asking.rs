@@ -390,7 +390,7 @@ fn log_levels_are_each_eras_own_way_of_asking() {
     assert_eq!(world.serve(set("error")).text(), r#"{"jsonrpc":"2.0","id":5,"result":{}}"#);
     assert_eq!(level(&world).as_deref(), Some("error"));
     assert_eq!(world.serve(set("loud")).error(), (OK, -32602));
-    // Legacy: told once, and again when its session is made anew.
+    // Legacy: told once, and again in a new session.
     fn levels(method: &str, params: &Value) -> String {
         if method == "logging/setLevel" { "{}".into() } else { echo(method, params) }
     }

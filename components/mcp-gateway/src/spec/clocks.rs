@@ -69,7 +69,7 @@ fn what_is_kept_ends_after_what_is_set_and_not_after_what_could_be() {
     assert_eq!(call(&world, "up__echo"), 401);
 }
 
-/// A26: each time in the row counts by itself.
+/// A26: each time in the row counts on its own.
 #[test]
 fn neither_token_nor_file_of_a_clock_that_was_ahead_is_used_beside_a_newer_answer() {
     let world = keeping(10);

@@ -45,7 +45,7 @@ const FAULTS: [(&str, Fault); 24] = [
     ("202", |_| Reply::Answer(202, vec![], vec![])),
     ("204", |_| Reply::Answer(204, vec![], vec![])),
     ("a redirect", |_| Reply::Answer(307, vec![("location", "https://elsewhere.example/".into())], vec![])),
-    ("401, whatever the token", |_| Reply::Answer(401, vec![("www-authenticate", "Bearer".into())], vec![])),
+    ("401 for every token", |_| Reply::Answer(401, vec![("www-authenticate", "Bearer".into())], vec![])),
     ("429", |_| Reply::Answer(429, vec![("retry-after", "9".into())], vec![])),
     ("an event without end", |_| events_reply((0..18).map(|_| Piece::Bytes(vec![b'x'; 1024 * 1024])).collect())),
     ("an answer to another request alone", |_| events_reply(vec![event(result("77"))])),
@@ -129,7 +129,7 @@ fn what_answers_another_request_is_read_over_and_what_follows_the_answer_too() {
     }
 }
 
-/// What the gateway asks by itself has nobody who could lose patience.
+/// A request of the gateway's own has a limit, too.
 #[test]
 fn a_handshake_that_never_ends_is_given_up() {
     let world = World::with(never_ending("initialize", legacy(echo)));
@@ -199,7 +199,7 @@ fn an_error_to_discover_is_no_outage_of_a_legacy_server() {
     }
 }
 
-/// R51: -32022 names the versions that are spoken, and is not taken for legacy by itself.
+/// R51: -32022 names the versions that are spoken, and that alone does not show a legacy server.
 #[test]
 fn a_version_that_is_not_supported_is_no_sign_of_the_older_era() {
     let refusing = |supported: &'static str, legacy_too: bool| {
@@ -592,5 +592,39 @@ fn a_token_that_is_refused_for_ever_costs_two_questions_of_the_broker() {
         let got = world.serve(era.call("/mcp", "up__echo"));
         assert_eq!(got.json()["result"]["isError"], true, "{}", got.text());
         assert_eq!((world.asked.borrow().len() - before, world.sent().len()), (2, 2));
+    }
+}
+
+/// A legacy server is told that nobody waits for its answer any more (2025-11-25, "Timeouts").
+#[test]
+fn a_legacy_server_hears_that_its_call_has_taken_too_long() {
+    let replies: [fn() -> Reply; 4] = [
+        || Reply::NeverAnswers,
+        || Reply::Answer(504, vec![], vec![]),
+        || events_reply(vec![]),
+        || events_reply(vec![Piece::Bytes(vec![b'x'; 17 * 1024 * 1024])]),
+    ];
+    for is_modern in [false, true] {
+        for reply in replies {
+            for era in [Era::Legacy, Era::Modern] {
+                let inner = if is_modern { modern(echo) } else { legacy(echo) };
+                let called = Rc::new(RefCell::new(Value::Null));
+                let id = called.clone();
+                let world = World::with(Box::new(move |sent| match sent.method().as_str() {
+                    "tools/call" if is_modern || sent.header("mcp-session-id").is_some() => {
+                        id.replace(sent.json()["id"].clone());
+                        reply()
+                    }
+                    _ => inner(sent),
+                }));
+                assert!(world.serve(era.call("/mcp", "up__echo")).text().contains("isError"));
+                let sent = world.sent();
+                let told: Vec<Value> = sent.iter().map(Sent::json).collect();
+                let told = told.iter().filter(|message| message["method"] == "notifications/cancelled");
+                let told: Vec<&Value> = told.map(|message| &message["params"]["requestId"]).collect();
+                let expected = if is_modern { vec![] } else { vec![called.borrow().clone()] };
+                assert_eq!(told, expected.iter().collect::<Vec<_>>(), "{era:?} {is_modern}");
+            }
+        }
     }
 }

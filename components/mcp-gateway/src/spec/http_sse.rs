@@ -68,7 +68,7 @@ impl<'w> Stream<'w> {
         data.map(|data| serde_json::from_str(data.lines().next().unwrap()).unwrap()).collect()
     }
 
-    /// The first message of which this is true, as soon as it is there.
+    /// The first message for which this is true, as soon as it is there.
     fn hear(&mut self, wanted: impl Fn(&Value) -> bool) -> Value {
         self.run_until(|stream| stream.messages().iter().any(&wanted));
         let all = self.messages();

@@ -1,4 +1,4 @@
-//! For how long is the broker's answer used again, and by whom?
+//! How long the broker's answer is used again, and for which requests.
 
 use super::upstreams::{behind_token, echo, legacy, legacy_with, modern, modern_that_can};
 use super::*;
@@ -66,12 +66,12 @@ fn a_session_that_was_lost_and_opened_anew_by_another_request_is_found() {
     };
     call("/mcp", "up__echo");
     call("/mcp/up", "echo");
-    // The upstream starts anew, and is met anew through one of the two.
+    // The upstream was restarted, and one of the two finds that out.
     sessions.set(sessions.get() + 1);
     assert_eq!(call("/mcp/up", "echo"), ["tools/call", "initialize", "notifications/initialized", "tools/call"]);
     assert_eq!(call("/mcp", "up__echo"), ["tools/call", "tools/call"], "what the other one found serves this one");
     assert_eq!(call("/mcp", "up__echo"), ["tools/call"], "and is kept");
-    // It starts anew once more after that: what each remembers is old, and so is what the other found.
+    // It is restarted once more: what each remembers is old, and so is what the other found.
     call("/mcp/up", "echo");
     sessions.set(sessions.get() + 1);
     call("/mcp/up", "echo");
@@ -132,7 +132,7 @@ fn it_ends_with_the_token_and_with_the_bearer() {
     assert_eq!(asked(&world), 1);
     world.pass(1);
     call(&world);
-    assert_eq!(asked(&world), 2, "five seconds before its end a token is asked for anew");
+    assert_eq!(asked(&world), 2, "five seconds before its end another token is asked for");
 }
 
 #[test]

@@ -76,7 +76,7 @@ fn forged(id: &str, capabilities: u8) -> String {
     ["gh2", &Base64UrlUnpadded::encode_string(&bytes)].concat()
 }
 
-/// A10: an id that was not given to this person is no session, whatever is asked in it.
+/// A10: an id that was not given to this person is no session for any request.
 #[test]
 fn a_session_that_was_made_up_or_is_another_persons_is_404_and_leaves_nothing_behind() {
     let world = World::with(legacy_server(echo));

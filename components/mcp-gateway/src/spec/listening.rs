@@ -198,6 +198,75 @@ fn what_a_legacy_client_subscribes_to_while_it_listens_is_listened_for_at_a_mode
     assert!(world.sent().iter().all(|sent| !sent.body.contains("test://a")));
 }
 
+/// A server that does not accept a URI is not asked for it every two seconds, and nothing is said to have been updated.
+#[test]
+fn what_a_modern_server_does_not_accept_is_asked_for_once() {
+    let inner = modern_that_can(TELLS, answers);
+    let listens = Rc::new(RefCell::new(Vec::new()));
+    let seen = listens.clone();
+    let world = World::with(Box::new(move |sent| match &*sent.method() {
+        "subscriptions/listen" => {
+            seen.borrow_mut().push(sent.json()["params"]["notifications"]["resourceSubscriptions"].clone());
+            let acknowledged = r#"{"jsonrpc":"2.0","method":"notifications/subscriptions/acknowledged","params":{"notifications":{"toolsListChanged":true}}}"#;
+            events_reply(vec![event(acknowledged), Piece::Wait(Duration::from_secs(3600)), silence()])
+        }
+        _ => inner(sent),
+    }));
+    let mut streams = vec![world.begin(get("/mcp/up"))];
+    world.go_on(&mut streams, |all| !all[0].text().is_empty());
+    let subscribe = |uri: &str| {
+        let request = Era::Legacy.request("/mcp/up", "resources/subscribe", &format!(r#""uri":"{uri}""#));
+        assert_eq!(world.serve(request).status, OK);
+    };
+    for uri in ["test://a", "test://b"] {
+        subscribe(uri);
+        let until = world.elapsed() + Duration::from_secs(60);
+        world.go_on(&mut streams, |_| world.elapsed() >= until);
+    }
+    let asked = listens.borrow();
+    assert_eq!(
+        asked[1..],
+        [serde_json::json!(["test://a"]), serde_json::json!(["test://a", "test://b"])],
+        "once for each change: {asked:?}"
+    );
+    assert!(streams[0].text().matches("resources/updated").count() <= 2, "{}", streams[0].text());
+}
+
+/// A stream that has to end while a server is told something says so, like every other.
+#[test]
+fn a_stream_that_loses_its_seat_while_a_server_is_answered_has_an_end() {
+    let inner = legacy_that_can(TELLS, answers, Rc::default(), 404);
+    let slow = Rc::new(Cell::new(true));
+    let world = World::new(
+        r#"{"streams":1,"mcpServers":{"up":{"url":"https://up.example/mcp"}}}"#,
+        vec![(
+            "https://up.example/mcp",
+            Box::new(move |sent| {
+                let is_get = sent.body.is_empty() && sent.header("content-type").is_none();
+                match (is_get, sent.json()["result"].is_object()) {
+                    (true, _) if slow.replace(false) => {
+                        let ping = r#"{"jsonrpc":"2.0","id":4,"method":"ping"}"#;
+                        events_reply(vec![Piece::Wait(Duration::from_secs(9)), event(ping), silence()])
+                    }
+                    (true, _) => events_reply(vec![Piece::Wait(Duration::from_secs(3600)), silence()]),
+                    (_, true) => Reply::Slow(Duration::from_secs(50), Box::new(Reply::Answer(202, vec![], vec![]))),
+                    _ => inner(sent),
+                }
+            }),
+        )],
+    );
+    let mut streams = Vec::new();
+    for _ in 0..2 {
+        streams.push(world.begin(listen("/mcp", r#""toolsListChanged":true"#)));
+        let until = world.elapsed() + Duration::from_secs(10);
+        world.go_on(&mut streams, |_| world.elapsed() >= until);
+    }
+    let until = world.elapsed() + Duration::from_secs(15);
+    world.go_on(&mut streams, |_| world.elapsed() >= until);
+    let got = streams[0].got().expect("it has an end");
+    assert_eq!(methods(&got), ["subscriptions/acknowledged", "answer"]);
+}
+
 #[test]
 fn a_legacy_clients_subscription_passes_to_a_legacy_server_and_is_unknown_where_nothing_is_watched() {
     let world = World::with(legacy_teller(Vec::new));

@@ -1,4 +1,4 @@
-//! Which tools are there, whatever the servers do; and what is told about the servers.
+//! Which tools are listed while servers fail in many ways, and what is told about the servers.
 
 use super::upstreams::{echo, events_reply, json_reply, legacy, modern};
 use super::*;
@@ -318,7 +318,8 @@ fn the_overview_is_for_known_callers_and_by_get() {
     assert_eq!(world.serve(overview()).status, 401);
 }
 
-/// Twenty servers with so many tools together, in pages of 100, with names that are short, long, odd, and everywhere the same.
+/// Twenty servers with so many tools together, in pages of 100, with names that are short, long, odd, and everywhere the
+/// same.
 fn twenty(tools: usize) -> World {
     let each = tools / 20;
     let server = move |number: usize| -> Upstream {

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::asking::{CAN, is_answer, modern_call};
 use super::asks_on_get::{ASKS, Form, Server};
-use super::upstreams::{echo, error, legacy_stateless};
+use super::upstreams::{echo, error, event, events_reply, legacy_stateless};
 use super::*;
 use crate::call_sessions::Slot;
 use crate::config::Config;
@@ -203,6 +203,39 @@ fn r44_a_call_that_takes_long_keeps_its_session() {
     assert!(got.text().contains("Alice"), "{}", got.text());
 }
 
+/// R44: a call says so while the server says nothing, too.
+#[test]
+fn r44_a_call_in_which_nothing_is_said_keeps_its_session() {
+    let server = Server::that_says(&[]);
+    server.is_silent.set(true);
+    let world = server.world();
+    let mut all: Vec<_> = (0..4).map(|_| world.begin(modern_call(CAN))).collect();
+    let until = world.elapsed() + Duration::from_secs(150);
+    world.go_on(&mut all, |_| world.elapsed() >= until);
+    let used: Vec<String> = server.calls.borrow().iter().map(|(session, _)| session.clone()).collect();
+    all.push(world.begin(modern_call(CAN)));
+    world.go_on(&mut all, |_| server.calls.borrow().len() == 5);
+    assert_eq!(used.len(), 4);
+    assert!(used.iter().all(|session| !server.is_ended(session)), "{used:?}");
+    let fifth = server.calls.borrow()[4].0.clone();
+    assert!(!used.contains(&fifth), "{fifth}");
+}
+
+/// R44: so does a call whose client leaves while its session is opened.
+#[test]
+fn r44_a_client_that_leaves_before_its_call_is_sent_holds_no_session() {
+    let server = Server::that_says(&[]);
+    let inner = server.clone();
+    let world = World::with(Box::new(move |sent| match sent.method().as_str() {
+        "initialize" if inner.opened.get() == 1 => Reply::Slow(Duration::from_secs(30), Box::new(inner.serve(sent))),
+        _ => inner.serve(sent),
+    }));
+    world.serve_until(modern_call(CAN), 1);
+    assert!(world.elapsed() < Duration::from_secs(20));
+    assert!(!world.store.borrow().keys().any(|key| key.starts_with("g.c.")));
+    assert!(server.calls.borrow().is_empty());
+}
+
 /// R44: a call that ends without an answer takes its session with it: the server may still ask there.
 #[test]
 fn r44_a_client_that_leaves_has_cancelled_and_its_session_is_ended() {
@@ -304,6 +337,40 @@ fn r44_a_stream_that_ends_is_opened_again() {
     assert!(got.text().contains("Who?"), "{}", got.text());
 }
 
+/// R44: a question that was asked between two streams is not lost if the server gives ids.
+#[test]
+fn r44_a_stream_that_is_opened_again_goes_on_after_the_last_event() {
+    for (busy, resumes) in [(0, true), (2, true), (0, false)] {
+        let server = Server::that_says(&[ASKS]);
+        let (inner, opened) = (server.clone(), Cell::new(0));
+        let last = Rc::new(RefCell::new(Vec::new()));
+        let asked = last.clone();
+        let world = World::with(Box::new(move |sent| {
+            let is_stream = sent.body.is_empty() && sent.header("accept") == Some("text/event-stream");
+            if !is_stream || inner.calls.borrow().is_empty() {
+                return match is_stream && inner.opened.get() > 1 {
+                    true => events_reply(vec![
+                        Piece::Bytes(b"id: e1\ndata:\n\n".to_vec()),
+                        Piece::Wait(Duration::from_secs(5)),
+                    ]),
+                    false => inner.serve(sent),
+                };
+            }
+            asked.borrow_mut().push(sent.header("last-event-id").map(str::to_owned));
+            opened.set(opened.get() + 1);
+            match sent.header("last-event-id") {
+                _ if opened.get() <= busy => Reply::Answer(409, vec![], vec![]),
+                Some(_) if !resumes => Reply::Answer(400, vec![], vec![]),
+                _ => events_reply(vec![event(ASKS), Piece::Wait(Duration::from_secs(9999))]),
+            }
+        }));
+        let got = answer(&world, &mut Vec::new(), modern_call(CAN));
+        assert!(got.text().contains("Who?"), "{busy} {resumes}: {}", got.text());
+        let last = last.borrow();
+        assert!(last.len() <= busy + 2 && last[0].as_deref() == Some("e1"), "{busy} {resumes}: {last:?}");
+    }
+}
+
 /// R44: of two calls that take one slot at once, one has it. The other sees that before it is sent.
 #[test]
 fn r44_of_two_that_take_one_slot_at_once_one_has_it() {
@@ -321,16 +388,16 @@ fn r44_of_two_that_take_one_slot_at_once_one_has_it() {
     let profile = Profile { can: Capabilities::ROOTS, client: ClientEra::Modern };
     let link = Link { server: &server, token: None, caller: &caller, profile };
     let before = world.store.borrow().clone();
-    let one = world.run(Slot::take(&world, link)).unwrap();
+    let one = Slot::take(&world, link).unwrap();
     *world.store.borrow_mut() = before;
-    let other = world.run(Slot::take(&world, link)).unwrap();
+    let other = Slot::take(&world, link).unwrap();
     assert!(!one.is_kept(&world, link) && other.is_kept(&world, link));
     one.release(&world, link);
     assert!(other.is_kept(&world, link), "it gives back nothing that it does not have");
     for _ in 0..3 {
-        assert!(world.run(Slot::take(&world, link)).is_some());
+        assert!(Slot::take(&world, link).is_some());
     }
-    assert!(world.run(Slot::take(&world, link)).is_none(), "there are four");
+    assert!(Slot::take(&world, link).is_none(), "there are four");
 }
 
 /// R44: clients that can be asked for something else do not use the session, and there are four all the same.
@@ -362,4 +429,36 @@ fn r44_a_server_that_opens_no_second_session_is_called_in_the_first() {
     world.sent();
     world.serve(modern_call(CAN));
     assert_eq!(world.methods(), ["tools/call"], "that is remembered");
+}
+
+/// R44: a server that fails once is asked for a session again.
+#[test]
+fn r44_a_server_that_fails_to_open_a_second_session_once_is_asked_again() {
+    for status in [500, 502] {
+        let server = Server::that_says(&[]);
+        let (inner, failed) = (server.clone(), Cell::new(false));
+        let world = World::with(Box::new(move |sent| match sent.method().as_str() {
+            "initialize" if inner.opened.get() == 1 && !failed.replace(true) => Reply::Answer(status, vec![], vec![]),
+            _ => inner.serve(sent),
+        }));
+        assert_eq!(world.serve(modern_call(CAN)).json()["result"]["resultType"], "complete", "{status}");
+        world.sent();
+        world.serve(modern_call(CAN));
+        assert!(world.methods().contains(&"initialize".to_owned()), "{status}");
+    }
+}
+
+/// R44: a proxy that gives up does not show that the server has.
+#[test]
+fn r44_a_call_that_a_proxy_has_given_up_takes_its_session_with_it() {
+    for (status, ends) in [(500, false), (502, true), (504, true)] {
+        let server = Server::that_says(&[]);
+        let inner = server.clone();
+        let world = World::with(Box::new(move |sent| match sent.method().as_str() {
+            "tools/call" => Reply::Answer(status, vec![], vec![]),
+            _ => inner.serve(sent),
+        }));
+        world.serve(modern_call(CAN));
+        assert_eq!(server.is_ended("session-2"), ends, "{status}");
+    }
 }

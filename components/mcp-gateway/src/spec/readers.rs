@@ -126,7 +126,7 @@ impl Reader {
         }
     }
 
-    /// Whether the name that is written as `written` is `wanted` to this reader.
+    /// Returns true if the name that is written as `written` is `wanted` to this reader.
     fn is(self, written: &str, wanted: &str) -> bool {
         let units = self.decoded(written);
         match self {

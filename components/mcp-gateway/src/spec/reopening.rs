@@ -116,6 +116,21 @@ fn a_server_that_is_down_for_a_while_is_heard_again() {
     assert!(last < Duration::from_secs(2), "{last:?}");
 }
 
+/// R25: the pause stays long for as long as the server is down.
+#[test]
+fn a_server_that_stays_down_is_asked_about_once_a_minute() {
+    let (up, times, timer) = telling(false, |count, _| match count {
+        0 => events_reply(vec![wait(1)]),
+        _ => Reply::Fails(SendError::Connection),
+    });
+    let world = World::with(up);
+    timer.start(&world);
+    for_so_long(&world, get("/mcp/up"), 1500);
+    let times = times.borrow();
+    let pauses: Vec<u64> = times.windows(2).map(|two| (two[1] - two[0]).as_secs()).collect();
+    assert!(pauses.len() > 10 && pauses[7..].iter().all(|pause| *pause >= 59), "{pauses:?}");
+}
+
 /// R25: it goes on after the last event, when the server gave that an id, and waits as long as the server says.
 #[test]
 fn a_stream_with_ids_goes_on_after_the_last_event() {

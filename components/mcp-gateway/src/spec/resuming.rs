@@ -272,48 +272,139 @@ fn a_legacy_client_that_comes_again_with_an_id_of_ours_gets_the_rest_of_its_call
     assert_eq!(asked.borrow()[0].0, "e1");
 }
 
+/// A server that gives one stream of a call at a time, and says 409 for as long as `is_busy` says of the open one.
+fn one_stream(latency: u64, is_busy: impl Fn(bool) -> bool + 'static) -> World {
+    let is_open = Rc::new(Cell::new(false));
+    let inner = legacy_that_can(r#"{"tools":{}}"#, echo, Rc::default(), 404);
+    let called = RefCell::new(String::new());
+    World::with(Box::new(move |sent| {
+        if sent.header("last-event-id").is_some() {
+            return match is_busy(is_open.get()) {
+                true => {
+                    let refusal = Reply::Answer(409, vec![], vec![]);
+                    Reply::Slow(Duration::from_millis(latency), Box::new(refusal))
+                }
+                false => events_reply(vec![bytes(&answer(&called.borrow())), silence()]),
+            };
+        }
+        if sent.method() == "tools/call" && sent.header("mcp-session-id").is_some() {
+            called.replace(sent.json()["id"].to_string());
+            is_open.set(true);
+            let dropped = Dropped(is_open.clone());
+            let open = Piece::When(Box::new(move || {
+                let _ = &dropped;
+                None
+            }));
+            return events_reply(vec![bytes("id: e1\ndata:\n\n"), open, silence()]);
+        }
+        inner(sent)
+    }))
+}
+
+/// Begins a call whose client leaves after so many writes, and resumes it so much later. Returns what the second stream got,
+/// and whether the first one has ended.
+fn comes_again(world: &World, writes: usize, later: Duration) -> (Option<Got>, bool) {
+    let session = session(world, "2025-11-25");
+    let call = with_header(Era::Legacy.call("/mcp/up", "echo"), "mcp-session-id", &session);
+    let mut streams = vec![world.begin_until(call, writes)];
+    world.go_on(&mut streams, |all| !all[0].text().is_empty());
+    let id = ids(&streams[0].text()).remove(0);
+    let until = world.elapsed() + later;
+    world.go_on(&mut streams, |_| world.elapsed() >= until);
+    streams.push(world.begin(get("/mcp/up", &session, &id)));
+    let until = world.elapsed() + Duration::from_secs(20);
+    world.go_on(&mut streams, |_| world.elapsed() >= until);
+    (streams[1].got(), streams[0].is_over())
+}
+
 /// R56: the connection that the client has lost is still open, at our side and at the server's.
 #[test]
 fn a_client_that_comes_again_takes_the_place_of_the_connection_that_it_has_lost() {
     for closes in [true, false] {
-        let is_open = Rc::new(Cell::new(false));
-        let open = is_open.clone();
-        let inner = legacy_that_can(r#"{"tools":{}}"#, echo, Rc::default(), 404);
-        let called = RefCell::new(String::new());
-        let world = World::with(Box::new(move |sent| {
-            if sent.header("last-event-id").is_some() {
-                return match open.get() {
-                    true => Reply::Answer(409, vec![], vec![]),
-                    false => events_reply(vec![bytes(&answer(&called.borrow())), silence()]),
-                };
-            }
-            if sent.method() == "tools/call" && sent.header("mcp-session-id").is_some() {
-                called.replace(sent.json()["id"].to_string());
-                open.set(true);
-                let dropped = Dropped(open.clone());
-                return events_reply(vec![
-                    bytes("id: e1\ndata:\n\n"),
-                    Piece::When(Box::new(move || {
-                        let _ = &dropped;
-                        None
-                    })),
-                    silence(),
-                ]);
-            }
-            inner(sent)
-        }));
-        let session = session(&world, "2025-11-25");
-        let call = with_header(Era::Legacy.call("/mcp/up", "echo"), "mcp-session-id", &session);
-        let mut streams = vec![world.begin_until(call, if closes { 1 } else { usize::MAX })];
-        world.go_on(&mut streams, |all| !all[0].text().is_empty());
-        let id = ids(&streams[0].text()).remove(0);
-        streams.push(world.begin(get("/mcp/up", &session, &id)));
-        let until = world.elapsed() + Duration::from_secs(15);
-        world.go_on(&mut streams, |_| world.elapsed() >= until);
-        let got = streams[1].got().expect("it has its answer");
-        assert_eq!(got.events()[0]["result"]["content"][0]["text"], "late", "{closes}");
-        assert!(streams[0].is_over() && !world.methods().contains(&"notifications/cancelled".to_owned()));
+        // The streams look for words at different times.
+        for (later, latency) in (0..20).flat_map(|step| [(step * 100, 100), (step * 100, 450), (step * 100, 900)]) {
+            let world = one_stream(latency, |is_open| is_open);
+            let writes = if closes { 1 } else { usize::MAX };
+            let (got, is_over) = comes_again(&world, writes, Duration::from_millis(later));
+            let got = got.unwrap_or_else(|| panic!("it has its answer: {closes} {later}"));
+            assert_eq!(got.events()[0]["result"]["content"][0]["text"], "late", "{closes} {later}");
+            assert!(is_over && !world.methods().contains(&"notifications/cancelled".to_owned()), "{closes} {later}");
+        }
     }
+}
+
+/// R56: what tells an old stream to end is no cancellation, also when that stream has just lost its client.
+#[test]
+fn a_stream_that_takes_the_place_of_one_whose_client_has_left_does_not_cancel_the_call() {
+    for later in [0, 500, 1000, 1500] {
+        let tries = Cell::new(0);
+        // Behind a proxy, the server sees late that the first stream is closed.
+        let world = one_stream(0, move |_| tries.replace(tries.get() + 1) < 8);
+        let (got, _) = comes_again(&world, 1, Duration::from_millis(later));
+        assert!(got.is_some_and(|got| got.text().contains("late")), "{later}");
+        assert!(!world.methods().contains(&"notifications/cancelled".to_owned()), "{later}");
+    }
+}
+
+/// R56: a server that closes a stream when another one resumes it is not asked by both in turns.
+#[test]
+fn a_stream_that_another_one_has_replaced_at_the_server_does_not_resume_it() {
+    let newest = Rc::new(Cell::new(0));
+    let (asked, timer) = (newest.clone(), Timer::default());
+    let inner = legacy_that_can(r#"{"tools":{}}"#, echo, Rc::default(), 404);
+    let (called, clock) = (RefCell::new(String::new()), timer.clone());
+    let world = World::with(Box::new(move |sent| {
+        let is_call = sent.method() == "tools/call" && sent.header("mcp-session-id").is_some();
+        if !is_call && sent.header("last-event-id").is_none() {
+            return inner(sent);
+        }
+        if is_call {
+            called.replace(sent.json()["id"].to_string());
+        }
+        asked.set(asked.get() + 1);
+        let (number, newest, clock, answer) = (asked.get(), asked.clone(), clock.clone(), answer(&called.borrow()));
+        let end = move || match newest.get() == number {
+            true => (clock.now() >= Duration::from_secs(15)).then(|| answer.clone().into_bytes()),
+            false => Some(Vec::new()),
+        };
+        events_reply(vec![bytes("id: e1\nretry: 200\ndata:\n\n"), Piece::When(Box::new(end))])
+    }));
+    timer.start(&world);
+    let (got, is_over) = comes_again(&world, usize::MAX, Duration::ZERO);
+    assert!(got.is_some_and(|got| got.text().contains("late")) && is_over);
+    assert!(newest.get() < 8, "{} streams", newest.get());
+}
+
+/// R56: a word for a stream that has ended before it was read ends no later one.
+#[test]
+fn an_old_word_does_not_end_the_next_stream() {
+    let tries = Cell::new(0);
+    let world = one_stream(0, move |_| tries.replace(tries.get() + 1) < 9);
+    let session = session(&world, "2025-11-25");
+    let id = ids(&called(&world, &session).text()).remove(0);
+    // It has said that it takes a place, which is free, and ends before it takes its word back.
+    let mut streams = vec![world.begin(get("/mcp/up", &session, &id))];
+    let until = world.elapsed() + Duration::from_secs(5);
+    world.go_on(&mut streams, |_| world.elapsed() >= until);
+    streams.clear();
+    let got = world.serve(get("/mcp/up", &session, &id));
+    assert!(got.text().contains("late"), "{}", got.text());
+}
+
+/// R56, R57: a legacy client cancels by a request of its own, also after it has left a resumed stream.
+#[test]
+fn a_resumed_call_is_cancelled_by_a_client_that_has_left() {
+    let (world, _) = resumable(slow, |_, _, _| events_reply(vec![bytes("id: e2\ndata:\n\n"), silence()]));
+    let session = session(&world, "2025-11-25");
+    let id = ids(&called(&world, &session).text()).remove(0);
+    world.sent();
+    let mut streams = vec![world.begin_until(get("/mcp/up", &session, &id), 1)];
+    let until = world.elapsed() + Duration::from_secs(3);
+    world.go_on(&mut streams, |_| world.elapsed() >= until);
+    let cancelled = r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1}}"#;
+    world.serve(with_header(with_body(Era::Legacy.list("/mcp/up"), cancelled), "mcp-session-id", &session));
+    world.go_on(&mut streams, |_| false);
+    assert!(world.methods().contains(&"notifications/cancelled".to_owned()));
 }
 
 /// Notes that a connection is closed.

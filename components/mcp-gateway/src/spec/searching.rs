@@ -176,7 +176,7 @@ fn a_call_inside_of_a_call_is_the_direct_call_byte_for_byte_in_every_pairing() {
             let [direct, inside] = both_ways(era, ODD).map(|request| {
                 let got = world.serve(request).text();
                 let sent = world.sent().pop().unwrap();
-                // Where ids are shared they are made anew for each client.
+                // Where ids are shared, each client has ids of its own.
                 (got, sent.body.replacen(&format!(r#""id":{}"#, sent.json()["id"]), "", 1), sent.headers)
             });
             assert_eq!(direct, inside, "{era:?}");

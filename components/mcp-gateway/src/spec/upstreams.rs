@@ -51,7 +51,7 @@ pub fn echo(method: &str, params: &Value) -> String {
     }
 }
 
-/// Whether `Mcp-Name` belongs to requests of this method.
+/// Returns true if `Mcp-Name` belongs to requests of this method.
 pub fn is_named(method: &str) -> bool {
     matches!(method, "tools/call" | "prompts/get" | "resources/read") || method.starts_with("tasks/")
 }
@@ -160,7 +160,7 @@ pub fn legacy(answers: Answers) -> Upstream {
     legacy_with(answers, Rc::default(), 404)
 }
 
-/// Legacy without sessions: answers each request by itself, in JSON.
+/// Legacy without sessions: answers each request on its own, in JSON.
 pub fn legacy_stateless(answers: Answers) -> Upstream {
     Box::new(move |sent: &Sent| {
         if sent.body.is_empty() {

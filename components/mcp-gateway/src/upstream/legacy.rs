@@ -1,4 +1,4 @@
-//! How is an upstream of 2025-03-26 to 2025-11-25 spoken to?
+//! Writes requests to upstreams of 2025-03-26 to 2025-11-25, and opens, uses and ends sessions there.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -32,10 +32,53 @@ pub fn get(link: Link<'_>, session: &Session, last: Option<&str>) -> Option<Requ
     let mut request = get.body(Vec::new()).ok()?;
     request.headers_mut().remove(header::CONTENT_TYPE);
     request.headers_mut().insert(header::ACCEPT, HeaderValue::from_static("text/event-stream"));
+    after(request, last)
+}
+
+/// `get`, for what comes after the event `last`.
+pub fn after(mut get: Request<Vec<u8>>, last: Option<&str>) -> Option<Request<Vec<u8>>> {
     if let Some(last) = last {
-        request.headers_mut().insert(LAST_EVENT_ID, HeaderValue::from_bytes(last.as_bytes()).ok()?);
+        get.headers_mut().insert(LAST_EVENT_ID, HeaderValue::from_bytes(last.as_bytes()).ok()?);
     }
-    Some(request)
+    Some(get)
+}
+
+/// The answer to a GET for a stream.
+pub enum Opened<B> {
+    Open(B),
+    /// Another stream is open in the session, or the server still takes one for open that was closed.
+    Taken,
+    /// The same request may be answered by a stream later.
+    Later,
+    Never,
+}
+
+/// Sorts what a server has answered to GET.
+pub fn opened<B>(response: Result<Response<B>, SendError>) -> Opened<B> {
+    let response = match response {
+        Ok(response) => response,
+        Err(SendError::Denied) => return Opened::Never,
+        Err(_) => return Opened::Later,
+    };
+    let (head, body) = response.into_parts();
+    let is_stream = super::content_type_of(&head) == "text/event-stream" && coding::of(&head.headers).is_none();
+    match head.status {
+        StatusCode::OK if is_stream => Opened::Open(body),
+        StatusCode::CONFLICT => Opened::Taken,
+        status if status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error() => Opened::Later,
+        _ => Opened::Never,
+    }
+}
+
+/// The same for what [`open`] has returned.
+pub fn sorted<B>(content: Result<Content<B>, Failure>) -> Opened<B> {
+    match content {
+        Ok(Content::Events(body)) => Opened::Open(body),
+        Ok(Content::Error(StatusCode::CONFLICT, _)) => Opened::Taken,
+        Ok(Content::Error(status, _)) if status.is_server_error() => Opened::Later,
+        Err(failure) if failure.may_pass() => Opened::Later,
+        Ok(_) | Err(_) => Opened::Never,
+    }
 }
 
 /// Opens the stream of `session`, or the rest of a stream after the event `last`.
@@ -47,13 +90,6 @@ pub async fn open<H: Host>(
 ) -> Result<Content<H::Body>, Failure> {
     let request = get(link, session, last).ok_or(Failure::NotMcp)?;
     receive(host, link, dispatch(host, link, request, link.server.patience).await?).await
-}
-
-/// The stream that a server answers GET with. `None`: it answers with something else.
-pub fn stream_in<B>(response: Response<B>) -> Option<B> {
-    let (head, body) = response.into_parts();
-    let is_stream = head.status == StatusCode::OK && super::content_type_of(&head) == "text/event-stream";
-    (is_stream && coding::of(&head.headers).is_none()).then_some(body)
 }
 
 /// Says that a session is not needed any more.

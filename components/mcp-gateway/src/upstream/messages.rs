@@ -9,19 +9,20 @@ use std::pin::Pin;
 use std::pin::pin;
 use std::time::Duration;
 
-use http::{HeaderValue, Request, StatusCode};
+use http::Request;
 
-use super::{Failure, Link, Peer, legacy, text};
+use super::legacy::{self, Opened};
+use super::{Failure, Link, Peer, text};
 use crate::host::{Host, SendError, Source, within};
 use crate::sse::{Parser, Piece};
 
 /// The header that says after which event a stream is resumed.
 pub const LAST_EVENT_ID: &str = "last-event-id";
-/// How long to wait before a stream is resumed whose server does not say it, and the limits of what it may say.
+/// The pause before a stream is resumed, if its server names none, and the limits of what it may name.
 const PAUSE: Duration = Duration::from_secs(1);
 const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-/// How often in a row a stream is resumed without result, and how often at all.
+/// The most times that a stream is resumed without result in a row, and in all.
 const MOST_IN_VAIN: u32 = 16;
 const MOST: u32 = 1000;
 
@@ -37,16 +38,9 @@ pub struct Messages<'h, H: Host> {
     reopening: Option<Reopening<'h, H>>,
 }
 
-type Reopening<'h, H> = Pin<Box<dyn Future<Output = Reopened<<H as Host>::Body>> + 'h>>;
+type Reopening<'h, H> = Pin<Box<dyn Future<Output = Opened<<H as Host>::Body>> + 'h>>;
 
-enum Reopened<B> {
-    Open(B),
-    /// Not now.
-    Not,
-    Never,
-}
-
-/// What a stream says next.
+/// The next piece of a stream.
 pub enum Heard {
     Message(String),
     /// Nothing, but it can be resumed from here ([`Messages::new_id`]).
@@ -157,7 +151,7 @@ impl<'h, H: Host> Messages<'h, H> {
                     none.insert(Box::pin(reopen(
                         self.host,
                         request,
-                        resumption.pause(&self.parser),
+                        pause(self.parser.retry(), resumption.in_vain.saturating_sub(1)),
                         resumption.patience,
                     )))
                 }
@@ -165,13 +159,13 @@ impl<'h, H: Host> Messages<'h, H> {
             let reopened = reopening.as_mut().await;
             self.reopening = None;
             match reopened {
-                Reopened::Open(body) => {
+                Opened::Open(body) => {
                     self.parser = Parser::resumed(self.parser.id().unwrap_or_default(), self.parser.retry());
                     (self.body, self.broken) = (body, None);
                     return Ok(true);
                 }
-                Reopened::Not => {}
-                Reopened::Never => return Ok(false),
+                Opened::Taken | Opened::Later => {}
+                Opened::Never => return Ok(false),
             }
         }
     }
@@ -220,16 +214,7 @@ impl Resumption {
         }
         self.in_vain += 1;
         self.tries += 1;
-        let mut request = self.get.clone();
-        let Ok(id) = HeaderValue::from_bytes(id.as_bytes()) else { return Ok(None) };
-        request.headers_mut().insert(LAST_EVENT_ID, id);
-        Ok(Some(request))
-    }
-
-    fn pause(&self, parser: &Parser) -> Duration {
-        let pause = parser.retry().unwrap_or(PAUSE).clamp(SHORTEST_PAUSE, LONGEST_PAUSE);
-        let doubled = 1 << self.in_vain.saturating_sub(1).min(10);
-        pause.saturating_mul(doubled).min(LONGEST_PAUSE)
+        Ok(legacy::after(self.get.clone(), Some(id)))
     }
 
     /// How long the next message may still take.
@@ -238,25 +223,14 @@ impl Resumption {
     }
 }
 
-async fn reopen<H: Host>(
-    host: &H,
-    request: Request<Vec<u8>>,
-    pause: Duration,
-    patience: Duration,
-) -> Reopened<H::Body> {
+/// The pause before a stream is opened again that was opened without result `in_vain` times: as long as its server says, and
+/// longer each time.
+pub fn pause(retry: Option<Duration>, in_vain: u32) -> Duration {
+    let pause = retry.unwrap_or(PAUSE).clamp(SHORTEST_PAUSE, LONGEST_PAUSE);
+    pause.saturating_mul(1 << in_vain.min(10)).min(LONGEST_PAUSE)
+}
+
+async fn reopen<H: Host>(host: &H, request: Request<Vec<u8>>, pause: Duration, patience: Duration) -> Opened<H::Body> {
     host.sleep(pause).await;
-    let response = match host.send(request, patience).await {
-        Ok(response) => response,
-        Err(SendError::Denied) => return Reopened::Never,
-        Err(_) => return Reopened::Not,
-    };
-    let status = response.status();
-    match legacy::stream_in(response) {
-        Some(body) => Reopened::Open(body),
-        // The connection that broke may still count as open there.
-        None if matches!(status, StatusCode::CONFLICT | StatusCode::TOO_MANY_REQUESTS) || status.is_server_error() => {
-            Reopened::Not
-        }
-        None => Reopened::Never,
-    }
+    legacy::opened(host.send(request, patience).await)
 }

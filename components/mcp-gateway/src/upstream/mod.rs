@@ -1,4 +1,4 @@
-//! How is an upstream server spoken to, and what happens when it has changed since the last time?
+//! Sends requests to an upstream server in an era that it speaks, also if that has changed since the last time.
 //!
 //! An upstream is of one era towards one subject ([`Peer`]). It is found out once, kept sealed (`memory`), and believed
 //! until the upstream itself contradicts:
@@ -60,7 +60,7 @@ const LONGEST_PLACE: usize = 512;
 const ERROR_LIMIT: usize = 64 * 1024;
 /// How long the first question to a server may take before it is asked in the other era.
 const FIRST_TRY: Duration = Duration::from_secs(10);
-/// How long the answer to a notification is waited for.
+/// The time within which an upstream has to answer a notification.
 pub const NOTICE: Duration = Duration::from_secs(2);
 /// How long after a session was remembered no other request remembers one that it has opened at the same time.
 const SETTLED: Duration = Duration::from_millis(25);
@@ -96,7 +96,7 @@ pub struct Modern {
 /// A session at a legacy upstream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Session {
-    /// None: the upstream keeps none.
+    /// `None` if the upstream keeps none.
     pub id: Option<String>,
     pub version: String,
     /// The log level that clients have set.
@@ -149,7 +149,7 @@ pub enum Failure {
     Versions(String),
     #[error("it speaks {} alone, which this client does not, and \"bridge\" is false for it in servers.json", if *is_modern { "MCP 2026-07-28" } else { "MCP up to 2025-11-25" })]
     NotBridged {
-        /// Whether the server is of the newer era.
+        /// True if the server is of the newer era.
         is_modern: bool,
     },
     #[error("its \"url\" leads back to here, or over too many gateways (508)")]
@@ -206,16 +206,23 @@ impl Failure {
 
     /// Returns true if the server has answered, and so does not work on the request.
     pub fn is_an_answer(&self) -> bool {
-        matches!(
-            self,
+        match self {
+            // A proxy may say that of a server that is at work.
+            Self::Status(502 | 504) => false,
             Self::Refused
-                | Self::Forbidden
-                | Self::NeedsScopes(_)
-                | Self::Status(_)
-                | Self::Busy { .. }
-                | Self::Moved(_)
-                | Self::Loop
-        )
+            | Self::Forbidden
+            | Self::NeedsScopes(_)
+            | Self::Status(_)
+            | Self::Busy { .. }
+            | Self::Moved(_)
+            | Self::Loop => true,
+            _ => false,
+        }
+    }
+
+    /// Returns true if the server may still work on the request, and nobody would read its answer.
+    pub fn leaves_it_at_work(&self) -> bool {
+        self.is_slow() || matches!(self, Self::BrokeOff | Self::TooLong | Self::Status(504))
     }
 }
 
@@ -297,7 +304,7 @@ enum Learnt {
 }
 
 impl Peer {
-    /// Whether requests of several clients meet in one session, where each id may be in flight only once.
+    /// Returns true if requests of several clients meet in one session, where each id may be in flight only once.
     pub fn shares_ids(&self) -> bool {
         self.session_id().is_some()
     }
@@ -309,7 +316,7 @@ impl Peer {
         }
     }
 
-    /// Whether an answer says that this is not, or no longer, how the upstream speaks, and that nothing was done.
+    /// Returns true if an answer says that this is not, or no longer, how the upstream speaks, and that nothing was done.
     /// Legacy: 404 for a lost session (MUST), but many servers say 400. The codes are those that servers use there.
     fn is_denied_by(&self, status: StatusCode, body: &[u8]) -> bool {
         if status == StatusCode::NOT_FOUND && self.shares_ids() {
@@ -325,7 +332,7 @@ impl Peer {
     }
 }
 
-/// Finds out how the upstream speaks, of which is known that it is not as `before`, and keeps it.
+/// Finds out how the upstream speaks, if it is known not to be as `before`, and keeps it.
 async fn meet<H: Host>(host: &H, link: Link<'_>, before: Option<&Peer>) -> Result<(Peer, Facts), Failure> {
     let (mut peer, facts) = introduce(host, link).await?;
     if let (Err(_), Peer::Legacy(session)) = (bridge::check(link, &peer), &mut peer) {
@@ -566,7 +573,7 @@ enum Asked {
     Refused(Vec<u8>),
 }
 
-/// Whether an upstream speaks the modern era.
+/// The answer to the question whether an upstream speaks the modern era.
 pub enum Discovered {
     Modern(Facts),
     /// It does not seem to, and this is the failure that says so, if it is one.
@@ -594,7 +601,7 @@ pub async fn answer<H: Host>(
     }
 }
 
-/// The answer that `content` brings, whole; what comes before it in a stream is read over. All of it has to be there in the
+/// The answer that `content` brings, whole; what comes before it in a stream is skipped. All of it has to be there
 /// within `patience`, however often the upstream says something.
 async fn message<H: Host>(
     host: &H,

@@ -1,4 +1,4 @@
-//! How is an upstream of 2026-07-28 spoken to?
+//! Writes requests to upstreams of 2026-07-28.
 
 use std::borrow::Cow;
 use std::time::Duration;

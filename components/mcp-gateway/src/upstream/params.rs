@@ -20,9 +20,8 @@ pub fn fault(tool: &Object<'_>) -> Option<String> {
     marked(tool).err().map(|why| format!("its {KEYWORD} {why}"))
 }
 
-/// Which parameters of which tools have to be repeated in headers, from the tools' definitions: an object from tools to
-/// objects from headers to the path of the parameter. At most 64 of one tool, and of so many tools as a row of the store
-/// holds.
+/// The parameters of tools that have to be repeated in headers, from the tools' definitions: an object from tools to objects
+/// from headers to the path of the parameter. At most 64 of one tool, and of as many tools as a row of the store holds.
 pub fn headers_of(tools: &[String]) -> String {
     const LONGEST: usize = 64 * 1024;
     let mut length = 0;

@@ -339,7 +339,7 @@ fn an_audit_row_that_does_not_open_is_counted_and_replaced() {
     assert_eq!(record(&world, "?subject=ann")["unreadable"], 0);
 }
 
-/// Item 35: in the form of the other doors.
+/// Item 35: in the form of the other routes.
 #[test]
 fn a_caller_without_an_admin_key_sees_nothing() {
     let world = anns();

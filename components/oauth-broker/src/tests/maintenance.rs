@@ -237,7 +237,7 @@ fn a_step_that_the_store_stopped_can_be_taken_again() {
     assert_eq!(answer["moved"], answer["rows"]["old"]);
 }
 
-/// Item 35: in the form of the other doors.
+/// Item 35: in the form of the other routes.
 #[test]
 fn a_caller_without_an_admin_key_sweeps_nothing() {
     let world = World::public();

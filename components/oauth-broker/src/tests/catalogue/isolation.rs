@@ -20,7 +20,7 @@ fn hosts(world: &World) -> Vec<String> {
 #[test]
 fn a_client_of_a_catalogue_row_is_not_shown_to_another_server() {
     let evil = json!({ "authorize_url": "https://evil.example/a", "token_url": "https://evil.example/t" });
-    // Its secret; or its public id at its own door, where people would agree.
+    // Its secret; or its public id at its own server, where people would agree.
     let github_door = json!({
         "client_secret": "another", "authorize_url": "https://github.com/login/oauth/authorize",
         "token_url": "https://evil.example/t",

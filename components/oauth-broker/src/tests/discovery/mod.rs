@@ -1,4 +1,4 @@
-//! Services of which only the URL of their MCP server is known.
+//! Services that are known by the URL of their MCP server alone.
 
 mod client;
 mod client_auth;

@@ -1,4 +1,4 @@
-//! Which callers get a token, of which person, and how others are refused.
+//! Which callers get a token, and whose, and how others are refused.
 
 use http::{Request, StatusCode};
 use serde_json::{Value, json};

@@ -32,7 +32,7 @@ const DOORS: [(&str, &str); 9] = [
     ("POST", "/admin/sweep"),
 ];
 
-/// A25: a loopback `public_url` alone makes nobody the owner, at no door.
+/// A25: a loopback `public_url` alone makes nobody the owner, on no route.
 #[test]
 fn on_loopback_nobody_is_the_owner_without_the_setting() {
     for value in [None, Some(""), Some("false"), Some(" false ")] {
