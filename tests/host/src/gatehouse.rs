@@ -170,12 +170,12 @@ pub fn announce(listening: SocketAddr, components: &[&str], reach: &Reach) {
     println!();
     println!("Gatehouse is open at {url}. Stop it with Ctrl-C.");
     if components.contains(&"oauth-broker") {
-        println!("  open     {url}/       to connect your services");
+        println!("  open     {url}/             to connect your services");
         println!("  check    curl {url}/health");
     }
     if components.contains(&"mcp-gateway") {
-        println!("  servers  {url}/mcp/servers    to see each server's state, and what is wrong with its entry");
-        println!("  add      {url}/mcp    to your MCP client, as a Streamable HTTP server");
+        println!("  servers  {url}/mcp/servers  to see each server's state, and what is wrong with its entry");
+        println!("  add      {url}/mcp          to your MCP client, as a Streamable HTTP server");
     }
     if reach.is_local_mode {
         println!(
