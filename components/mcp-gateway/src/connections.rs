@@ -198,7 +198,8 @@ impl<'a> State<'a> {
                 state("unavailable", &detail, None)
             }
             Outcome::UnknownService => {
-                state("misconfigured", "the broker has no such service, or not for this caller", None)
+                let detail = "its service is not in oauth_clients, or handout_policy keeps it from this gateway";
+                state("misconfigured", detail, None)
             }
         }
     }

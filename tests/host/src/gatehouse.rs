@@ -47,7 +47,7 @@ pub fn create_env(path: &Path) -> Result<Option<String>> {
     let (service_hash, api_hash) = (hash(&service_key), hash(&api_key));
     write!(
         file,
-        "# The secrets of this Gatehouse, made once by `gatehouse init`. Keep this file, and keep it to yourself.\n\
+        "# The secrets of this Gatehouse, made once by `cargo run`. Keep this file, and keep it to yourself.\n\
          \n\
          # The address that people and clients open: this machine. Others reach Gatehouse by the https address of a proxy.\n\
          SPIN_VARIABLE_PUBLIC_URL=http://{DEFAULT_ORIGIN}\n\
@@ -60,8 +60,8 @@ pub fn create_env(path: &Path) -> Result<Option<String>> {
          SPIN_VARIABLE_GATEWAY_SERVICE_KEY={service_key}\n\
          SPIN_VARIABLE_SERVICE_KEYS=gateway:{service_hash}\n\
          \n\
-         # Your API key for scripts was shown once, when this file was made. This is its SHA-256; `gatehouse hash` makes\n\
-         # one for another key, and a comma adds it.\n\
+         # Your API key for scripts was shown once, when this file was made. This is its SHA-256. To make one of another\n\
+         # key: `cargo run -- hash`. A comma adds it.\n\
          SPIN_VARIABLE_API_KEYS=owner:{api_hash}\n\
          \n\
          # Signs you in, in a browser, outside of local mode.\n\
@@ -124,6 +124,31 @@ pub fn settle(manifest: &Path, listening: SocketAddr, options: &mut Options) -> 
     Ok(Reach { public_url, is_local_mode })
 }
 
+/// Warns of names that are misspelt: a variable that the app does not have changes nothing. A `.env` may have variables of
+/// other manifests, so there only a name that is nearly one of this app's is called wrong.
+pub fn warn_of_unknown_names(manifest: &Path, dotenv: &Path, options: &Options) -> Result<()> {
+    let declared: Vec<_> = App::variables(manifest, options)?.into_keys().collect();
+    let given = options.variables.iter().map(|(name, _)| name).filter(|name| !declared.contains(name));
+    for name in given {
+        eprintln!("warning: --variable {name} changes nothing: this app has no variable of that name");
+    }
+    let Ok(entries) = dotenvy::from_path_iter(dotenv) else { return Ok(()) };
+    for (key, _) in entries.map_while(Result::ok) {
+        if let Some(meant) = meant(&key, &declared) {
+            eprintln!("warning: {key} in {} changes nothing. Is {meant} meant?", dotenv.display());
+        }
+    }
+    Ok(())
+}
+
+/// The key that is probably meant by `key`, which sets no declared variable; `None` if it sets one or is like none.
+fn meant(key: &str, declared: &[String]) -> Option<String> {
+    let name = key.strip_prefix(PREFIX).unwrap_or(key).to_lowercase();
+    let nearest = declared.iter().min_by_key(|known| strsim::levenshtein(known, &name))?;
+    let meant = format!("{PREFIX}{}", nearest.to_uppercase());
+    (strsim::levenshtein(nearest, &name) <= 2 && meant != key).then_some(meant)
+}
+
 /// `url`, an http address of this machine, at the port of `listening`; `None` if it names that port already, or is another
 /// kind of address.
 fn at(url: &str, listening: SocketAddr) -> Option<String> {
@@ -145,11 +170,12 @@ pub fn announce(listening: SocketAddr, components: &[&str], reach: &Reach) {
     println!();
     println!("Gatehouse is open at {url}. Stop it with Ctrl-C.");
     if components.contains(&"oauth-broker") {
-        println!("  open     {url}/       to connect your services");
+        println!("  open     {url}/             to connect your services");
         println!("  check    curl {url}/health");
     }
     if components.contains(&"mcp-gateway") {
-        println!("  add      {url}/mcp    to your MCP client, as a Streamable HTTP server");
+        println!("  servers  {url}/mcp/servers  to see each server's state, and what is wrong with its entry");
+        println!("  add      {url}/mcp          to your MCP client, as a Streamable HTTP server");
     }
     if reach.is_local_mode {
         println!(
@@ -186,6 +212,7 @@ fn random<const N: usize>() -> Result<[u8; N]> {
 }
 
 const TARGET: &str = "wasm32-wasip2";
+const PREFIX: &str = "SPIN_VARIABLE_";
 const SYMBOLS: &[u8; 32] = b"abcdefghjkmnpqrstuvwxyz023456789";
 /// Of the `public_url` in a new `.env`, and where `spin up` listens.
 const DEFAULT_ORIGIN: &str = "127.0.0.1:3000";
@@ -311,6 +338,21 @@ mod tests {
         for manifest in ["spin.toml", "deploy/broker.toml", "deploy/consolidated.toml"] {
             let error = settled(manifest, &[]).unwrap_err().to_string();
             assert!(error.contains("SPIN_VARIABLE_PUBLIC_URL=http://127.0.0.1:3000"), "{manifest}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_misspelt_key_is_recognized_and_another_manifests_key_is_not() {
+        let declared = ["oauth_clients", "api_keys", "public_url"].map(str::to_owned);
+        for (key, expected) in [
+            ("SPIN_VARIABLE_OAUTH_CLIENTS", None),
+            ("SPIN_VARIABLE_OAUTH_CLIENT", Some("SPIN_VARIABLE_OAUTH_CLIENTS")),
+            ("SPIN_VARIABLE_oauth_clients", Some("SPIN_VARIABLE_OAUTH_CLIENTS")),
+            ("OAUTH_CLIENTS", Some("SPIN_VARIABLE_OAUTH_CLIENTS")),
+            ("SPIN_VARIABLE_GATEWAY_SERVICE_KEY", None),
+            ("PATH", None),
+        ] {
+            assert_eq!(meant(key, &declared).as_deref(), expected, "{key}");
         }
     }
 

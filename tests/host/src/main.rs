@@ -14,7 +14,12 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
 #[derive(Parser)]
-#[command(version, about = "Builds, sets up and serves Gatehouse", args_conflicts_with_subcommands = true)]
+#[command(
+    name = "gatehouse",
+    version,
+    about = "Builds, sets up and serves Gatehouse",
+    args_conflicts_with_subcommands = true
+)]
 struct Arguments {
     #[command(subcommand)]
     command: Option<Action>,
@@ -38,7 +43,8 @@ struct Up {
     #[arg(short, long, value_name = "FILE", default_value = "spin.toml")]
     from: PathBuf,
     /// Where to listen
-    #[arg(long, value_name = "ADDR:PORT", env = "SPIN_HTTP_LISTEN_ADDR", default_value = "127.0.0.1:3000")]
+    #[arg(long, value_name = "ADDR:PORT", env = "SPIN_HTTP_LISTEN_ADDR", default_value = "127.0.0.1:3000",
+        value_parser = address)]
     listen: SocketAddr,
     /// Take the next free port if that of --listen is in use
     #[arg(long)]
@@ -116,6 +122,7 @@ fn up(arguments: Up) -> Result<()> {
         capture: None,
     };
     let listener = bind(arguments.listen, arguments.find_free_port)?;
+    gatehouse::warn_of_unknown_names(&arguments.from, Path::new(DOTENV), &options)?;
     let reach = gatehouse::settle(&arguments.from, listener.local_addr()?, &mut options)?;
     let app = App::load(&arguments.from, options)?;
     tokio::runtime::Runtime::new()?.block_on(async {
@@ -138,7 +145,10 @@ fn bind(mut address: SocketAddr, find_free_port: bool) -> Result<TcpListener> {
                 address.set_port(address.port().checked_add(1).context("there is no free port above")?);
             }
             Err(error) if error.kind() == ErrorKind::AddrInUse => {
-                bail!("{address} is already in use. To search for a free port, use --find-free-port")
+                bail!(
+                    "{address} is already in use, perhaps by another Gatehouse. \
+                     To take another port, use --listen 127.0.0.1:3011 or --find-free-port"
+                )
             }
             bound => return bound.with_context(|| format!("cannot listen on {address}")),
         }
@@ -176,6 +186,10 @@ fn hash() -> Result<()> {
 fn pair(argument: &str) -> Result<(String, String), String> {
     let (key, value) = argument.split_once('=').ok_or("must be in the form key=value")?;
     Ok((key.to_owned(), value.to_owned()))
+}
+
+fn address(argument: &str) -> Result<SocketAddr, String> {
+    argument.parse().map_err(|_| "must be an IP address and a port, such as 127.0.0.1:3011".to_owned())
 }
 
 /// Clap's own reader of paths refuses "".

@@ -35,7 +35,11 @@ impl Variables {
                 None => missing.push(name.0.as_str()),
             }
         }
-        ensure!(missing.is_empty(), "no provider resolved required variable(s): {}", missing.join(", "));
+        ensure!(
+            missing.is_empty(),
+            "required variables have no value: {}. In .env or the environment, set SPIN_VARIABLE_ and the name in capitals",
+            missing.join(", ")
+        );
 
         let mut variables = Self { values, components: HashMap::new() };
         for (id, component) in &manifest.components {
@@ -128,10 +132,19 @@ impl Provider {
     /// The environment, and the file of the same form for what it lacks. A file that does not exist is empty.
     pub fn environment(prefix: Option<String>, dotenv: Option<&Path>) -> Result<Self> {
         let mut values = HashMap::new();
+        let mut place = "at its start".to_owned();
         if let Some(path) = dotenv.filter(|path| path.exists()) {
             for entry in dotenvy::from_path_iter(path).with_context(|| format!("cannot read {path:?}"))? {
                 // The error of the parser quotes the line, which may hold a secret.
-                let (key, value) = entry.ok().with_context(|| format!("{path:?} has a line that is not KEY=value"))?;
+                let (key, value) = entry.ok().with_context(|| {
+                    format!(
+                        "{path:?} has a line {place} that is not KEY=value. \
+                         Single quotes must enclose a value that has quotes or spaces: KEY='…'"
+                    )
+                })?;
+                if key.starts_with("SPIN_VARIABLE_") {
+                    place = format!("after {key}");
+                }
                 values.insert(key, value);
             }
         }
@@ -226,9 +239,15 @@ mod tests {
     #[test]
     fn a_broken_dotenv_is_refused_without_quoting_it() {
         let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join(".env"), "SPIN_VARIABLE_KEY='s3cret").unwrap();
-        let error = Provider::environment(None, Some(&dir.path().join(".env"))).err().unwrap();
-        assert!(!format!("{error:#}").contains("s3cret"));
+        for (text, place) in [
+            ("SPIN_VARIABLE_KEY='s3cret", "a line at its start"),
+            ("SPIN_VARIABLE_A=1\nSPIN_VARIABLE_KEY={\"a\": \"s3cret\"}", "a line after SPIN_VARIABLE_A"),
+            ("s3cret", "a line at its start"),
+        ] {
+            std::fs::write(dir.path().join(".env"), text).unwrap();
+            let error = format!("{:#}", Provider::environment(None, Some(&dir.path().join(".env"))).err().unwrap());
+            assert!(error.contains(place) && !error.contains("s3cret"), "{text}: {error}");
+        }
     }
 
     #[test]

@@ -34,7 +34,7 @@ impl Gatehouse {
             printed += &(line + "\n");
         }
         // What follows is printed at once.
-        for line in lines.by_ref().take(5) {
+        for line in lines.by_ref().take(6) {
             printed += &(line.unwrap() + "\n");
         }
         let open = printed.split("Gatehouse is open at http://").nth(1).unwrap();

@@ -103,7 +103,11 @@ fn visible(text: &str) -> String {
     text.chars().filter(|letter| text::is_visible(*letter)).collect()
 }
 
+/// `text` with a capital letter and a full stop. The name of a setting, such as `public_url`, stays as it is written.
 fn sentence(text: &str) -> String {
+    if text.split([' ', ':']).next().is_some_and(|word| word.contains('_')) {
+        return format!("{text}.");
+    }
     let mut letters = text.chars();
     let first: String = letters.next().into_iter().flat_map(char::to_uppercase).collect();
     format!("{first}{}.", letters.as_str())
@@ -143,5 +147,6 @@ mod tests {
     #[test]
     fn an_errors_text_is_a_sentence() {
         assert_eq!(sentence("it is wrong"), "It is wrong.");
+        assert_eq!(sentence("public_url: wrong"), "public_url: wrong.");
     }
 }

@@ -125,7 +125,7 @@ fn a_service_has_no_other_services_client() {
     let mut browser = Browser::default();
     let refused = browser.get(&world, "/auth/mine");
     assert_eq!(refused.status(), StatusCode::INTERNAL_SERVER_ERROR);
-    assert!(text(&refused).contains("Oauth_clients: wrong"));
+    assert!(text(&refused).contains("oauth_clients: wrong"));
     assert!(world.log.borrow().last().unwrap().contains("`client_id` is missing"));
     world.connect(&mut browser, "forge", grant("access-1", 3600, "refresh-1"));
     world.connect(&mut browser, "github", grant("access-1", 3600, "refresh-1"));
