@@ -247,7 +247,7 @@ async fn reopen<H: Host>(
     host.sleep(pause).await;
     let response = match host.send(request, patience).await {
         Ok(response) => response,
-        Err(SendError::Denied) => return Reopened::Never,
+        Err(SendError::Denied | SendError::Head) => return Reopened::Never,
         Err(_) => return Reopened::Not,
     };
     let status = response.status();
