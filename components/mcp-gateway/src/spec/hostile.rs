@@ -1,5 +1,7 @@
 //! What a hostile server or client tries against memory, the store and other calls.
 
+use base64ct::{Base64UrlUnpadded, Encoding};
+
 use super::asking::session;
 use super::upstreams::{echo, legacy};
 use super::*;
@@ -30,6 +32,59 @@ fn a_session_with_a_long_id_is_not_opened() {
         let longest = world.store.borrow().values().map(Vec::len).max().unwrap_or_default();
         assert!(longest < 4096, "{longest}");
     }
+}
+
+/// A28: of sessions that are opened at once the list loses some, and each list that is written last is an old one here.
+#[test]
+fn sessions_that_the_list_has_lost_leave_no_rows_behind() {
+    let world = World::with(legacy(echo));
+    let is_list = |key: &String| key.starts_with("g.i.");
+    let mut first = String::new();
+    for number in 0..200 {
+        let before: Vec<_> = world.store.borrow().iter().filter(|(key, _)| is_list(key)).map(clone).collect();
+        let session = session(&world, "{}");
+        let call = with_header(Era::Legacy.call("/mcp/up", "echo"), "mcp-session-id", &session);
+        assert_eq!(world.serve(call).status, OK);
+        world.store.borrow_mut().retain(|key, _| !is_list(key));
+        world.store.borrow_mut().extend(before);
+        if number == 0 {
+            first = session;
+        }
+        if number == 40 {
+            let call = with_header(Era::Legacy.call("/mcp/up", "echo"), "mcp-session-id", &first);
+            assert_eq!(world.serve(call).status, OK, "it is open for all that");
+        }
+    }
+    let rows = |kind: &str| world.store.borrow().keys().filter(|key| key.starts_with(kind)).count();
+    // Besides, one row for requests that begin no session.
+    assert!(rows("g.e.") <= 64 && rows("g.u.") <= 64 + 1, "{} sessions, {} rows", rows("g.e."), rows("g.u."));
+}
+
+fn clone((key, value): (&String, &Vec<u8>)) -> (String, Vec<u8>) {
+    (key.clone(), value.clone())
+}
+
+/// A28: of two sessions that take one place at once, the later one has it. The other is over, and reads nothing of it.
+#[test]
+fn of_two_sessions_that_take_one_place_at_once_one_is_open() {
+    let world = World::with(legacy(echo));
+    let call = |id: &str| with_header(Era::Legacy.call("/mcp/up", "echo"), "mcp-session-id", id);
+    // There are 64 places, so one of 65 has that of another one. Each finds the store empty.
+    let mut at_place: BTreeMap<u8, (String, BTreeMap<String, Vec<u8>>)> = BTreeMap::new();
+    for _ in 0..65 {
+        world.store.take();
+        let other = session(&world, "{}");
+        world.serve(call(&other));
+        let rows = world.store.take();
+        let place = Base64UrlUnpadded::decode_vec(&other[3..]).unwrap()[2] % 64;
+        let Some((one, before)) = at_place.insert(place, (other.clone(), rows.clone())) else { continue };
+        *world.store.borrow_mut() = before.into_iter().chain(rows).collect();
+        world.sent();
+        assert_eq!((world.serve(call(&one)).status, world.serve(call(&other)).status), (404, OK));
+        assert_eq!(world.methods(), ["tools/call"]);
+        return;
+    }
+    panic!("no two sessions have one place");
 }
 
 /// A27: a preflight has the answer grow with what it asks for, up to a limit.
