@@ -10,6 +10,8 @@
 //! * The store has no compare-and-set. Of two calls that take one slot at once the later row stays. Each looks again when its
 //!   stream is open, before the call is sent, and again when something is asked.
 
+use std::time::Duration;
+
 use base64ct::{Base64UrlUnpadded, Encoding};
 use std::pin::pin;
 
@@ -22,8 +24,8 @@ use sealing::age::is_recent;
 pub const SLOTS: u8 = 4;
 /// Seconds after which a slot is free whose call has said nothing.
 const LEASE: u64 = 60;
-/// Seconds after which a call says again that it has its slot.
-const RENEWED: u64 = 20;
+/// After how long a call says again that it has its slot.
+pub const RENEWED: Duration = Duration::from_secs(20);
 
 struct Row {
     /// When this was written.
@@ -97,7 +99,7 @@ impl Slot {
 
     /// Says that this call still has the slot, if that was last said some time ago.
     pub fn renew<H: Host>(&mut self, host: &H, link: Link<'_>) {
-        if host.now().abs_diff(self.renewed) >= RENEWED {
+        if host.now().abs_diff(self.renewed) >= RENEWED.as_secs() {
             self.renewed = host.now();
             if self.is_kept(host, link) {
                 self.write(host, link, &self.by);

@@ -7,9 +7,9 @@ use std::time::Duration;
 use futures_util::future::{Either, select};
 use http::{Request, Response, StatusCode};
 
-use crate::call_sessions::Slot;
+use crate::call_sessions::{RENEWED, Slot};
 use crate::fit::{Fit, Fitted};
-use crate::host::{Host, SendError, Source};
+use crate::host::{Host, SendError, Source, within};
 use crate::jsonrpc;
 use crate::lists::{self, Kind};
 use crate::upstream::{self, ANSWER_LIMIT, Answered, Content, Failure, Link, Messages, Peer};
@@ -91,15 +91,19 @@ impl<'c, H: Host> Conversation<'c, H> {
         self.host
     }
 
-    /// May be dropped while it waits.
+    /// May be dropped while it waits. However long the server is silent, the slot stays the call's.
     pub async fn next(&mut self) -> Result<Said, Failure> {
         let Self { host, link, peer, answer, stream, slot } = self;
-        if let Some(slot) = slot {
-            slot.renew(*host, *link);
-        }
-        match select(pin!(answer.next(*host, *link, peer)), pin!(stream.next(*host))).await {
-            Either::Left((said, _)) => said,
-            Either::Right((text, _)) => Ok(Said::Outside(text)),
+        loop {
+            if let Some(slot) = slot {
+                slot.renew(*host, *link);
+            }
+            let (said, outside) = (pin!(answer.next(*host, *link, peer)), pin!(stream.next(*host)));
+            match within(*host, RENEWED, select(said, outside)).await {
+                Some(Either::Left((said, _))) => return said,
+                Some(Either::Right((text, _))) => return Ok(Said::Outside(text)),
+                None => {}
+            }
         }
     }
 

@@ -2,7 +2,8 @@
 
 use base64ct::{Base64UrlUnpadded, Encoding};
 
-use super::asking::session;
+use super::asking::{CAN, modern_call, session};
+use super::asks_on_get::Server;
 use super::upstreams::{echo, legacy};
 use super::*;
 
@@ -85,6 +86,24 @@ fn of_two_sessions_that_take_one_place_at_once_one_is_open() {
         return;
     }
     panic!("no two sessions have one place");
+}
+
+/// A29: what holds a slot for longer than its lease says so, also while the server says nothing.
+#[test]
+fn a_call_whose_server_is_silent_for_minutes_keeps_its_session() {
+    let server = Server::that_says(&[]);
+    server.is_silent.set(true);
+    let world = server.world();
+    let mut all = vec![world.begin(modern_call(CAN))];
+    let until = world.elapsed() + Duration::from_secs(180);
+    world.go_on(&mut all, |_| world.elapsed() >= until);
+    let first = server.calls.borrow()[0].0.clone();
+    for _ in 0..4 {
+        all.push(world.begin(modern_call(CAN)));
+        let until = world.elapsed() + Duration::from_secs(10);
+        world.go_on(&mut all, |_| world.elapsed() >= until);
+    }
+    assert!(!server.is_ended(&first), "another call has ended the session of a call that goes on");
 }
 
 /// A27: a preflight has the answer grow with what it asks for, up to a limit.
