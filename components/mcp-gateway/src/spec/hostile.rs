@@ -1,8 +1,9 @@
 //! What a hostile server or client tries against memory, the store and other calls.
 
 use base64ct::{Base64UrlUnpadded, Encoding};
+use serde_json::json;
 
-use super::asking::{CAN, modern_call, session};
+use super::asking::{CAN, is_answer, modern_call, session};
 use super::asks_on_get::Server;
 use super::upstreams::{echo, legacy};
 use super::*;
@@ -104,6 +105,23 @@ fn a_call_whose_server_is_silent_for_minutes_keeps_its_session() {
         world.go_on(&mut all, |_| world.elapsed() >= until);
     }
     assert!(!server.is_ended(&first), "another call has ended the session of a call that goes on");
+}
+
+/// A30: what a server asks of a modern client is held, up to 16 requests at once, in memory and in the store.
+#[test]
+fn a_question_that_is_too_long_is_refused() {
+    for (length, is_asked) in [(1024 * 1024, false), (1000 * 1024, true)] {
+        let text = "x".repeat(length);
+        let ask = json!({"jsonrpc": "2.0", "id": 7, "method": "elicitation/create", "params": {"message": text}});
+        let server = Server::that_says(&[&ask.to_string()]);
+        let world = server.world();
+        let mut all = vec![world.begin(modern_call(CAN))];
+        let until = world.elapsed() + Duration::from_secs(5);
+        world.go_on(&mut all, |_| world.elapsed() >= until);
+        let refused =
+            world.sent().iter().any(|sent| is_answer(&sent.json()) && sent.body.contains("longer than 1 MiB"));
+        assert_eq!((all[0].text().contains("input_required"), refused), (is_asked, !is_asked));
+    }
 }
 
 /// A27: a preflight has the answer grow with what it asks for, up to a limit.
