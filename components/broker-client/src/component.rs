@@ -37,6 +37,7 @@ impl Guest for BrokerClient {
         let response = shell::run(ask(&request)?).map_err(|error| match error {
             SendError::Denied => Error::Misconfigured("broker_url: allowed_outbound_hosts does not have it".into()),
             SendError::Url => Error::Misconfigured("broker_url: not an absolute http or https URL".into()),
+            SendError::Head => Error::Misconfigured("service_key: longer than a header can be".into()),
             SendError::Timeout | SendError::Connection | SendError::TooLarge(_) => {
                 Error::Unavailable(UNREACHABLE_RETRY_AFTER)
             }

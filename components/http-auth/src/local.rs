@@ -120,9 +120,33 @@ fn one<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
 /// Added by Spin: the peer's address and port.
 const PEER: &str = "spin-client-addr";
 const SITE: &str = "sec-fetch-site";
-const PROXY_FIELDS: [&str; 8] =
-    ["client-ip", "forwarded", "true-client-ip", "via", "x-client-ip", "x-cluster-client-ip", "x-real-ip", "x-scheme"];
-const PROXY_PREFIXES: [&str; 6] = ["cf-", "fly-", "x-amzn-", "x-envoy-", "x-forwarded", "x-original-"];
+const PROXY_FIELDS: [&str; 9] = [
+    "cdn-loop",
+    "client-ip",
+    "forwarded",
+    "true-client-ip",
+    "via",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "x-real-ip",
+    "x-scheme",
+];
+const PROXY_PREFIXES: [&str; 14] = [
+    "cf-",
+    "fastly-",
+    "fly-",
+    "tailscale-",
+    "x-amzn-",
+    "x-appengine-",
+    "x-arr-",
+    "x-azure-",
+    "x-envoy-",
+    "x-forwarded",
+    "x-nf-",
+    "x-original-",
+    "x-remote-",
+    "x-vercel-",
+];
 
 #[cfg(test)]
 mod tests {
@@ -194,6 +218,14 @@ mod tests {
             "cf-ray",
             "true-client-ip",
             "x-original-host",
+            "cdn-loop",
+            "fastly-client-ip",
+            "tailscale-user-login",
+            "x-arr-log-id",
+            "x-azure-clientip",
+            "x-nf-client-connection-ip",
+            "x-remote-addr",
+            "x-vercel-id",
         ] {
             let passed_on = headers(&[(PEER, "127.0.0.1:5000"), (name, "x")]);
             assert_eq!(check_peer(&passed_on), Err(Foreign::Proxy(name.to_owned())));

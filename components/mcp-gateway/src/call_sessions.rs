@@ -11,10 +11,10 @@
 //! * The store has no compare-and-set. If two calls take one slot at once, the later row stays. Each call reads the row
 //!   again when its stream is open, before the call is sent, and again when something is asked.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use base64ct::{Base64UrlUnpadded, Encoding};
-use std::pin::pin;
 
 use crate::host::{Host, within};
 use crate::memory::{self, Place};

@@ -23,8 +23,9 @@ const SENT: &str = "authorization, content-type, last-event-id, mcp-method, mcp-
                     mcp-session-id, traceparent, tracestate, baggage";
 /// Names that begin so are allowed too, as the preflight writes them: `Mcp-Param-*`, and what later versions add.
 const SENT_PREFIX: &str = "mcp-";
-/// The most such names.
+/// The most such names, and the most letters of one.
 const MOST_SENT: usize = 64;
+const LONGEST_SENT: usize = 128;
 /// The header fields that clients read beside those that a browser shows anyway.
 const EXPOSED: &str = "mcp-session-id, mcp-protocol-version, www-authenticate, retry-after, allow, accept-encoding";
 /// The time for which a browser may remember the answer to a preflight, in seconds. The guard looks at each request all the same.
@@ -79,7 +80,9 @@ pub fn preflight(headers: &HeaderMap) -> Response<Vec<u8>> {
 
 fn is_sent(name: &str) -> bool {
     let is_token = name.bytes().all(|letter| letter.is_ascii_alphanumeric() || matches!(letter, b'-' | b'_' | b'.'));
-    is_token && name.get(..SENT_PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(SENT_PREFIX))
+    is_token
+        && name.len() <= LONGEST_SENT
+        && name.get(..SENT_PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(SENT_PREFIX))
 }
 
 /// The client of a request. Each answer that it gets says which page may read it.

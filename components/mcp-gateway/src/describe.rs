@@ -38,10 +38,11 @@ pub async fn describe<H: Host>(
     if let Some(refusal) = unbridged.and_then(|server| unbridged::of_remembered(host, client, id, server, visitor)) {
         return refusal;
     }
-    let is_kept = match client.session() {
+    let kept = match client.session() {
         Some(session) => sessions::open(host, session, declared.as_ref(), site, visitor).await,
-        None => false,
+        None => None,
     };
+    let client = &kept.map_or(*client, |session| client.with_session(session));
     if let Some(server) = unbridged
         && let Some(refusal) = unbridged::of_client(host, client, Refused::Request(id), server, visitor).await
     {
@@ -59,7 +60,7 @@ pub async fn describe<H: Host>(
         info: info(site, &facts).unwrap_or_else(|| IMPLEMENTATION.to_owned()),
     };
     match client {
-        Client::Legacy(_) => legacy::described(client, id, &description, &visitor.caller, is_kept),
+        Client::Legacy(_) => legacy::described(client, id, &description, &visitor.caller, kept.is_some()),
         Client::Modern(_) => modern::described(id, &description),
     }
 }

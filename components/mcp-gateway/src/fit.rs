@@ -16,6 +16,9 @@ use crate::upstream::{self, Failure};
 use crate::{asks, attribution, decisive, jsonrpc, names};
 use json::{Ambiguous, Edits, Object};
 
+/// The longest request of a legacy server to a modern client, in bytes. It is held, with others, in the store too.
+const LONGEST_QUESTION: usize = 1024 * 1024;
+
 pub struct Fit<'a> {
     pub client: Client,
     /// The client's id, as it stands.
@@ -156,6 +159,10 @@ impl Fit<'_> {
             ));
         }
         let named = self.named.then_some(self.prefix);
+        if self.client.is_modern() && text.len() > LONGEST_QUESTION {
+            let message = "Invalid params: longer than 1 MiB";
+            return Fitted::ForTheUpstream(jsonrpc::error(Some(id), jsonrpc::INVALID_PARAMS, message, None));
+        }
         let asked = match self.client.is_modern() {
             true => Question::read(method, params, id, named).map(Fitted::Asks),
             false => {

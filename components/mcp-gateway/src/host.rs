@@ -94,6 +94,8 @@ pub enum SendError {
     Timeout,
     #[error("the connection to it failed")]
     Connection,
+    #[error("the headers that it needs are longer than 64 KiB")]
+    Head,
 }
 
 /// `origins` of `wit/tokens.wit`.

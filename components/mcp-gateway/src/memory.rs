@@ -202,7 +202,7 @@ pub fn recall<H: Host>(host: &H, link: Link<'_>) -> Option<Peer> {
 
 /// The same, as the last request of this caller has found it.
 pub fn recall_anew<H: Host>(host: &H, link: Link<'_>) -> Option<Peer> {
-    let row = Place::of("u", link, &link.profile.name()).read(host, link.caller)?;
+    let row = Place::of_clients("u", link).read(host, link.caller)?;
     let row: PeerRow = serde_json::from_slice(&row).ok()?;
     link.caller.met.note(link, row.clone());
     row.peer(host)
@@ -219,13 +219,13 @@ pub fn keep<H: Host>(host: &H, link: Link<'_>, peer: &Peer) {
         }
     };
     let text = serde_json::to_vec(&row).unwrap_or_default();
-    Place::of("u", link, &link.profile.name()).write(host, link.caller, &text);
+    Place::of_clients("u", link).write(host, link.caller, &text);
     link.caller.met.note(link, row);
 }
 
 /// Has how `link.server` speaks with this caller found out again.
 pub fn forget<H: Host>(host: &H, link: Link<'_>) {
-    Place::of("u", link, &link.profile.name()).forget(host, link.caller);
+    Place::of_clients("u", link).forget(host, link.caller);
     link.caller.met.drop_row(link);
 }
 
@@ -269,6 +269,8 @@ pub fn keep_facts<H: Host>(host: &H, link: Link<'_>, facts: &Facts) {
 pub struct Place {
     kind: &'static str,
     about: Vec<u8>,
+    /// What its key is made of, if rows about different things take turns there.
+    shared: Option<Vec<u8>>,
 }
 
 impl Place {
@@ -278,7 +280,15 @@ impl Place {
             written.extend_from_slice(&(field.len() as u64).to_be_bytes());
             written.extend_from_slice(field.as_bytes());
         }
-        Self { kind, about: written }
+        Self { kind, about: written, shared: None }
+    }
+
+    /// A place for what is about one upstream and the clients of `link`. A session of a legacy client has it after the one
+    /// before it in its place: so sessions that never come again leave nothing behind.
+    pub fn of_clients(kind: &'static str, link: Link<'_>) -> Self {
+        let of = |name: String| Self::of(kind, link, &name);
+        let shared = link.profile.place().map(|place| of(place).about);
+        Self { shared, ..of(link.profile.name()) }
     }
 
     /// A place for what is about one upstream and one caller.
@@ -319,7 +329,7 @@ impl Place {
         let digest = Sha256::new()
             .chain_update((caller.sealing_key.len() as u64).to_be_bytes())
             .chain_update(&caller.sealing_key)
-            .chain_update(&self.about)
+            .chain_update(self.shared.as_ref().unwrap_or(&self.about))
             .finalize();
         ["g.", self.kind, ".", &Base64UrlUnpadded::encode_string(&digest)].concat()
     }

@@ -16,6 +16,14 @@ use crate::eras::legacy::Version;
 use crate::host::Caller;
 use json::{Ambiguous, Object};
 
+/// How many sessions of a person can be open. Each has a place, which its nonce tells, and rows of its own there.
+pub const PLACES: u8 = 64;
+
+/// The place of the session with this nonce.
+pub fn place_of(nonce: &[u8; 16]) -> u8 {
+    nonce[0] % PLACES
+}
+
 const MARK: &str = "gh2";
 const SAID: usize = 18;
 const MAC: usize = 16;
@@ -180,6 +188,12 @@ impl Profile {
         }
     }
 
+    /// The same for the place that the row of a legacy client's session has in turn. `None`: the row has its own place.
+    pub fn place(self) -> Option<String> {
+        let ClientEra::Legacy(Some(nonce)) = self.client else { return None };
+        Some(format!("p{}", place_of(&nonce)))
+    }
+
     /// A part of the name of a row that holds for all clients of their era that can be asked for the same.
     pub fn era_name(self) -> String {
         let era = if self.is_modern() { "m" } else { "l" };
@@ -193,6 +207,12 @@ impl Profile {
 }
 
 impl Session {
+    /// The same session at another place.
+    pub fn at(mut self, place: u8) -> Self {
+        self.nonce[0] = self.nonce[0] - place_of(&self.nonce) + place;
+        self
+    }
+
     /// Its id for `caller`.
     pub fn id(&self, caller: &Caller) -> String {
         let said = self.said();

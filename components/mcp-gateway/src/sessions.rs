@@ -2,11 +2,14 @@
 //!
 //! | row | value |
 //! |---|---|
-//! | `g.e.` | one open session: when it was last seen to be used, and what its client declared |
-//! | `g.i.` | the open sessions of one person, at most [`MOST`] |
+//! | `g.e.` | one open session: when it was last seen to be used, and what its client declared; [`PLACES`] for each person |
+//! | `g.i.` | the open sessions of one person |
 //!
-//! A session is open if it has a row. A kept answer (`kept`) also says so, for as long as it is believed, so that a warm
-//! call reads no row more. A session ends by DELETE, when [`MOST`] newer ones are open, or when it was not used for
+//! The store cannot compare and set, so the list may lose a session that is opened at the same moment as another one. Then its
+//! place is seen to be taken, and it is listed again. If two take one place at once, the later one has it.
+//!
+//! A session is open if it has a row. A kept answer (`kept`) also says so, for as long as it is believed, so that a warm call
+//! reads no row more. A session ends by DELETE, when [`PLACES`] newer ones are open, or when it was not used for
 //! [`LIFETIME`]; its sessions at the servers end with it, and what was remembered of them goes.
 
 use std::pin::pin;
@@ -26,13 +29,11 @@ use crate::eras::legacy::{SESSION_ID, no_session};
 use crate::host::{Caller, Host, within};
 use crate::memory::{self, Place};
 use crate::passage::Line;
-use crate::session::{Capabilities, ClientEra, Profile, Session};
+use crate::session::{Capabilities, ClientEra, PLACES, Profile, Session, place_of};
 use crate::upstream::{Link, Peer, legacy};
 use crate::visitor::{Standing, Stranger, Visitor};
 use crate::{jsonrpc, subscriptions};
 
-/// The most open sessions of a person. The next one ends the one that was not used for the longest.
-pub const MOST: usize = 64;
 /// Seconds after which an unused session is over: a week.
 const LIFETIME: u64 = 7 * 24 * 60 * 60;
 /// Seconds after which it is noted again that a session is used.
@@ -44,6 +45,7 @@ const LONGEST: usize = 8 * 1024;
 
 #[derive(Serialize, Deserialize)]
 struct Open {
+    nonce: String,
     /// When it was last noted that it is used.
     used: u64,
     /// What the client declared that its era has and [`Capabilities`] does not: the text of members.
@@ -56,33 +58,68 @@ struct Entry {
     used: u64,
 }
 
-/// Opens `session` for `caller`, whose client declared `capabilities`. Returns false if the store does not keep it: then
-/// the client has to do without a session.
+impl Entry {
+    /// `None`: it is damaged.
+    fn place(&self) -> Option<u8> {
+        read_nonce(&self.nonce).map(|nonce| place_of(&nonce))
+    }
+}
+
+/// Opens `session`, whose client declared `capabilities`, at a place of its own, and returns it as it is there. `None` if the
+/// store does not keep it: then the client has to do without a session.
 pub async fn open<H: Host>(
     host: &H,
     session: &Session,
     capabilities: Option<&Object<'_>>,
     site: &Site<'_>,
     visitor: &Visitor,
-) -> bool {
+) -> Option<Session> {
     let caller = &visitor.caller;
     let now = host.now();
-    write(host, caller, &session.nonce, &Open { used: now, declared: declared_in(capabilities) });
-    if read(host, caller, &session.nonce).is_none() {
-        return false;
-    }
     let mut list = listed(host, caller);
-    list.push(Entry { nonce: written(&session.nonce), used: now });
-    list.sort_by_key(|entry| entry.used);
-    let over = list.len().saturating_sub(MOST);
-    let ended: Vec<Entry> = list.drain(..over).collect();
+    let place = match free_place(host, caller, &mut list, place_of(&session.nonce)) {
+        Some(place) => place,
+        None => {
+            let longest_unused = list.iter().min_by_key(|entry| entry.used)?;
+            let nonce = read_nonce(&longest_unused.nonce)?;
+            // Wherever it was used: a session is not bound to one endpoint.
+            let servers: Vec<Server<'_>> = site.config.servers().collect();
+            forget(host, nonce, &servers, visitor).await;
+            place_of(&nonce)
+        }
+    };
+    let session = session.at(place);
+    write(
+        host,
+        caller,
+        &Open { nonce: written(&session.nonce), used: now, declared: declared_in(capabilities) },
+        place,
+    );
+    read(host, caller, &session.nonce)?;
+    note(&mut list, Entry { nonce: written(&session.nonce), used: now });
     keep_list(host, caller, &list);
-    // Wherever it was used: a session is not bound to one endpoint.
-    let servers: Vec<Server<'_>> = if ended.is_empty() { Vec::new() } else { site.config.servers().collect() };
-    for nonce in ended.iter().filter_map(|entry| read_nonce(&entry.nonce)) {
-        forget(host, nonce, &servers, visitor).await;
-    }
-    true
+    Some(session)
+}
+
+/// The first place from `start` on at which no session is open. Sessions that `list` has lost are put back.
+fn free_place<H: Host>(host: &H, caller: &Caller, list: &mut Vec<Entry>, start: u8) -> Option<u8> {
+    let now = host.now();
+    let listed: Vec<u8> = list.iter().filter_map(Entry::place).collect();
+    (0..PLACES).map(|step| (start + step) % PLACES).filter(|place| !listed.contains(place)).find(|place| match read_at(
+        host, caller, *place,
+    ) {
+        Some(Open { nonce, used, .. }) if is_recent(used, now, LIFETIME) => {
+            note(list, Entry { nonce, used });
+            false
+        }
+        _ => true,
+    })
+}
+
+/// Notes the session that has a place now.
+fn note(list: &mut Vec<Entry>, entry: Entry) {
+    list.retain(|other| other.place() != entry.place());
+    list.push(entry);
 }
 
 /// Returns true if `session` of `caller` is open.
@@ -93,11 +130,9 @@ pub fn is_open<H: Host>(host: &H, session: &Session, caller: &Caller) -> bool {
         return false;
     }
     if now.saturating_sub(open.used) >= NOTED {
-        write(host, caller, &session.nonce, &Open { used: now, ..open });
+        write(host, caller, &Open { used: now, ..open }, place_of(&session.nonce));
         let mut list = listed(host, caller);
-        let name = written(&session.nonce);
-        list.retain(|entry| entry.nonce != name);
-        list.push(Entry { nonce: name, used: now });
+        note(&mut list, Entry { nonce: written(&session.nonce), used: now });
         keep_list(host, caller, &list);
     }
     true
@@ -156,7 +191,7 @@ pub async fn end<H: Host>(host: &H, session: &Session, servers: &[Server<'_>], v
 
 /// Takes everything away that belongs to the session, and tells the servers, as far as they answer in time.
 async fn forget<H: Host>(host: &H, nonce: [u8; 16], servers: &[Server<'_>], visitor: &Visitor) {
-    place(&nonce).forget(host, &visitor.caller);
+    place(&visitor.caller, place_of(&nonce)).forget(host, &visitor.caller);
     let profile = Profile { can: Capabilities::NONE, client: ClientEra::Legacy(Some(nonce)) };
     let ended = servers.iter().map(async |server| {
         let token = match visitor.standing(server) {
@@ -188,11 +223,15 @@ fn declared_in(capabilities: Option<&Object<'_>>) -> String {
 }
 
 fn read<H: Host>(host: &H, caller: &Caller, nonce: &[u8; 16]) -> Option<Open> {
-    serde_json::from_slice(&place(nonce).read(host, caller)?).ok()
+    read_at(host, caller, place_of(nonce)).filter(|open| open.nonce == written(nonce))
 }
 
-fn write<H: Host>(host: &H, caller: &Caller, nonce: &[u8; 16], open: &Open) {
-    place(nonce).write(host, caller, &serde_json::to_vec(open).unwrap_or_default());
+fn read_at<H: Host>(host: &H, caller: &Caller, number: u8) -> Option<Open> {
+    serde_json::from_slice(&place(caller, number).read(host, caller)?).ok()
+}
+
+fn write<H: Host>(host: &H, caller: &Caller, open: &Open, number: u8) {
+    place(caller, number).write(host, caller, &serde_json::to_vec(open).unwrap_or_default());
 }
 
 fn listed<H: Host>(host: &H, caller: &Caller) -> Vec<Entry> {
@@ -204,8 +243,8 @@ fn keep_list<H: Host>(host: &H, caller: &Caller, list: &[Entry]) {
     Place::new("i", &[&caller.subject]).write(host, caller, &serde_json::to_vec(list).unwrap_or_default());
 }
 
-fn place(nonce: &[u8; 16]) -> Place {
-    Place::new("e", &[&written(nonce)])
+fn place(caller: &Caller, number: u8) -> Place {
+    Place::new("e", &[&caller.subject, &number.to_string()])
 }
 
 fn written(nonce: &[u8; 16]) -> String {

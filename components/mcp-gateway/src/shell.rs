@@ -230,6 +230,7 @@ fn send_error(error: WasiSendError) -> SendError {
     match error {
         WasiSendError::Denied => SendError::Denied,
         WasiSendError::Timeout => SendError::Timeout,
+        WasiSendError::Head => SendError::Head,
         WasiSendError::Url | WasiSendError::Connection | WasiSendError::TooLarge(_) => SendError::Connection,
     }
 }

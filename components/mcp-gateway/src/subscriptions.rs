@@ -80,5 +80,5 @@ pub fn forget<H: Host>(host: &H, link: Link<'_>) {
 }
 
 fn place(link: Link<'_>) -> Place {
-    Place::of("s", link, &link.profile.name())
+    Place::of_clients("s", link)
 }

@@ -206,6 +206,7 @@ fn fault(error: SendError) -> SendFault {
         SendError::Denied => SendFault::Denied,
         SendError::Timeout => SendFault::Timeout,
         SendError::TooLarge(_) => SendFault::TooLarge,
+        SendError::Head => SendFault::Head,
         SendError::Url | SendError::Connection => SendFault::Connection,
     }
 }

@@ -72,6 +72,8 @@ pub enum SendFault {
     Connection,
     #[error("the answer is too long")]
     TooLarge,
+    #[error("the head of the request would be longer than 64 KiB")]
+    Head,
     #[error("the answer is {0}-coded, although it was asked for without a coding")]
     Coded(&'static str),
 }

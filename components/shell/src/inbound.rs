@@ -175,8 +175,15 @@ impl ResponseWriter {
     }
 }
 
-fn open(head: http::response::Parts) -> (OutgoingResponse, ResponseWriter) {
-    let response = OutgoingResponse::new(fields(&head.headers));
+fn open(mut head: http::response::Parts) -> (OutgoingResponse, ResponseWriter) {
+    let fields = fields(&head.headers).or_else(|| {
+        head.status = http::StatusCode::INTERNAL_SERVER_ERROR;
+        head.headers.clear();
+        head.headers.insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static("text/plain"));
+        head.headers.insert(http::header::X_CONTENT_TYPE_OPTIONS, http::HeaderValue::from_static("nosniff"));
+        fields(&head.headers)
+    });
+    let response = OutgoingResponse::new(fields.expect("two short fields"));
     // A status of `http`'s own type is always one that the host takes.
     let _ = response.set_status_code(head.status.as_u16());
     let body = response.body().expect("taken once");

@@ -13,6 +13,7 @@
 //! It decides nothing: no routes, no retries, no text of the log.
 
 pub mod body;
+pub mod head;
 pub mod log;
 
 #[cfg(target_family = "wasm")]

@@ -39,6 +39,9 @@ pub enum SendError {
     /// No connection, or it broke.
     #[error("the connection failed")]
     Connection,
+    /// The head of the request is longer than hosts take.
+    #[error("the head of the request is longer than 64 KiB")]
+    Head,
     /// The answer's body is longer than the limit.
     #[error("the answer is longer than {0} bytes")]
     TooLarge(usize),
@@ -57,7 +60,7 @@ pub async fn send(request: Request<Vec<u8>>, timeouts: Timeouts) -> Result<Respo
     if !body.is_empty() || head.method == Method::POST {
         head.headers.insert(http::header::CONTENT_LENGTH, body.len().into());
     }
-    let outgoing = OutgoingRequest::new(fields(&head.headers));
+    let outgoing = OutgoingRequest::new(fields(&head.headers).ok_or(SendError::Head)?);
     outgoing.set_method(&method(&head.method)).map_err(|()| SendError::Url)?;
     outgoing.set_scheme(Some(&scheme)).map_err(|()| SendError::Url)?;
     outgoing.set_authority(Some(&authority)).map_err(|()| SendError::Url)?;

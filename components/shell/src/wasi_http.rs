@@ -3,6 +3,8 @@
 use http::{HeaderMap, HeaderName, HeaderValue};
 use wasi::http::types::Fields;
 
+use crate::head::is_short;
+
 /// Bytes asked of a stream at once.
 pub(crate) const CHUNK: u64 = 64 * 1024;
 
@@ -20,14 +22,17 @@ const HOST_OWNED: [&str; 9] = [
     "upgrade",
 ];
 
-pub(crate) fn fields(headers: &HeaderMap) -> Fields {
+/// `None` if the head is longer than the limit, or has a field that the host does not take.
+pub(crate) fn fields(headers: &HeaderMap) -> Option<Fields> {
+    if !is_short(headers) {
+        return None;
+    }
     let entries: Vec<(String, Vec<u8>)> = headers
         .iter()
         .filter(|(name, _)| !HOST_OWNED.contains(&name.as_str()))
         .map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec()))
         .collect();
-    // Names and values come from `http`'s own types, so the host has nothing left to object to.
-    Fields::from_list(&entries).unwrap_or_else(|_| Fields::new())
+    Fields::from_list(&entries).ok()
 }
 
 pub(crate) fn headers(fields: &Fields) -> HeaderMap {

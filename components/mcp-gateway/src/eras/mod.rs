@@ -243,6 +243,14 @@ impl Client {
         }
     }
 
+    /// The same client in `session`.
+    pub fn with_session(self, session: Session) -> Self {
+        match self {
+            Self::Legacy(client) => Self::Legacy(legacy::Client { session: Some(session), ..client }),
+            Self::Modern(_) => self,
+        }
+    }
+
     pub fn takes_events(&self) -> bool {
         match self {
             Self::Legacy(client) => client.takes_events,

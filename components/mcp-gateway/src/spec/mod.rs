@@ -14,6 +14,7 @@ mod faults;
 mod features;
 mod growth;
 mod held;
+mod hostile;
 mod http_sse;
 mod kept;
 mod leaving;

@@ -57,7 +57,7 @@ pub enum Opened<B> {
 pub fn opened<B>(response: Result<Response<B>, SendError>) -> Opened<B> {
     let response = match response {
         Ok(response) => response,
-        Err(SendError::Denied) => return Opened::Never,
+        Err(SendError::Denied | SendError::Head) => return Opened::Never,
         Err(_) => return Opened::Later,
     };
     let (head, body) = response.into_parts();
@@ -150,7 +150,7 @@ pub async fn initialize<H: Host>(
     if Version::read(&version).is_none() {
         return Err(Failure::Versions(names::cut(&version, 32).to_owned()));
     }
-    let session = Session { id: session_id(&head), version, level: level.map(str::to_owned), has_no_stream: false };
+    let session = Session { id: session_id(&head)?, version, level: level.map(str::to_owned), has_no_stream: false };
 
     let initialized = br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#.to_vec();
     let initialized = self::request(link, &session, initialized).ok_or(Failure::NotMcp)?;
@@ -234,6 +234,11 @@ pub fn level_member(level: &str) -> String {
     ["\"level\":", &quoted(level)].concat()
 }
 
-fn session_id(head: &Parts) -> Option<String> {
-    Some(head.headers.get(SESSION_ID)?.to_str().ok()?.to_owned())
+/// `None` if the server keeps no session. The id goes out with every request, and is in the rows that these read.
+fn session_id(head: &Parts) -> Result<Option<String>, Failure> {
+    const LONGEST: usize = 4 * 1024;
+    match head.headers.get(SESSION_ID) {
+        Some(id) if id.len() > LONGEST => Err(Failure::SessionId),
+        id => Ok(id.and_then(|id| id.to_str().ok()).map(str::to_owned)),
+    }
 }

@@ -156,6 +156,8 @@ pub enum Failure {
     Loop,
     #[error("what it answered is not MCP")]
     NotMcp,
+    #[error("the id that it gave its session is longer than 4 KiB")]
+    SessionId,
     #[error("its answer is {0}-coded, although it was asked for without a coding")]
     Coded(&'static str),
     #[error("its answer broke off")]
@@ -198,7 +200,7 @@ impl Failure {
     /// Returns true if the same may work a little later.
     pub fn may_pass(&self) -> bool {
         match self {
-            Self::Unreachable(error) => *error != SendError::Denied,
+            Self::Unreachable(error) => !matches!(error, SendError::Denied | SendError::Head),
             Self::Busy { .. } | Self::Status(_) | Self::Late | Self::Rests(_) | Self::BrokeOff => true,
             _ => false,
         }

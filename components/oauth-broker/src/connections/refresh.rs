@@ -374,7 +374,7 @@ fn status_of(connection: Connection) -> Status {
 /// answer that says no leaves no doubt.
 fn leaves_doubt(failure: &Failure) -> bool {
     match failure {
-        Failure::Unreachable(fault) => !matches!(fault, SendFault::Denied | SendFault::Own),
+        Failure::Unreachable(fault) => !matches!(fault, SendFault::Denied | SendFault::Own | SendFault::Head),
         Failure::Busy { status, .. } => *status >= 500,
         Failure::Malformed(_) => true,
         Failure::Ended(_)

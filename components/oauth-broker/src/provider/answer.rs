@@ -11,7 +11,7 @@ use super::time::{number, timestamp};
 use crate::catalogue::{LifetimeUnit, Service};
 use sealing::Secret;
 
-/// The grant of a successful answer (RFC 6749 section 5.1). `None` if it holds no access token. `value` is the answer, with
+/// The grant of a successful answer (RFC 6749 section 5.1). `None` if it holds no access token, or one that is too long. `value` is the answer, with
 /// the parameters of the callback and the claims of an id token in it; `now` is the provider's.
 pub fn read_grant(service: &Service, request_kind: TokenRequest<'_>, value: &Value, now: u64) -> Option<Grant> {
     let paths = &service.answer;
@@ -30,6 +30,9 @@ pub fn read_grant(service: &Service, request_kind: TokenRequest<'_>, value: &Val
     let refresh_token = find(&paths.refresh_token).as_str().filter(|token| !token.is_empty());
     // Where the access token renews itself, it is what is kept for the next time.
     let refresh_token = refresh_token.or(service.renew.is_some().then_some(access_token));
+    if [Some(access_token), refresh_token].into_iter().flatten().any(|token| token.len() > LONGEST_TOKEN) {
+        return None;
+    }
     Some(Grant {
         access_token: Secret::from(access_token.to_owned()),
         // Its case means nothing (RFC 6749 section 5.1), but some resource servers look at it.
@@ -107,5 +110,7 @@ pub fn text_at(value: &Value, path: &str) -> Option<String> {
 
 /// Among the granted scopes: the token may do more than they say, so it is within no `handout_policy` but `*`.
 const LEFT_OUT: &str = "(more)";
+/// The most bytes of a token. It goes into a header of every call, and into the rows that these read.
+const LONGEST_TOKEN: usize = 32 * 1024;
 /// Ten years, in seconds: beyond it stands a unit that the row has wrong, and no sum with it overflows.
 const LONGEST: u64 = 315_360_000;

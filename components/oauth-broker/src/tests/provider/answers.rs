@@ -44,6 +44,22 @@ fn failure(world: &World, service: &Service, status: u16, body: &str) -> Failure
     }
 }
 
+/// A27: a token goes into a header of every call, and hosts end the instance of a component that makes a head too long.
+#[test]
+fn a_token_that_fits_in_no_header_is_no_answer() {
+    let world = World::local();
+    let service = service(&world, json!({}));
+    let (short, long) = ("t".repeat(32 * 1024), "t".repeat(32 * 1024 + 1));
+    let body = |access: &str, refresh: &str| {
+        json!({ "access_token": access, "token_type": "bearer", "refresh_token": refresh }).to_string()
+    };
+    for body in [body(&long, "r"), body("a", &long)] {
+        assert_eq!(failure(&world, &service, 200, &body), Failure::Malformed("answer"));
+    }
+    answer(&world, 200, &[("content-type", "application/json")], &body(&short, &short));
+    assert!(refreshed(&world, &service).is_ok());
+}
+
 /// A01: of two members of one name another reader would have taken the other one.
 #[test]
 fn an_answer_with_a_name_twice_is_none_and_a_byte_order_mark_is_passed_over() {
