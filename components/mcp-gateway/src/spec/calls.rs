@@ -106,7 +106,7 @@ fn missing_scopes_a_busy_service_and_an_unknown_one_are_told_apart() {
             "repo",
         ),
         (Outcome::TemporarilyUnavailable(30), "unavailable", "30 s"),
-        (Outcome::UnknownService, "misconfigured", "no such service"),
+        (Outcome::UnknownService, "misconfigured", "not in oauth_clients"),
     ];
     for (outcome, state, said) in cases {
         let world = World::with_service(modern(echo), [outcome]);
