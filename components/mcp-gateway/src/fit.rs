@@ -78,6 +78,13 @@ impl Fit<'_> {
         self.named && may_ask && self.profile.can != Capabilities::NONE
     }
 
+    /// Returns true if a notification is for this client. What no specification names passes where client and server share an
+    /// era.
+    fn is_heard(&self, method: &str, message: &Object<'_>) -> bool {
+        let is_of_a_vendor = !method.starts_with("notifications/");
+        self.same_era && is_of_a_vendor || self.client.dialect().hears(method, message)
+    }
+
     /// A message of a stream, as the client gets it.
     pub fn message(&self, text: String) -> Result<Fitted, Failure> {
         let message = Object::parse(&text).map_err(|_| Failure::NotMcp)?;
@@ -93,12 +100,10 @@ impl Fit<'_> {
         match message.find("id") {
             Some(id) => Ok(self.asked(&text, params.as_ref(), &method, id)),
             None if method == "notifications/cancelled" => Ok(self.withdrawn(&text, params.as_ref())),
-            None if self.named && self.client.dialect().hears(&method, &message) => {
-                Ok(self.said(&text, params.as_ref(), &method))
-            }
+            None if self.named && self.is_heard(&method, &message) => Ok(self.said(&text, params.as_ref(), &method)),
             None if self.named => Ok(Fitted::NotForThisClient),
             // A stream that was asked for by the client is for all that the server has to say on it.
-            None if self.method == "subscriptions/listen" || self.client.dialect().hears(&method, &message) => {
+            None if self.method == "subscriptions/listen" || self.is_heard(&method, &message) => {
                 let changed = Kind::changed_by(&method);
                 drop((method, params, message));
                 Ok(Fitted::Said(text, changed))

@@ -179,8 +179,18 @@ impl House {
         Ok(bytes)
     }
 
+    /// Writes another `servers.json`, as an operator does while the apps run.
+    pub fn edit_servers(&mut self, servers: Value) -> Result<()> {
+        self.setup.servers = servers;
+        self.write_servers()
+    }
+
+    fn write_servers(&self) -> Result<()> {
+        Ok(fs::write(self.dir.path().join("servers.json"), self.setup.servers.to_string())?)
+    }
+
     fn run(&mut self) -> Result<()> {
-        fs::write(self.dir.path().join("servers.json"), self.setup.servers.to_string())?;
+        self.write_servers()?;
         self.running.clear();
         for (app, manifest) in self.setup.composition.manifests().iter().enumerate() {
             let manifest = self.derive(manifest)?;

@@ -86,6 +86,22 @@ in_every_composition! {
         }
     }
 
+    /// R39: the host copies the file when the app starts, so the docs promise a change for the next start and no sooner.
+    fn servers_json_is_read_as_it_was_when_the_app_started(composition: Composition) {
+        let mut world = World::local(composition);
+        let listed = |world: &World| {
+            let url = format!("{}/mcp/servers", world.house.gateway());
+            let listed = world.house.wire().send(http::Request::get(url).body("").unwrap()).unwrap();
+            (listed.body().contains("\"later\""), listed.body().contains("\"demo\""))
+        };
+        assert_eq!(listed(&world), (false, true));
+        let url = world.server.url();
+        world.house.edit_servers(json!({ "mcpServers": { "later": { "url": url } } })).unwrap();
+        assert_eq!(listed(&world), (false, true));
+        world.house.restart().unwrap();
+        assert_eq!(listed(&world), (true, false));
+    }
+
     fn a_restart_loses_nothing(composition: Composition) {
         let mut world = World::local(composition);
         world.connect();

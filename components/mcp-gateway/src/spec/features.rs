@@ -1,6 +1,6 @@
 //! Prompts, resources, templates and completions, of every upstream for every client.
 
-use super::upstreams::{json_reply, legacy_stateless, legacy_that_can, modern_that_can};
+use super::upstreams::{event, events_reply, json_reply, legacy_stateless, legacy_that_can, modern_that_can};
 use super::*;
 
 const BOTH: [Era; 2] = [Era::Legacy, Era::Modern];
@@ -463,4 +463,33 @@ fn an_extension_with_methods_of_its_own_is_declared_on_the_servers_own_route_alo
     };
     assert_eq!(extensions("/mcp"), serde_json::json!({"io.modelcontextprotocol/ui": {"a": 1}}));
     assert_eq!(extensions("/mcp/up").as_object().unwrap().len(), 3);
+}
+
+/// R48: what no specification names is its sender's and its reader's business.
+#[test]
+fn notifications_of_a_vendor_pass_where_client_and_server_share_an_era() {
+    const SAID: &str = r#"{"jsonrpc":"2.0","method":"acme/searchProgress","params":{"step":1.50,"acme":null}}"#;
+    let talks = |inner: Upstream| -> Upstream {
+        Box::new(move |sent| {
+            let message = if sent.body.is_empty() { Value::Null } else { sent.json() };
+            if message["method"] != "tools/call" {
+                return inner(sent);
+            }
+            let answer = format!(
+                r#"{{"jsonrpc":"2.0","id":{},"result":{{"resultType":"complete","content":[]}}}}"#,
+                message["id"]
+            );
+            events_reply(vec![event(SAID), event(answer)])
+        })
+    };
+    for (era, upstream) in [
+        (Era::Modern, modern_that_can(r#"{"tools":{}}"#, library)),
+        (Era::Legacy, legacy_that_can(r#"{"tools":{}}"#, library, Rc::default(), 404)),
+    ] {
+        let world = World::with(talks(upstream));
+        for (path, tool) in [("/mcp/up", "echo"), ("/mcp", "up__echo")] {
+            let text = world.serve(era.call(path, tool)).text();
+            assert!(text.contains(&format!("data: {SAID}\n")), "{era:?} {path}: {text}");
+        }
+    }
 }
