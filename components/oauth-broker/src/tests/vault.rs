@@ -82,7 +82,7 @@ fn a_key_that_is_missing_is_named_and_no_row_is_touched() {
     );
     let answer = begin(&world);
     assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
-    assert!(text(&answer).contains("Encryption_keys: wrong"), "{}", text(&answer));
+    assert!(text(&answer).contains("encryption_keys: wrong"), "{}", text(&answer));
     assert!(world.log.borrow().last().unwrap().contains("there is no key `old`"));
     for (key, row) in &before {
         assert_eq!(world.store.borrow().get(key), Some(row));
