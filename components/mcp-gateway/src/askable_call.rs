@@ -2,7 +2,7 @@
 //!
 //! Servers of the older era may ask on the stream of GET (`server.server.elicitInput` of the TypeScript SDK 1), and a modern
 //! client has no such stream. So the gateway has it open while the call is made, in a session that the call has alone
-//! (`call_sessions`), and takes what is asked there for the call's. A server that answers GET by 405 is not asked again for
+//! (`call_sessions`), and takes the requests of the server there for the call's. A server that answers GET by 405 is not asked again for
 //! a day. One that keeps no sessions is not asked, because its questions could belong to any call.
 
 use std::pin::pin;
@@ -88,7 +88,7 @@ pub async fn find<'c, H: Host>(
             }
         }
     }
-    // All are in use. What is asked in the session that is shared is refused.
+    // All are in use. The shared session is used, and requests of the server on its GET stream are refused.
     let (stream, status) = line.wait(pin!(open(host, link, &shared))).await?;
     if has_none(host, link, &shared, status) {
         return Ok(None);

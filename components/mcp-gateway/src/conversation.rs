@@ -77,7 +77,7 @@ impl<'c, H: Host> Conversation<'c, H> {
         Self { host, link, peer, answer: Answer::Events(messages), stream: Stream::Closed, slot: None }
     }
 
-    /// A call that is being made to `peer`. `link` is the person's; what is asked on `stream` is the call's if it has `slot`
+    /// A call that is being made to `peer`. `link` is the person's. A request on `stream` belongs to the call if it has `slot`
     /// alone.
     pub fn begin(
         host: &'c H,

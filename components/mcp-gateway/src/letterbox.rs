@@ -77,7 +77,7 @@ impl<'a> Letterbox<'a> {
         Self { caller, place, stream: stream.to_owned(), taken: VecDeque::new() }
     }
 
-    /// Leaves a message. False: nobody takes it.
+    /// Leaves a message. Returns false if it was not taken in time.
     pub async fn post<H: Host>(&self, host: &H, bearer: Option<&Secret>, message: &str) -> bool {
         let mut random = [0; 12];
         host.random(&mut random);

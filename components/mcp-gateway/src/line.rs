@@ -76,7 +76,7 @@ enum To<'h, H: Host> {
     /// One of many answers in one body.
     Batch(Vec<Vec<u8>>),
     /// The client has gone at this time, and the work goes on without it.
-    Nobody(u64),
+    Departed(u64),
 }
 
 /// Why the work ends before there is an answer.
@@ -256,7 +256,7 @@ impl<'h, H: Host> Line<'h, H> {
             _ => None,
         };
         let mut future = pin!(poll_fn(|context| match outbox {
-            // Its session is over: nobody could be told any more.
+            // Its session is over, so the result could not be delivered.
             Some(outbox) if outbox.is_closed() => Poll::Ready(Err(Stopped::Cancelled)),
             _ => future.as_mut().poll(context).map(Ok),
         }));
@@ -294,9 +294,9 @@ impl<'h, H: Host> Line<'h, H> {
                     return self.lose(now);
                 }
             }
-            To::Nobody(since) if now.abs_diff(*since) >= ALONE_SECONDS => return Err(Stopped::Gone),
+            To::Departed(since) if now.abs_diff(*since) >= ALONE_SECONDS => return Err(Stopped::Gone),
             // A stream beside which this is said gives its own signs.
-            To::Nobody(_) | To::Outbox(_) | To::Batch(_) => return Ok(()),
+            To::Departed(_) | To::Outbox(_) | To::Batch(_) => return Ok(()),
         }
         let pause = match (self.began, self.only_listens) {
             (false, _) => GRACE,
@@ -319,7 +319,7 @@ impl<'h, H: Host> Line<'h, H> {
         if !self.outlives.get() {
             return Err(Stopped::Gone);
         }
-        self.to = To::Nobody(now);
+        self.to = To::Departed(now);
         self.pending.clear();
         Ok(())
     }
@@ -368,7 +368,7 @@ impl<'h, H: Host> Line<'h, H> {
                 Ok(())
             }
             // A batch takes no events, so that nothing is pending.
-            To::Batch(_) | To::Nobody(_) => Ok(()),
+            To::Batch(_) | To::Departed(_) => Ok(()),
         };
         self.quiet = Duration::ZERO;
         self.wrote = self.host.now();
@@ -378,7 +378,7 @@ impl<'h, H: Host> Line<'h, H> {
     /// The answer, after which nothing follows.
     pub async fn answer(&mut self, response: Response<Vec<u8>>) {
         match &mut self.to {
-            To::Nobody(_) => {}
+            To::Departed(_) => {}
             To::Batch(answers) => answers.push(response.into_body()),
             To::Outbox(outbox) => {
                 outbox.learn(response.headers());
@@ -407,7 +407,7 @@ impl<'h, H: Host> Line<'h, H> {
                 }
             }
             To::Outbox(outbox) => outbox.put(&bytes).await,
-            To::Batch(_) | To::Nobody(_) => {}
+            To::Batch(_) | To::Departed(_) => {}
         }
     }
 

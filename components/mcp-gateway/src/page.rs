@@ -1,6 +1,6 @@
 //! The page that a person sees who opens an MCP endpoint in a browser.
 //!
-//! It is the same page at every endpoint, whether a server of that name exists or not, and nobody has to be known to get it.
+//! It is the same page at every endpoint, whether a server of that name exists or not, and needs no login.
 //! It needs no script, loads nothing, and no other page can frame it (RFC 9700 section 4.16).
 
 use http::request::Parts;

@@ -441,7 +441,7 @@ async fn fetched<H: Host>(host: &H, caller: &Caller, name: &str) -> Option<Strin
     None
 }
 
-/// Tells a legacy upstream that nobody waits for the answer to the request `id` of `client` any more. A modern one sees
+/// Cancels the request `id` of `client` at a legacy upstream. A modern one sees
 /// that by its connection. `asked`: the upstream, and the id that it knows the request by.
 pub async fn withdraw<H: Host>(
     host: &H,

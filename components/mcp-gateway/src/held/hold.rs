@@ -127,7 +127,7 @@ impl<H: Host> Holder<'_, H> {
         requests
     }
 
-    /// Goes on until there is an answer, or a reason why there is none. `None` if nobody wants it any more.
+    /// Continues until there is an answer or an error. `None` if the client has cancelled or does not return.
     async fn work(&mut self, talk: &mut Conversation<'_, H>) -> Option<(Stage, String)> {
         let Self { host, shelf, .. } = *self;
         let failed = |failure: Failure| Some((Stage::Fails, failure.to_string()));

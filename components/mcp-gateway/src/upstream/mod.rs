@@ -222,7 +222,7 @@ impl Failure {
         }
     }
 
-    /// Returns true if the server may still work on the request, and nobody would read its answer.
+    /// Returns true if the server may still work on the request although its answer would not be read.
     pub fn leaves_it_at_work(&self) -> bool {
         self.is_slow() || matches!(self, Self::BrokeOff | Self::TooLong | Self::Status(504))
     }

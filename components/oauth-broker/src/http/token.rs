@@ -24,9 +24,7 @@ pub async fn post<H: Host>(
     service: ServiceId,
     sender: Sender,
 ) -> Result<Response<Vec<u8>>, Refusal> {
-    let asked = Asked::of(request)?;
-    let Caller { subject, by } = broker.people().caller(sender, asked.subject_token.as_ref().map(Secret::reveal))?;
-    let id = super::connection(subject, service, asked.account.as_deref())?;
+    let (by, id, resource) = addressed(broker, request, service, sender)?;
     let handout = match broker.handouts().status(&by, &id, None, &[]).await? {
         Status::Token(connection) => Handout::from(*connection),
         Status::NotConnected => {
@@ -43,9 +41,9 @@ pub async fn post<H: Host>(
         }
     };
     let about = [About::new(&id).token(&handout.grant, handout.generation)];
-    broker.audit().note(
-        Line::new(Event::HandedOut, (&by).into(), Some(&id.subject)).about(&about).resource(asked.resource.as_deref()),
-    );
+    broker
+        .audit()
+        .note(Line::new(Event::HandedOut, (&by).into(), Some(&id.subject)).about(&about).resource(resource.as_deref()));
     let answer = TokenAnswer {
         expires_in: handout.expires_at.map(|end| end.saturating_sub(broker.host.now())),
         scope: handout.scopes.join(" "),
@@ -74,9 +72,7 @@ pub async fn delete<H: Host>(
     service: ServiceId,
     sender: Sender,
 ) -> Result<Response<Vec<u8>>, Refusal> {
-    let asked = Asked::of(request)?;
-    let Caller { subject, by } = broker.people().caller(sender, asked.subject_token.as_ref().map(Secret::reveal))?;
-    let id = super::connection(subject, service, asked.account.as_deref())?;
+    let (by, id, _) = addressed(broker, request, service, sender)?;
     let ended = match broker.handouts().disconnect(&by, &id).await {
         Err(DisconnectError::UnknownService) => {
             broker.handouts().note_refused(&by, &id.subject, std::slice::from_ref(&id));
@@ -93,6 +89,18 @@ pub async fn delete<H: Host>(
             super::json(StatusCode::OK, &body)
         }
     })
+}
+
+/// The caller, the connection that the request is about, and the resource that it names.
+fn addressed<H: Host>(
+    broker: &Broker<'_, H>,
+    request: &Request<Vec<u8>>,
+    service: ServiceId,
+    sender: Sender,
+) -> Result<(CalledBy, ConnectionId, Option<String>), Refusal> {
+    let asked = Asked::of(request)?;
+    let Caller { subject, by } = broker.people().caller(sender, asked.subject_token.as_ref().map(Secret::reveal))?;
+    Ok((by, super::connection(subject, service, asked.account.as_deref())?, asked.resource))
 }
 
 /// `POST /disconnect/{service}`, the form of our own page.
